@@ -1,0 +1,209 @@
+//! The services that this project knows: how each is run and configured. Nothing else knows a service by its name.
+//!
+//! One file a service, pure. How to *talk* to it is `xtask/src/client/<service>.rs`.
+
+pub mod opensearch;
+pub mod postgresql;
+mod rabbitmq;
+mod redis;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::Installation;
+use crate::endpoint::{Endpoint, Secret};
+use crate::model::Service;
+use crate::place::Place;
+use crate::process::{File, Process, RunAs};
+
+/// What a service is. A name is not a kind: two services may have the same kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    Postgresql,
+    Redis,
+    Rabbitmq,
+    Opensearch,
+    Dashboards,
+    Pgadmin,
+    Minio,
+    Invenio,
+}
+
+impl Kind {
+    /// Every kind, in the order in which they are listed for people.
+    pub const ALL: [Self; 8] = [
+        Self::Postgresql,
+        Self::Redis,
+        Self::Rabbitmq,
+        Self::Opensearch,
+        Self::Dashboards,
+        Self::Pgadmin,
+        Self::Minio,
+        Self::Invenio,
+    ];
+
+    /// The word used in manifests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Postgresql => "postgresql",
+            Self::Redis => "redis",
+            Self::Rabbitmq => "rabbitmq",
+            Self::Opensearch => "opensearch",
+            Self::Dashboards => "dashboards",
+            Self::Pgadmin => "pgadmin",
+            Self::Minio => "minio",
+            Self::Invenio => "invenio",
+        }
+    }
+
+    /// Whether this version of the project can run it. The others stand in the manifest and say so when asked for.
+    pub const fn runs(self) -> bool {
+        matches!(self, Self::Postgresql | Self::Redis | Self::Rabbitmq | Self::Opensearch)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or(())
+    }
+}
+
+/// Everything that launching one service takes: nothing is left to decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// In starting order.
+    pub processes: Vec<Process>,
+    /// What must be on disk before the first of them starts.
+    pub files: Vec<File>,
+    /// The data folder and how an empty one is made.
+    pub data: Data,
+    /// How clients reach it.
+    pub endpoint: Endpoint,
+    /// The key of what it runs: data made by another major version must not be started.
+    pub made_by: String,
+}
+
+/// The data folder of a service, and what a fresh one starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Data {
+    pub folder: Utf8PathBuf,
+    pub fresh: Fresh,
+}
+
+/// How an empty data folder becomes a usable one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fresh {
+    /// The server fills it by itself.
+    Empty,
+    /// A tar archive is unpacked into it, then one command is fed these lines on its standard input.
+    Template { archive: Utf8PathBuf, command: Process, input: Secret },
+}
+
+/// What a launch is computed from.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    pub service: &'a Service,
+    pub place: &'a Place,
+    pub bind: &'a str,
+    pub installed: &'a Installation,
+    pub run_as: RunAs,
+    /// This service's own secret.
+    pub secret: &'a Secret,
+}
+
+/// How a service of this kind is launched.
+pub fn launch(inputs: Inputs<'_>) -> Launch {
+    match inputs.service.kind {
+        Kind::Redis => redis::launch(inputs),
+        Kind::Postgresql => postgresql::launch(inputs),
+        Kind::Rabbitmq => rabbitmq::launch(inputs),
+        Kind::Opensearch => opensearch::launch(inputs),
+        kind => unreachable!("{kind} is refused before it is launched"),
+    }
+}
+
+/// How clients reach a service, whether it runs or not.
+pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -> Endpoint {
+    let access = match service.kind {
+        Kind::Redis => redis::access(service, place),
+        Kind::Postgresql => postgresql::access(place),
+        Kind::Rabbitmq => rabbitmq::access(place),
+        Kind::Opensearch => opensearch::access(place),
+        kind => unreachable!("{kind} is refused before it is reached"),
+    };
+    Endpoint {
+        kind: service.kind,
+        host: bind.to_owned(),
+        ports: service.ports_at(place.offset),
+        user: access.user.map(ToOwned::to_owned),
+        secret: access.authenticated.then(|| secret.clone()),
+        database: access.database.map(ToOwned::to_owned),
+        identity: access.identity,
+    }
+}
+
+/// The part of an endpoint that differs from kind to kind.
+struct Access {
+    user: Option<&'static str>,
+    database: Option<&'static str>,
+    authenticated: bool,
+    identity: String,
+}
+
+/// The environment that every server starts from: nothing of the user's, nothing of cargo's.
+fn environment(home: &Utf8Path) -> BTreeMap<String, String> {
+    [("PATH", "/usr/bin:/bin"), ("HOME", home.as_str()), ("LANG", "C.UTF-8"), ("TZ", "UTC")]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// A log is cut to its newest half beyond this many bytes.
+const LOG_LIMIT: u64 = 8 * 1024 * 1024;
+
+/// `12` of `12.22.0`: data files carry over within a major version.
+fn major(version: &str) -> &str {
+    version.split('.').next().unwrap_or(version)
+}
+
+/// Settings of a kind that this project sets itself, and that a manifest may therefore not.
+pub fn reserved_settings(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Redis => redis::RESERVED,
+        Kind::Postgresql => postgresql::RESERVED,
+        Kind::Rabbitmq => rabbitmq::RESERVED,
+        Kind::Opensearch => opensearch::RESERVED,
+        Kind::Dashboards | Kind::Pgadmin | Kind::Minio | Kind::Invenio => &[],
+    }
+}
+
+/// What was set, for drift and snapshots: the same entries for every kind, then the kind's own.
+fn labels(inputs: Inputs<'_>, version: &str, own: &[(&str, String)]) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        ("version".to_owned(), version.to_owned()),
+        ("bind".to_owned(), inputs.bind.to_owned()),
+    ]);
+    for (role, port) in inputs.service.ports_at(inputs.place.offset) {
+        labels.insert(format!("ports.{role}"), port.to_string());
+    }
+    for (name, value) in &inputs.service.settings {
+        labels.insert(format!("settings.{name}"), value.value.clone());
+    }
+    for (name, value) in own {
+        labels.insert((*name).to_owned(), value.clone());
+    }
+    labels
+}

@@ -1,0 +1,174 @@
+//! OpenSearch: how it is run and configured.
+//!
+//! The real server from official jars, started by its own main class, with its security manager: hence Java 17 to 23.
+//! Identity is the cluster name.
+
+use std::fmt::Write;
+
+use camino::Utf8Path;
+
+use super::{Access, Data, Fresh, Inputs, Launch};
+use crate::artifact::Installed;
+use crate::place::Place;
+use crate::process::{Content, File, Process, Signal, Stop};
+
+/// Settings that this project sets itself; the manifest may not.
+pub(super) const RESERVED: &[&str] = &[
+    "cluster.name",
+    "node.name",
+    "network.host",
+    "http.port",
+    "transport.port",
+    "discovery.type",
+    "path.data",
+    "path.logs",
+];
+
+pub(super) fn access(place: &Place) -> Access {
+    Access { user: None, database: None, authenticated: false, identity: place.identity() }
+}
+
+pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
+    let Inputs { service, place, bind, installed, run_as, secret } = inputs;
+    let server = &installed["opensearch"];
+    let endpoint = super::endpoint(service, place, bind, secret);
+    let home = place.service(&service.name);
+    let (data, config) = (home.join("data"), home.join("config"));
+
+    let mut settings = vec![
+        ("cluster.name", endpoint.identity.clone()),
+        ("node.name", "node-1".to_owned()),
+        ("network.host", bind.to_owned()),
+        ("http.port", endpoint.port("http").to_string()),
+        ("transport.port", endpoint.port("cluster").to_string()),
+        ("discovery.type", "single-node".to_owned()),
+        ("path.data", quoted(data.as_str())),
+        ("path.logs", quoted(home.join("log").as_str())),
+    ];
+    settings.extend(DEVELOPMENT.map(|(name, value)| (name, value.to_owned())));
+    let mut yaml = "# Written by ecosystem; changes are lost.\n".to_owned();
+    for (name, value) in settings {
+        let _ = writeln!(yaml, "{name}: {value}");
+    }
+    for (name, value) in &service.settings {
+        let _ = writeln!(yaml, "{name}: {}", quoted(&value.value));
+    }
+
+    let heap = service.heap.as_ref().map_or("512m", |h| h.value.as_str());
+    let jvm = Jvm { java: &installed["java"], server, heap, config: &config, tmp: &home.join("tmp") };
+    let archive = installed["opensearch-cds"].path("archive");
+    let process = Process {
+        service: service.name.clone(),
+        name: service.name.clone(),
+        argv: jvm.argv(&[&format!("-XX:SharedArchiveFile={archive}"), "-Xshare:auto"]),
+        env: jvm.env(&home),
+        cwd: home.clone(),
+        run_as,
+        stop: Stop { signal: Signal::Term, grace_ms: 10_000 },
+        log: place.log(&service.name, &service.name),
+        log_limit: super::LOG_LIMIT,
+        labels: super::labels(
+            inputs,
+            &server.version,
+            &[
+                ("heap", heap.to_owned()),
+                ("modules", service.modules.value.join(", ")),
+                ("plugins", service.plugins.value.join(", ")),
+            ],
+        ),
+    };
+    Launch {
+        processes: vec![process],
+        files: vec![
+            File { path: config.join("opensearch.yml"), content: Content::Text(yaml) },
+            File { path: config.join("log4j2.properties"), content: Content::Text(LOG4J.to_owned()) },
+            File { path: home.join("tmp"), content: Content::Folder },
+            File { path: home.join("log"), content: Content::Folder },
+        ],
+        data: Data { folder: data, fresh: Fresh::Empty },
+        endpoint,
+        made_by: format!("opensearch {}", super::major(&server.version)),
+    }
+}
+
+/// Settings for a server that shares a laptop with its developer.
+const DEVELOPMENT: [(&str, &str); 4] = [
+    // The circuit breaker would count garbage that the serial collector has not collected yet and refuse writes with 429.
+    ("indices.breaker.total.use_real_memory", "false"),
+    // The defaults are percentages: a laptop disk that is 95 % full, with 50 GB left, would make every index read-only.
+    ("cluster.routing.allocation.disk.watermark.low", "1gb"),
+    ("cluster.routing.allocation.disk.watermark.high", "512mb"),
+    ("cluster.routing.allocation.disk.watermark.flood_stage", "256mb"),
+];
+
+/// The console only: the supervisor keeps the log.
+pub const LOG4J: &str = "\
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = [%d{ISO8601}][%-5p][%-25c{1.}] %marker%m%n
+rootLogger.level = info
+rootLogger.appenderRef.console.ref = console
+";
+
+/// How the JVM is started, for serving and for making the class archive: both must be the same, or the archive is not used.
+#[derive(Debug, Clone, Copy)]
+pub struct Jvm<'a> {
+    pub java: &'a Installed,
+    pub server: &'a Installed,
+    pub heap: &'a str,
+    /// The folder of `opensearch.yml`.
+    pub config: &'a Utf8Path,
+    pub tmp: &'a Utf8Path,
+}
+
+impl Jvm<'_> {
+    /// The command line, with the options that concern the class archive.
+    pub fn argv(&self, archive: &[&str]) -> Vec<String> {
+        let home = &self.server.root;
+        let mut argv = vec![self.java.path("java").to_string()];
+        argv.extend([format!("-Xms{}", self.heap), format!("-Xmx{}", self.heap)]);
+        // C1 only and the serial collector: start-up is bound by the processor, and a development server is restarted often.
+        argv.extend(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"].map(String::from));
+        argv.extend(archive.iter().map(ToString::to_string));
+        argv.extend(["-Djava.security.manager=allow".to_owned(), format!("-Djava.io.tmpdir={}", self.tmp)]);
+        argv.extend(
+            [
+                "-Dopensearch.networkaddress.cache.ttl=60",
+                "-Dfile.encoding=UTF-8",
+                "-Djna.nosys=true",
+                "-Dio.netty.noUnsafe=true",
+                "-Dio.netty.noKeySetOptimization=true",
+                "-Dlog4j.shutdownHookEnabled=false",
+                "-Dlog4j2.disable.jmx=true",
+                "-Djava.locale.providers=SPI,COMPAT",
+                "-Dopensearch.distribution.type=tar",
+            ]
+            .map(String::from),
+        );
+        argv.push(format!("-Dopensearch.path.home={home}"));
+        argv.push(format!("-Dopensearch.path.conf={}", self.config));
+        argv.extend([
+            "-cp".to_owned(),
+            format!("{home}/lib/*"),
+            "org.opensearch.bootstrap.OpenSearch".to_owned(),
+        ]);
+        argv
+    }
+
+    /// The environment: `JAVA_TOOL_OPTIONS` and `OPENSEARCH_JAVA_OPTS` of the user never reach the server.
+    pub fn env(&self, home: &Utf8Path) -> std::collections::BTreeMap<String, String> {
+        let mut env = super::environment(home);
+        env.insert("OPENSEARCH_PATH_CONF".to_owned(), self.config.to_string());
+        if let Some(path) = self.java.library_path() {
+            env.insert("LD_LIBRARY_PATH".to_owned(), path);
+        }
+        env
+    }
+}
+
+/// A YAML double-quoted scalar. JSON strings are a subset of it.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

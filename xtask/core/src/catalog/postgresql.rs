@@ -1,0 +1,97 @@
+//! PostgreSQL: how it is run and configured.
+//!
+//! TCP only: Unix sockets have a path limit of about 107 bytes that projects exceed. The configuration lies beside the data folder, not in it,
+//! so that a data folder can be replaced as a whole. Identity is `cluster_name`, asked for after a login with this project's own password.
+
+use std::fmt::Write;
+
+use super::{Access, Data, Fresh, Inputs, Launch};
+use crate::endpoint::Secret;
+use crate::place::Place;
+use crate::process::{Content, File, Process, Signal, Stop};
+
+/// Settings that this project sets itself; the manifest may not.
+pub(super) const RESERVED: &[&str] = &[
+    "listen_addresses",
+    "port",
+    "unix_socket_directories",
+    "cluster_name",
+    "hba_file",
+    "data_directory",
+    "password_encryption",
+];
+
+/// The superuser and database of every template: Invenio's own default names.
+pub const USER: &str = "invenio";
+
+pub(super) fn access(place: &Place) -> Access {
+    Access { user: Some(USER), database: Some(USER), authenticated: true, identity: place.identity() }
+}
+
+pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
+    let Inputs { service, place, bind, installed, run_as, secret } = inputs;
+    let (server, template) = (&installed["postgresql"], &installed["postgresql-template"]);
+    let endpoint = super::endpoint(service, place, bind, secret);
+    let home = place.service(&service.name);
+    let data = home.join("data");
+    let (conf, hba) = (home.join("postgresql.conf"), home.join("pg_hba.conf"));
+
+    let mut text = format!(
+        "# Written by ecosystem; changes are lost.\nlisten_addresses = '{bind}'\nport = {}\n\
+         unix_socket_directories = ''\ncluster_name = '{}'\nhba_file = {}\npassword_encryption = 'scram-sha-256'\n",
+        endpoint.port("sql"),
+        endpoint.identity,
+        quoted(hba.as_str()),
+    );
+    for (name, value) in &service.settings {
+        let _ = writeln!(text, "{name} = {}", quoted(&value.value));
+    }
+
+    let process = |name: &str, args: &[&str]| Process {
+        service: service.name.clone(),
+        name: name.to_owned(),
+        argv: [server.path("server").as_str()].iter().chain(args).map(ToString::to_string).collect(),
+        env: super::environment(&home),
+        cwd: home.clone(),
+        run_as,
+        // "Fast" shutdown: SIGTERM would wait for clients to leave.
+        stop: Stop { signal: Signal::Int, grace_ms: 10_000 },
+        log: place.log(&service.name, &service.name),
+        log_limit: super::LOG_LIMIT,
+        labels: super::labels(inputs, &server.version, &[]),
+    };
+    let config_file = format!("config_file={conf}");
+    let main = process(&service.name, &["-D", data.as_str(), "-c", &config_file]);
+    let set_password =
+        process("set-password", &["--single", "-D", data.as_str(), "-c", &config_file, "postgres"]);
+
+    Launch {
+        processes: vec![main],
+        files: vec![
+            File { path: conf, content: Content::Text(text) },
+            File { path: hba, content: Content::Text(HBA.to_owned()) },
+        ],
+        data: Data {
+            folder: data,
+            fresh: Fresh::Template {
+                archive: template.path("archive").to_owned(),
+                command: set_password,
+                input: Secret::new(format!("ALTER ROLE {USER} PASSWORD '{}';\n", secret.reveal())),
+            },
+        },
+        endpoint,
+        made_by: format!("postgresql {}", super::major(&server.version)),
+    }
+}
+
+const HBA: &str = "\
+# Written by ecosystem; changes are lost.
+host all         all 127.0.0.1/32 scram-sha-256
+host all         all ::1/128      scram-sha-256
+host replication all 127.0.0.1/32 scram-sha-256
+";
+
+/// A value in PostgreSQL's own quoting.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}

@@ -1,0 +1,98 @@
+//! How to reach a running server. The only thing `client/*` is given: native, compose and external look alike.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::Kind;
+
+/// A secret that cannot be printed by accident: `Debug` and `Display` redact it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The secret itself. Every call is a place where it could leak.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+/// A server as its clients see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub kind: Kind,
+    /// An IP address without brackets.
+    pub host: String,
+    /// Ports by the role they have in the manifest (`sql`, `http`, `amqp`), offset included.
+    pub ports: BTreeMap<String, u16>,
+    pub user: Option<String>,
+    pub secret: Option<Secret>,
+    /// Database of PostgreSQL, virtual host of RabbitMQ, index prefix of OpenSearch.
+    pub database: Option<String>,
+    /// What the server must say of itself to be ours: cluster name, node name, configuration file.
+    pub identity: String,
+}
+
+impl Endpoint {
+    /// `host:port` of a role. A role that the catalog did not declare is a fault of this program.
+    pub fn address(&self, role: &str) -> String {
+        match self.ports.get(role) {
+            Some(port) => format!("{}:{port}", self.host),
+            None => unreachable!("{} has no port called {role}", self.kind),
+        }
+    }
+
+    /// The port number of a role.
+    pub fn port(&self, role: &str) -> u16 {
+        match self.ports.get(role) {
+            Some(port) => *port,
+            None => unreachable!("{} has no port called {role}", self.kind),
+        }
+    }
+
+    /// The secret, or an empty string where the server has none.
+    pub fn password(&self) -> &str {
+        self.secret.as_ref().map_or("", Secret::reveal)
+    }
+}
+
+/// The answer to "is it usable, and is it ours?".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attempt {
+    /// Usable and ours.
+    Ready,
+    /// Not yet, with the reason; asking again makes sense.
+    NotYet(String),
+    /// Never: a wrong password, somebody else's server. Stop waiting now.
+    Never(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_print() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret} {secret:?}"), "<secret> <secret>");
+    }
+}

@@ -1,0 +1,18 @@
+//! The pure half of Invenio Ecosystem: what should run, how each server is launched, and what has to happen to get there.
+//!
+//! Nothing here reads a file, opens a socket, asks the time or looks at the environment: all of that comes in as a
+//! value, so every decision can be tested by writing down an input and reading the output. Acting is the business of
+//! the `xtask` crate.
+
+pub mod artifact;
+pub mod catalog;
+pub mod endpoint;
+pub mod failure;
+pub mod model;
+pub mod place;
+pub mod plan;
+pub mod process;
+pub mod release;
+pub mod render;
+pub mod supervise;
+pub mod tool;

@@ -1,0 +1,76 @@
+//! The one model: what an Invenio or OARepo repository needs around it. Everything else is derived from it.
+//!
+//! Values are resolved from layers and every one of them remembers where it came from:
+//! built-in release ← `ecosystem.toml` ← `ecosystem.local.toml` ← flags.
+
+mod origin;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+pub use origin::{Origin, Sourced};
+
+use crate::catalog::Kind;
+use crate::tool::Requirement;
+
+/// Everything that was asked for, after all layers were laid over each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ecosystem {
+    /// The built-in release that the pins come from.
+    pub release: Sourced<String>,
+    /// The address that servers bind.
+    pub bind: Sourced<String>,
+    /// Added to every port.
+    pub port_offset: Sourced<u16>,
+    /// The pack that `up` loads by itself.
+    pub seed: Option<Sourced<String>>,
+    /// Named sets of services; members are resolved, `@other` is expanded.
+    pub profiles: BTreeMap<String, Vec<String>>,
+    /// Every service that the manifest or the release names.
+    pub services: BTreeMap<String, Service>,
+    /// The host tools of the release, in the order in which they are checked.
+    pub tools: Vec<Requirement>,
+}
+
+/// One service, resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Service {
+    pub name: String,
+    pub kind: Kind,
+    /// Ports by role, without the offset.
+    pub ports: BTreeMap<String, Sourced<u16>>,
+    /// Lines for the server's own configuration file, in the server's own words.
+    pub settings: BTreeMap<String, Sourced<String>>,
+    /// The container image of the release, where there is one.
+    pub image: Option<Sourced<String>>,
+    /// The versions that are accepted, as a semver requirement.
+    pub accept: Option<Sourced<String>>,
+    /// A Package URL that says what the native backend fetches.
+    pub get: Option<Sourced<String>>,
+    /// Where the native backend takes the server from.
+    pub from: Sourced<From>,
+    /// Plugins by name: RabbitMQ's and OpenSearch's.
+    pub plugins: Sourced<Vec<String>>,
+    /// OpenSearch modules by name.
+    pub modules: Sourced<Vec<String>>,
+    /// The Java heap of OpenSearch, as the JVM writes it: `512m`.
+    pub heap: Option<Sourced<String>>,
+}
+
+/// Where the native backend takes a server from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum From {
+    /// The per-user store, filled from package registries.
+    Store,
+    /// The programs on PATH; the Nix shell puts them there.
+    Path,
+}
+
+impl Service {
+    /// The ports that it really uses: the manifest's plus the offset.
+    pub fn ports_at(&self, offset: u16) -> BTreeMap<String, u16> {
+        self.ports.iter().map(|(role, port)| (role.clone(), port.value.saturating_add(offset))).collect()
+    }
+}

@@ -1,0 +1,92 @@
+//! Where one stack lives. Two checkouts, a test and a benchmark differ in their `Place` and in nothing else.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+/// Where a stack keeps its state, which ports it shifts to, and what it is called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Short, unique name: cluster and node names are made from it, and identity is proven with it.
+    pub id: String,
+    /// The project folder: where `ecosystem.toml` is, or would be.
+    pub root: Utf8PathBuf,
+    /// The state folder of this project: data, configuration, logs, secrets. Mode 0700.
+    pub state: Utf8PathBuf,
+    /// The per-user store of servers, shared by all places.
+    pub store: Utf8PathBuf,
+    /// Added to every port of the manifest.
+    pub offset: u16,
+}
+
+impl Place {
+    /// The folder of one service: its data, configuration and log live below it.
+    pub fn service(&self, name: &str) -> Utf8PathBuf {
+        self.state.join(name)
+    }
+
+    /// The log file of one process of a service.
+    pub fn log(&self, service: &str, process: &str) -> Utf8PathBuf {
+        self.state.join("logs").join(log_name(service, process))
+    }
+
+    /// The name under which servers of this place present themselves.
+    pub fn identity(&self) -> String {
+        format!("ecosystem-{}", self.id)
+    }
+}
+
+/// `redis.log` for the only process of a service, `rabbitmq-epmd.log` otherwise.
+fn log_name(service: &str, process: &str) -> String {
+    if service == process { format!("{service}.log") } else { format!("{service}-{process}.log") }
+}
+
+/// A place id: a readable part from the folder's name and a random part that tells two copies apart.
+///
+/// Only `a-z0-9` and inner dashes, at most 24 characters: it goes into node and cluster names.
+pub fn place_id(root: &Utf8Path, random: [u8; 3]) -> String {
+    let base: String = root
+        .file_name()
+        .unwrap_or("place")
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .collect();
+    let mut slug = String::new();
+    for part in base.split('-').filter(|p| !p.is_empty()) {
+        if !slug.is_empty() {
+            slug.push('-');
+        }
+        slug.push_str(part);
+    }
+    slug.truncate(16);
+    let slug = slug.trim_end_matches('-');
+    let slug = if slug.is_empty() { "place" } else { slug };
+    format!("{slug}-{:02x}{:02x}{:02x}", random[0], random[1], random[2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_readable_short_and_safe() {
+        let id = |p: &str| place_id(Utf8Path::new(p), [1, 0xab, 0xff]);
+        assert_eq!(id("/home/a/My Repository (2)"), "my-repository-2-01abff");
+        assert_eq!(id("/"), "place-01abff");
+        assert_eq!(id("/x/žluťoučký"), "lu-ou-k-01abff");
+        assert_eq!(id("/x/$(rm -rf ~)"), "rm-rf-01abff");
+        assert!(id(&format!("/x/{}", "a".repeat(250))).len() <= 24);
+    }
+
+    #[test]
+    fn logs_are_named_after_the_process() {
+        let place = Place {
+            id: "x".into(),
+            root: "/p".into(),
+            state: "/p/.ecosystem".into(),
+            store: "/s".into(),
+            offset: 0,
+        };
+        assert_eq!(place.log("redis", "redis"), "/p/.ecosystem/logs/redis.log");
+        assert_eq!(place.log("rabbitmq", "epmd"), "/p/.ecosystem/logs/rabbitmq-epmd.log");
+    }
+}

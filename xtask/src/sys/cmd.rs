@@ -1,0 +1,161 @@
+//! Short commands: run, wait, read what they print. Servers go through `sys::launch` instead.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::time::Duration;
+
+use anyhow::Context;
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// A command to run once. Its standard input is empty, and it gets a process group of its own.
+#[derive(Debug, Clone)]
+pub struct Cmd {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(String, String)>,
+    cwd: Option<Utf8PathBuf>,
+    limit: Duration,
+}
+
+/// How a command ended and what it printed. Bytes that are not UTF-8 are replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The exit status; a signal counts as 128 plus its number, as in a shell.
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+    /// It was ended because it took longer than its limit.
+    pub timed_out: bool,
+}
+
+impl Output {
+    /// Whether it ended with status 0, in time.
+    pub fn ok(&self) -> bool {
+        self.status == 0 && !self.timed_out
+    }
+}
+
+/// Environment variables that cargo and rustup leak into everything started from `cargo run`.
+const LEAKED: [&str; 5] =
+    ["LD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "RUSTUP_TOOLCHAIN", "CARGO", "RUST_RECURSION_COUNT"];
+
+impl Cmd {
+    /// A command that may take a minute.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: None,
+            limit: Duration::from_mins(1),
+        }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<I: IntoIterator<Item = S>, S: Into<OsString>>(mut self, args: I) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable on top of the inherited ones.
+    #[must_use]
+    pub fn env(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.env.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// Sets the working directory.
+    #[must_use]
+    pub fn cwd(mut self, path: &Utf8Path) -> Self {
+        self.cwd = Some(path.to_owned());
+        self
+    }
+
+    /// Sets the time after which the whole process group is killed.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Runs it. An error means that it could not be started; a non-zero status is not an error.
+    pub fn run(self) -> anyhow::Result<Output> {
+        let name = self.program.to_string_lossy().into_owned();
+        // Files, not pipes: a grandchild that keeps a pipe open would hold us after the command itself is gone.
+        let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        let mut expression = duct::cmd(self.program, self.args)
+            .stdin_null()
+            .stdout_file(out.try_clone()?)
+            .stderr_file(err.try_clone()?)
+            .unchecked()
+            .before_spawn(|command| {
+                command.process_group(0);
+                Ok(())
+            });
+        for key in LEAKED {
+            expression = expression.env_remove(key);
+        }
+        for (key, value) in self.env {
+            expression = expression.env(key, value);
+        }
+        if let Some(cwd) = self.cwd {
+            expression = expression.dir(cwd);
+        }
+        let handle = expression.start().with_context(|| format!("cannot run {name}"))?;
+        let ended = handle.wait_timeout(self.limit)?.map(|output| output.status);
+        let (status, timed_out) = if let Some(status) = ended {
+            (status, false)
+        } else {
+            for pid in handle.pids() {
+                if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+                    // The group is gone already if the command ended meanwhile.
+                    let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+                }
+            }
+            (handle.wait()?.status, true)
+        };
+        Ok(Output {
+            status: status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(-1),
+            stdout: read(&mut out)?,
+            stderr: read(&mut err)?,
+            timed_out,
+        })
+    }
+}
+
+fn read(file: &mut std::fs::File) -> anyhow::Result<String> {
+    use std::io::Seek;
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_and_both_streams_are_kept() {
+        let output = Cmd::new("sh").args(["-c", "echo out; echo err >&2; exit 3"]).run().unwrap();
+        assert_eq!(
+            output,
+            Output { status: 3, stdout: "out\n".into(), stderr: "err\n".into(), timed_out: false }
+        );
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_ended_with_its_children() {
+        let output =
+            Cmd::new("sh").args(["-c", "sleep 600 & wait"]).limit(Duration::from_millis(50)).run().unwrap();
+        assert!(output.timed_out && !output.ok());
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = Cmd::new("no-such-program-here").run().unwrap_err();
+        assert!(format!("{error:#}").contains("no-such-program-here"));
+    }
+}

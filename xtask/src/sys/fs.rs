@@ -1,0 +1,52 @@
+//! Files with the modes this project promises: state is 0700, secrets are 0600, and no reader ever sees half a file.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+
+use anyhow::Context;
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// Writes a whole file by a rename: readers see the old content or the new, and the mode is right from the start.
+pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
+    let folder = path.parent().with_context(|| format!("{path} has no folder"))?;
+    create_private_dir(folder)?;
+    let temporary =
+        folder.join(format!(".{}.{}.tmp", path.file_name().unwrap_or("file"), std::process::id()));
+    let write = || -> std::io::Result<()> {
+        match std::fs::remove_file(&temporary) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.write_all(content)?;
+        // The umask may have taken bits away.
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+        std::fs::rename(&temporary, path)
+    };
+    write().with_context(|| format!("cannot write {path}"))
+}
+
+/// Makes a folder and its missing parents with mode 0700. An existing folder keeps its mode.
+pub fn create_private_dir(path: &Utf8Path) -> anyhow::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot create the folder {path}"))
+}
+
+/// Reads a text file; `None` where there is none.
+pub fn read_optional(path: &Utf8Path) -> anyhow::Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {path}")),
+    }
+}
+
+/// A path as UTF-8, or an error that names it.
+pub fn utf8(path: std::path::PathBuf) -> anyhow::Result<Utf8PathBuf> {
+    Utf8PathBuf::from_path_buf(path)
+        .map_err(|path| anyhow::anyhow!("the path {} is not valid UTF-8; please rename it", path.display()))
+}
