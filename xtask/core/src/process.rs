@@ -86,6 +86,17 @@ pub enum Content {
     Folder,
 }
 
+impl Content {
+    /// What it holds, secrets included.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Secret(text) | Self::Cookie(text) => text,
+            Self::Link(target) => target.as_str(),
+            Self::Folder => "",
+        }
+    }
+}
+
 /// Facts about this machine that decide how servers are started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostFacts {

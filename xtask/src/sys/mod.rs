@@ -1,4 +1,8 @@
 //! Mechanisms: files, short commands, processes, ports. They know nothing of services, manifests or people.
 
 pub mod cmd;
+pub mod control;
 pub mod fs;
+pub mod launch;
+pub mod os;
+pub mod supervisor;

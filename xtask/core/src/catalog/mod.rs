@@ -14,7 +14,7 @@ use std::str::FromStr;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::Installation;
+use crate::artifact::{Installation, Key};
 use crate::endpoint::{Endpoint, Secret};
 use crate::model::Service;
 use crate::place::Place;
@@ -109,7 +109,7 @@ pub enum Fresh {
     /// The server fills it by itself.
     Empty,
     /// A tar archive is unpacked into it, then one command is fed these lines on its standard input.
-    Template { archive: Utf8PathBuf, command: Process, input: Secret },
+    Template { archive: Utf8PathBuf, command: Box<Process>, input: Secret },
 }
 
 /// What a launch is computed from.
@@ -126,13 +126,19 @@ pub struct Inputs<'a> {
 
 /// How a service of this kind is launched.
 pub fn launch(inputs: Inputs<'_>) -> Launch {
-    match inputs.service.kind {
+    let mut launch = match inputs.service.kind {
         Kind::Redis => redis::launch(inputs),
         Kind::Postgresql => postgresql::launch(inputs),
         Kind::Rabbitmq => rabbitmq::launch(inputs),
         Kind::Opensearch => opensearch::launch(inputs),
         kind => unreachable!("{kind} is refused before it is launched"),
+    };
+    // Files are not part of a process, yet a changed file must count as drift. The key tells that, and nothing of what is in them.
+    let recipe = Key::of(launch.files.iter().flat_map(|file| [file.path.as_str(), file.content.text()]));
+    for process in &mut launch.processes {
+        process.labels.insert("recipe".to_owned(), recipe.to_string());
     }
+    launch
 }
 
 /// How clients reach a service, whether it runs or not.

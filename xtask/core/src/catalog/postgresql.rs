@@ -75,7 +75,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
             folder: data,
             fresh: Fresh::Template {
                 archive: template.path("archive").to_owned(),
-                command: set_password,
+                command: Box::new(set_password),
                 input: Secret::new(format!("ALTER ROLE {USER} PASSWORD '{}';\n", secret.reveal())),
             },
         },

@@ -1,1 +1,159 @@
-//! x
+//! What has to happen, and why: computed from what is wanted and what was observed, before anything is touched.
+//!
+//! `--dry-run` prints a plan; `engine` carries it out without deciding anything.
+
+mod display;
+mod reconcile;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+
+pub use display::{obstacles_failure, render};
+pub use reconcile::{reconcile_down, reconcile_up};
+
+use crate::process::Process;
+use crate::supervise::Status;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    pub id: usize,
+    pub action: Action,
+    pub cause: Cause,
+    /// The steps that must have succeeded first.
+    pub after: Vec<usize>,
+}
+
+/// What is done to what.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "do", content = "what", rename_all = "kebab-case")]
+pub enum Action {
+    /// Fetch or build something into the store.
+    Provide(String),
+    /// End a supervisor that this build cannot talk to, and everything it runs.
+    Replace,
+    /// Stop the processes of a service.
+    Stop(String),
+    /// Make the data folder of a service from its template.
+    Prepare(String),
+    /// Write its configuration and start its processes.
+    Start(String),
+    /// Wait until it is usable and proven ours, including a write.
+    Await(String),
+    /// Look whether it is still usable and ours; nothing is written.
+    Verify(String),
+    /// Load a pack into the stores that miss it.
+    Seed(String),
+    /// End the supervisor.
+    Shutdown,
+}
+
+impl Action {
+    /// The key under which its duration is remembered: `start redis`.
+    pub fn title(&self) -> String {
+        match self {
+            Self::Provide(what) => format!("provide {what}"),
+            Self::Replace => "replace supervisor".to_owned(),
+            Self::Stop(service) => format!("stop {service}"),
+            Self::Prepare(service) => format!("prepare {service}"),
+            Self::Start(service) => format!("start {service}"),
+            Self::Await(service) => format!("await {service}"),
+            Self::Verify(service) => format!("verify {service}"),
+            Self::Seed(pack) => format!("seed {pack}"),
+            Self::Shutdown => "end supervisor".to_owned(),
+        }
+    }
+}
+
+/// Why a step is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "because", rename_all = "kebab-case")]
+pub enum Cause {
+    /// It is not there yet.
+    Missing,
+    /// It ended by itself.
+    Ended { how: String },
+    /// What runs is not what is wanted.
+    Drifted { changes: Vec<Change> },
+    /// The supervisor speaks another protocol.
+    OtherBuild { build: String },
+    /// Another step of the same service makes it necessary.
+    Follows,
+    /// A person, or the manifest, asked for it.
+    Requested,
+}
+
+/// A difference that a person can read: never two hashes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    pub path: String,
+    pub was: Option<String>,
+    pub now: Option<String>,
+}
+
+/// Something that stands in the way of the whole plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "obstacle", rename_all = "kebab-case")]
+pub enum Obstacle {
+    /// A port is held by a process that is not ours.
+    PortTaken { service: String, role: String, port: u16, holder: Option<Holder> },
+    /// The data folder was made by another major version.
+    OtherData { service: String, folder: Utf8PathBuf, made_by: String, wanted: String },
+}
+
+/// A process that holds a port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Holder {
+    pub pid: u32,
+    pub command: String,
+    /// Its working directory, where visible.
+    pub cwd: Option<String>,
+    /// The other place whose supervisor runs it, where known.
+    pub place: Option<String>,
+}
+
+/// Steps, and what stands in their way. With obstacles nothing is started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    pub obstacles: Vec<Obstacle>,
+}
+
+impl Plan {
+    /// Adds a step and returns its id.
+    pub fn push(&mut self, action: Action, cause: Cause, after: impl Into<Vec<usize>>) -> usize {
+        let id = self.steps.len();
+        self.steps.push(Step { id, action, cause, after: after.into() });
+        id
+    }
+}
+
+/// What was found, read once, before planning.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    pub supervisor: Option<Supervisor>,
+    /// By process id as the supervisor names them.
+    pub processes: BTreeMap<String, (Process, Status)>,
+    /// Ports that somebody else listens on, where it would be in our way.
+    pub held: BTreeMap<u16, Option<Holder>>,
+    /// What made the data of each service; absent where there is no data yet.
+    pub data: BTreeMap<String, String>,
+}
+
+/// A running supervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supervisor {
+    pub pid: u32,
+    pub build: String,
+    /// It speaks this build's protocol.
+    pub compatible: bool,
+}
+
+impl Observed {
+    /// The services that have a process under supervision, running or not.
+    pub fn services(&self) -> BTreeSet<&str> {
+        self.processes.values().map(|(process, _)| process.service.as_str()).collect()
+    }
+}

@@ -1,0 +1,274 @@
+//! Reconciling: what is wanted against what was observed.
+
+use std::collections::BTreeSet;
+
+use super::{Action, Cause, Change, Observed, Obstacle, Plan};
+use crate::catalog::{Fresh, Launch};
+use crate::process::Process;
+use crate::supervise::Phase;
+
+/// The label that stands for everything that has no readable name: see [`drift`].
+const RECIPE: &str = "recipe";
+
+/// What it takes to have these services running, usable and ours.
+pub fn reconcile_up<'a>(wanted: &[(&'a str, &'a Launch)], observed: &Observed) -> Plan {
+    let mut plan = Plan::default();
+    let mut replaced = Vec::new();
+    let supervisor = observed.supervisor.as_ref();
+    let lost = supervisor.is_some_and(|s| !s.compatible);
+    if let Some(supervisor) = supervisor.filter(|s| !s.compatible) {
+        let cause = Cause::OtherBuild { build: supervisor.build.clone() };
+        replaced.push(plan.push(Action::Replace, cause, []));
+    }
+    for (service, launch) in wanted {
+        let cause = if lost { Some(Cause::Missing) } else { reason_to_start(launch, observed) };
+        let Some(cause) = cause else {
+            plan.push(Action::Verify((*service).to_owned()), Cause::Requested, []);
+            continue;
+        };
+        find_obstacles(service, launch, observed, &mut plan.obstacles);
+        let (mut after, mut cause) = (replaced.clone(), cause);
+        let runs = !lost
+            && observed.processes.values().any(|(p, s)| p.service == *service && s.pid.is_some());
+        if runs {
+            after.push(plan.push(Action::Stop((*service).to_owned()), cause, after.clone()));
+            cause = Cause::Follows;
+        }
+        let fresh = !observed.data.contains_key(*service);
+        if fresh && matches!(launch.data.fresh, Fresh::Template { .. }) {
+            after = vec![plan.push(Action::Prepare((*service).to_owned()), Cause::Missing, after)];
+        }
+        let start = plan.push(Action::Start((*service).to_owned()), cause, after);
+        plan.push(Action::Await((*service).to_owned()), Cause::Follows, [start]);
+    }
+    plan
+}
+
+/// What it takes to stop these services; all of them, and the supervisor with them, where none is named.
+pub fn reconcile_down(services: &[String], observed: &Observed) -> Plan {
+    let mut plan = Plan::default();
+    if observed.supervisor.is_none() {
+        return plan;
+    }
+    let running: BTreeSet<&str> = observed
+        .processes
+        .values()
+        .filter(|(_, status)| status.pid.is_some() || status.phase == Phase::Restarting)
+        .map(|(process, _)| process.service.as_str())
+        .collect();
+    let chosen: Vec<&str> = if services.is_empty() {
+        running.iter().copied().collect()
+    } else {
+        services.iter().map(String::as_str).filter(|s| running.contains(s)).collect()
+    };
+    let stops: Vec<usize> =
+        chosen.iter().map(|s| plan.push(Action::Stop((*s).to_owned()), Cause::Requested, [])).collect();
+    if running.iter().all(|s| chosen.contains(s)) {
+        plan.push(Action::Shutdown, Cause::Follows, stops);
+    }
+    plan
+}
+
+/// Why a service has to be started, or `None` where it runs as wanted.
+fn reason_to_start(launch: &Launch, observed: &Observed) -> Option<Cause> {
+    let mut changes = Vec::new();
+    for process in &launch.processes {
+        let Some((running, status)) = observed.processes.get(&process.id()) else { return Some(Cause::Missing) };
+        match status.phase {
+            Phase::Running | Phase::Restarting => {}
+            Phase::Stopping | Phase::Ended => return Some(Cause::Missing),
+            Phase::Failed => {
+                let how = status.last_exit.clone().unwrap_or_else(|| "for an unknown reason".to_owned());
+                return Some(Cause::Ended { how });
+            }
+        }
+        for change in drift(running, process) {
+            if !changes.contains(&change) {
+                changes.push(change);
+            }
+        }
+    }
+    (!changes.is_empty()).then_some(Cause::Drifted { changes })
+}
+
+/// The readable differences between what runs and what is wanted.
+fn drift(running: &Process, wanted: &Process) -> Vec<Change> {
+    if running == wanted {
+        return Vec::new();
+    }
+    let names: BTreeSet<&String> = running.labels.keys().chain(wanted.labels.keys()).collect();
+    let mut changes: Vec<Change> = names
+        .into_iter()
+        .filter(|name| *name != RECIPE && running.labels.get(*name) != wanted.labels.get(*name))
+        .map(|name| Change {
+            path: name.clone(),
+            was: running.labels.get(name).cloned(),
+            now: wanted.labels.get(name).cloned(),
+        })
+        .collect();
+    if changes.is_empty() {
+        changes.push(Change {
+            path: "how it is started".to_owned(),
+            was: Some("as another build of this program does".to_owned()),
+            now: Some("as this build does".to_owned()),
+        });
+    }
+    changes
+}
+
+fn find_obstacles(service: &str, launch: &Launch, observed: &Observed, obstacles: &mut Vec<Obstacle>) {
+    for (role, port) in &launch.endpoint.ports {
+        if let Some(holder) = observed.held.get(port) {
+            obstacles.push(Obstacle::PortTaken {
+                service: service.to_owned(),
+                role: role.clone(),
+                port: *port,
+                holder: holder.clone(),
+            });
+        }
+    }
+    if let Some(made_by) = observed.data.get(service).filter(|made_by| **made_by != launch.made_by) {
+        obstacles.push(Obstacle::OtherData {
+            service: service.to_owned(),
+            folder: launch.data.folder.clone(),
+            made_by: made_by.clone(),
+            wanted: launch.made_by.clone(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Holder, Supervisor, render};
+    use super::*;
+    use crate::catalog::{Data, Kind};
+    use crate::endpoint::Endpoint;
+    use crate::process::{RunAs, Signal, Stop};
+    use crate::supervise::Status;
+
+    fn process(service: &str, name: &str, labels: &[(&str, &str)]) -> Process {
+        Process {
+            service: service.into(),
+            name: name.into(),
+            argv: vec![format!("/bin/{name}")],
+            env: Default::default(),
+            cwd: "/".into(),
+            run_as: RunAs::Me,
+            stop: Stop { signal: Signal::Term, grace_ms: 1 },
+            log: "/log".into(),
+            log_limit: 1,
+            labels: labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+        }
+    }
+
+    fn launch(processes: Vec<Process>, port: u16) -> Launch {
+        Launch {
+            processes,
+            files: vec![],
+            data: Data { folder: "/data".into(), fresh: Fresh::Empty },
+            endpoint: Endpoint {
+                kind: Kind::Redis,
+                host: "127.0.0.1".into(),
+                ports: [("redis".to_owned(), port)].into(),
+                user: None,
+                secret: None,
+                database: None,
+                identity: "x".into(),
+            },
+            made_by: "redis 7".into(),
+        }
+    }
+
+    fn status(phase: Phase) -> Status {
+        let pid = matches!(phase, Phase::Running | Phase::Stopping).then_some(7);
+        Status { phase, pid, incarnation: 1, uptime_ms: None, last_exit: Some("exit status 1".into()) }
+    }
+
+    fn observed(running: &[(&Process, Phase)]) -> Observed {
+        Observed {
+            supervisor: Some(Supervisor { pid: 1, build: "0.1.0".into(), compatible: true }),
+            processes: running.iter().map(|(p, phase)| (p.id(), ((*p).clone(), status(*phase)))).collect(),
+            ..Observed::default()
+        }
+    }
+
+    fn up(wanted: &Launch, observed: &Observed) -> String {
+        render(&reconcile_up(&[("redis", wanted)], observed), &Default::default())
+    }
+
+    #[test]
+    fn nothing_runs() {
+        let wanted = launch(vec![process("redis", "redis", &[])], 1);
+        insta::assert_snapshot!(up(&wanted, &Observed::default()), @"");
+    }
+
+    #[test]
+    fn everything_runs_as_wanted() {
+        let redis = process("redis", "redis", &[]);
+        insta::assert_snapshot!(up(&launch(vec![redis.clone()], 1), &observed(&[(&redis, Phase::Running)])), @"");
+    }
+
+    #[test]
+    fn a_changed_setting_is_named() {
+        let old = process("redis", "redis", &[("settings.maxmemory", "1gb"), ("recipe", "a")]);
+        let new = process("redis", "redis", &[("settings.maxmemory", "2gb"), ("recipe", "b")]);
+        insta::assert_snapshot!(up(&launch(vec![new], 1), &observed(&[(&old, Phase::Running)])), @"");
+    }
+
+    #[test]
+    fn another_recipe_with_the_same_settings_is_not_two_hashes() {
+        let old = process("redis", "redis", &[("recipe", "a")]);
+        let new = process("redis", "redis", &[("recipe", "b")]);
+        insta::assert_snapshot!(up(&launch(vec![new], 1), &observed(&[(&old, Phase::Running)])), @"");
+    }
+
+    #[test]
+    fn one_of_two_processes_failed() {
+        let (epmd, broker) = (process("redis", "epmd", &[]), process("redis", "redis", &[]));
+        let seen = observed(&[(&epmd, Phase::Running), (&broker, Phase::Failed)]);
+        insta::assert_snapshot!(up(&launch(vec![epmd, broker], 1), &seen), @"");
+    }
+
+    #[test]
+    fn a_supervisor_of_another_protocol_is_replaced_first() {
+        let redis = process("redis", "redis", &[]);
+        let mut seen = observed(&[]);
+        seen.supervisor = Some(Supervisor { pid: 1, build: "0.0.9".into(), compatible: false });
+        insta::assert_snapshot!(up(&launch(vec![redis], 1), &seen), @"");
+    }
+
+    #[test]
+    fn obstacles_arrive_together() {
+        let mut seen = Observed::default();
+        let holder = Holder { pid: 4711, command: "redis-server *:1".into(), cwd: Some("/srv".into()), place: None };
+        seen.held.insert(1, Some(holder));
+        seen.data.insert("redis".into(), "redis 6".into());
+        let plan = reconcile_up(&[("redis", &launch(vec![process("redis", "redis", &[])], 1))], &seen);
+        assert_eq!(plan.obstacles.len(), 2);
+        insta::assert_snapshot!(super::super::obstacles_failure(&plan.obstacles).unwrap(), @"");
+    }
+
+    #[test]
+    fn a_held_port_does_not_matter_to_a_service_that_runs() {
+        let redis = process("redis", "redis", &[]);
+        let mut seen = observed(&[(&redis, Phase::Running)]);
+        seen.held.insert(1, None);
+        assert_eq!(reconcile_up(&[("redis", &launch(vec![redis], 1))], &seen).obstacles, []);
+    }
+
+    #[test]
+    fn down_stops_everything_and_the_supervisor() {
+        let redis = process("redis", "redis", &[]);
+        let seen = observed(&[(&redis, Phase::Running)]);
+        insta::assert_snapshot!(render(&reconcile_down(&[], &seen), &Default::default()), @"");
+        assert_eq!(reconcile_down(&[], &Observed::default()).steps, []);
+    }
+
+    #[test]
+    fn down_of_one_service_keeps_the_supervisor_for_the_others() {
+        let (redis, postgres) = (process("redis", "redis", &[]), process("postgresql", "postgresql", &[]));
+        let seen = observed(&[(&redis, Phase::Running), (&postgres, Phase::Running)]);
+        let plan = reconcile_down(&["redis".into()], &seen);
+        insta::assert_snapshot!(render(&plan, &Default::default()), @"");
+    }
+}

@@ -1,0 +1,143 @@
+//! The wire between commands and the supervisor: one JSON object a line over a Unix socket in the state folder.
+//!
+//! `hello`, `list` and `shutdown` never change, so that a command of another build can always look and end what runs.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use anyhow::Context;
+use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::process::Process;
+use ecosystem_core::supervise::Status;
+use serde::{Deserialize, Serialize};
+
+/// Raised when a verb changes its meaning. A supervisor of another protocol is replaced.
+pub const PROTOCOL: u32 = 1;
+
+/// The socket's name within the state folder.
+const SOCKET: &str = "control";
+
+/// What a command asks of the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case")]
+pub enum Request {
+    /// Who are you?
+    Hello,
+    /// What do you run?
+    List,
+    /// Start these, in this order. One that runs already is left alone.
+    Start { processes: Vec<Process> },
+    /// Stop these, each by its own rule, and answer when they have ended.
+    Stop { ids: Vec<String> },
+    /// Answer when one of these is no longer running in the incarnation that is named.
+    Wait { seen: BTreeMap<String, u32> },
+    /// Stop everything, answer when nothing is left, and end.
+    Shutdown,
+}
+
+/// What the supervisor answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Response {
+    Hello { protocol: u32, build: String, pid: u32 },
+    Processes { processes: Vec<Supervised> },
+    Refused { reason: String },
+}
+
+/// A process under supervision.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Supervised {
+    pub process: Process,
+    pub status: Status,
+}
+
+/// A connection to a supervisor.
+#[derive(Debug)]
+pub struct Control {
+    stream: BufReader<UnixStream>,
+}
+
+impl Control {
+    /// Connects to the supervisor of a state folder. `None`: none is running.
+    pub fn connect(state: &Utf8Path) -> anyhow::Result<Option<Self>> {
+        let folder = match std::fs::File::open(state) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot open {state}")),
+        };
+        match UnixStream::connect(short_path(state, &folder)) {
+            Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream) })),
+            Err(error)
+                if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot reach the supervisor in {state}")),
+        }
+    }
+
+    /// Asks and waits for the answer.
+    pub fn ask(&mut self, request: &Request) -> anyhow::Result<Response> {
+        send(self.stream.get_mut(), request).context("cannot talk to the supervisor")?;
+        match receive(&mut self.stream)? {
+            Some(Response::Refused { reason }) => anyhow::bail!("the supervisor refused: {reason}"),
+            Some(response) => Ok(response),
+            None => anyhow::bail!("the supervisor ended while it was asked"),
+        }
+    }
+
+    /// Asks for a list of processes.
+    pub fn processes(&mut self, request: &Request) -> anyhow::Result<Vec<Supervised>> {
+        match self.ask(request)? {
+            Response::Processes { processes } => Ok(processes),
+            other => anyhow::bail!("the supervisor gave an answer that does not fit: {other:?}"),
+        }
+    }
+
+    /// A handle with which another thread can end a blocking question.
+    pub fn hang_up_handle(&self) -> anyhow::Result<UnixStream> {
+        self.stream.get_ref().try_clone().context("cannot duplicate the control connection")
+    }
+}
+
+/// Binds the control socket of a state folder; only the holder of its operation lock may.
+pub fn bind(state: &Utf8Path) -> anyhow::Result<OwnedFd> {
+    match std::fs::remove_file(state.join(SOCKET)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).context("cannot remove a stale control socket");
+        }
+        _ => {}
+    }
+    let folder = std::fs::File::open(state).with_context(|| format!("cannot open {state}"))?;
+    let listener = UnixListener::bind(short_path(state, &folder))
+        .with_context(|| format!("cannot make a control socket in {state}"))?;
+    Ok(listener.into())
+}
+
+/// A way to the socket that stays below the 107 bytes that a socket address can hold, however long the project's path is.
+fn short_path(state: &Utf8Path, folder: &std::fs::File) -> Utf8PathBuf {
+    let direct = state.join(SOCKET);
+    if direct.as_str().len() < 100 || !cfg!(target_os = "linux") {
+        return direct;
+    }
+    use std::os::fd::AsRawFd;
+    format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()).into()
+}
+
+/// Writes one message.
+pub fn send<T: Serialize>(stream: &mut UnixStream, message: &T) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    Ok(stream.write_all(&line)?)
+}
+
+/// Reads one message. `None`: the other side has hung up.
+pub fn receive<T: for<'de> Deserialize<'de>>(stream: &mut BufReader<UnixStream>) -> anyhow::Result<Option<T>> {
+    let mut line = String::new();
+    if stream.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    serde_json::from_str(&line).map(Some).with_context(|| format!("cannot read the message {line:?}"))
+}

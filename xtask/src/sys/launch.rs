@@ -1,0 +1,157 @@
+//! Starting programs that outlive a function call: servers, the supervisor, one-off preparations of data.
+//!
+//! A program is never spawned directly. The child is this very program again (`__exec`), which has a single thread and can therefore set up
+//! a session, a user namespace and the parent-death signal with safe calls, and then becomes the program. The specification
+//! arrives on standard input, so nothing of it shows in a process list; what follows it there is the program's own input.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Context;
+use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::process::{Process, RunAs};
+use serde::{Deserialize, Serialize};
+
+use super::os;
+
+/// The hidden first argument that makes this program a launcher.
+pub const EXEC: &str = "__exec";
+
+/// What to become.
+#[derive(Debug, Serialize, Deserialize)]
+struct Spec {
+    argv: Vec<String>,
+    env: BTreeMap<String, String>,
+    cwd: Utf8PathBuf,
+    run_as: RunAs,
+    /// The process that it must not outlive.
+    parent: u32,
+    /// Whether standard input carries on with the program's own input.
+    input: bool,
+}
+
+/// Starts a process whose output is appended to its log. It dies with the thread that called this: call it from the main thread.
+pub fn spawn(process: &Process) -> anyhow::Result<Child> {
+    start(process, "")
+}
+
+/// Runs a program to its end, feeding it `input`, and returns an error with the end of its log if it fails.
+pub fn run(process: &Process, input: &str) -> anyhow::Result<()> {
+    let status = start(process, input)?.wait()?;
+    if status.success() {
+        return Ok(());
+    }
+    let said = tail(&process.log, 2_000).unwrap_or_default();
+    anyhow::bail!("{} ended with {status}:\n{said}", process.argv.join(" "))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where long-lived programs are started")]
+fn start(process: &Process, input: &str) -> anyhow::Result<Child> {
+    let spec = Spec {
+        argv: process.argv.clone(),
+        env: process.env.clone(),
+        cwd: process.cwd.clone(),
+        run_as: process.run_as,
+        parent: std::process::id(),
+        input: !input.is_empty(),
+    };
+    let log = open_log(&process.log)?;
+    let mut child = Command::new(os::this_program()?)
+        .arg(EXEC)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("cannot start the launcher")?;
+    let pipe = child.stdin.take();
+    let feed = || -> std::io::Result<()> {
+        let Some(mut pipe) = pipe else { return Ok(()) };
+        let spec = serde_json::to_vec(&spec)?;
+        pipe.write_all(&u32::try_from(spec.len()).unwrap_or(u32::MAX).to_be_bytes())?;
+        pipe.write_all(&spec)?;
+        pipe.write_all(input.as_bytes())
+    };
+    // A launcher that died before it read everything has said why in the log; its status is reported by whoever waits for it.
+    match feed() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot talk to the launcher"),
+        _ => Ok(child),
+    }
+}
+
+/// Opens a log for appending, mode 0600, and makes its folder.
+pub fn open_log(path: &Utf8Path) -> anyhow::Result<std::fs::File> {
+    if let Some(folder) = path.parent() {
+        super::fs::create_private_dir(folder)?;
+    }
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    options.open(path).with_context(|| format!("cannot open the log {path}"))
+}
+
+/// The last `limit` bytes of a file, from the beginning of a line.
+pub fn tail(path: &Utf8Path, limit: u64) -> std::io::Result<String> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    let start = length.saturating_sub(limit);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Ok(match text.split_once('\n') {
+        Some((_, rest)) if start > 0 => rest.to_owned(),
+        _ => text,
+    })
+}
+
+/// The launcher: reads what to become and becomes it. Returns only if that failed.
+pub fn become_program() -> anyhow::Error {
+    let become_it = || -> anyhow::Result<std::convert::Infallible> {
+        let spec = read_spec()?;
+        // A session of its own: a Ctrl-C at the terminal is for the command, not for the servers.
+        rustix::process::setsid().context("cannot start a session")?;
+        os::forget_inherited_files()?;
+        if !spec.input {
+            rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+        }
+        if let RunAs::Mapped(uid) = spec.run_as {
+            os::enter_user_namespace(uid)?;
+        }
+        let [program, args @ ..] = spec.argv.as_slice() else { anyhow::bail!("an empty command line") };
+        #[expect(clippy::disallowed_methods, reason = "this replaces the launcher; nothing is spawned")]
+        let mut command = Command::new(program);
+        command.args(args).env_clear().envs(&spec.env).current_dir(&spec.cwd);
+        os::die_with_parent(spec.parent)?;
+        Err(command.exec()).with_context(|| format!("cannot run {program}"))
+    };
+    match become_it() {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+/// Reads the specification without a buffer: what follows belongs to the program.
+fn read_spec() -> anyhow::Result<Spec> {
+    let read_exact = |bytes: &mut [u8]| -> anyhow::Result<()> {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match rustix::io::read(rustix::stdio::stdin(), &mut bytes[filled..])? {
+                0 => anyhow::bail!("the specification ended early"),
+                count => filled += count,
+            }
+        }
+        Ok(())
+    };
+    let mut length = [0; 4];
+    read_exact(&mut length)?;
+    let length = usize::try_from(u32::from_be_bytes(length))?;
+    anyhow::ensure!(length <= 1 << 20, "a specification of {length} bytes");
+    let mut spec = vec![0; length];
+    read_exact(&mut spec)?;
+    serde_json::from_slice(&spec).context("the specification cannot be read")
+}

@@ -1,0 +1,129 @@
+//! Linux: user namespaces, parent-death signals, and what `/proc` knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::BorrowedFd;
+
+use anyhow::Context;
+
+use super::{Listener, Owner};
+
+/// The path under which this very program can be started again, even after a rebuild has replaced its file.
+pub fn this_program() -> anyhow::Result<std::path::PathBuf> {
+    Ok("/proc/self/exe".into())
+}
+
+/// Moves this process into a user namespace where the current user appears as `uid`. It must have a single thread.
+pub fn enter_user_namespace(uid: u32) -> anyhow::Result<()> {
+    let (outer_uid, outer_gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    #[expect(unsafe_code, reason = "rustix marks the call unsafe because of CLONE_FILES, which is not used here")]
+    // SAFETY: CLONE_NEWUSER does not change which file descriptors are open.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWUSER) }
+        .context("cannot make a user namespace")?;
+    let write = |file: &str, text: String| {
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(file)
+            .and_then(|mut f| std::io::Write::write_all(&mut f, text.as_bytes()))
+            .with_context(|| format!("cannot write {file}"))
+    };
+    write("/proc/self/setgroups", "deny".to_owned())?;
+    write("/proc/self/uid_map", format!("{uid} {outer_uid} 1"))?;
+    write("/proc/self/gid_map", format!("{uid} {outer_gid} 1"))
+}
+
+/// Asks for SIGKILL when the thread that started this process ends, and makes sure that `parent` is still there.
+///
+/// Must be the last thing before `exec`: a change of user clears it.
+pub fn die_with_parent(parent: u32) -> anyhow::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    let current = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+    anyhow::ensure!(current == Some(parent), "the supervisor ended before its child was started");
+    Ok(())
+}
+
+/// Makes orphaned descendants children of this process, so that none escapes.
+pub fn adopt_orphans() -> anyhow::Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("cannot become a subreaper")
+}
+
+/// Keeps file descriptors that this program did not open itself from reaching the programs that it starts.
+pub fn forget_inherited_files() -> anyhow::Result<()> {
+    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|fd| *fd > 2)
+        .collect();
+    for fd in open {
+        #[expect(unsafe_code, reason = "there is no safe handle for a file descriptor that somebody else opened")]
+        // SAFETY: only a flag of the descriptor is set; it is not closed, and a stale number is an error that is ignored.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        let _closed_meanwhile = rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC);
+    }
+    Ok(())
+}
+
+/// All living descendants of a process. Zombies do not count: they hold nothing.
+pub fn descendants(root: u32) -> BTreeSet<u32> {
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for stat in procfs::process::all_processes().into_iter().flatten().filter_map(|p| p.ok()?.stat().ok()) {
+        if stat.state != 'Z' {
+            children.entry(stat.ppid).or_default().push(stat.pid);
+        }
+    }
+    let (mut found, mut todo) = (BTreeSet::new(), vec![root.cast_signed()]);
+    while let Some(pid) = todo.pop() {
+        for child in children.get(&pid).into_iter().flatten() {
+            if found.insert(child.unsigned_abs()) {
+                todo.push(*child);
+            }
+        }
+    }
+    found
+}
+
+/// Resident memory of a process in bytes.
+pub fn resident_memory(pid: u32) -> Option<u64> {
+    let status = procfs::process::Process::new(pid.cast_signed()).ok()?.status().ok()?;
+    Some(status.vmrss? * 1024)
+}
+
+/// Everything that listens on TCP in this network namespace, restricted to `ports` where given.
+pub fn listeners(ports: Option<&BTreeSet<u16>>) -> anyhow::Result<Vec<Listener>> {
+    let mut sockets: BTreeMap<u64, (std::net::IpAddr, u16)> = BTreeMap::new();
+    let (v4, v6) = (procfs::net::tcp().context("cannot read /proc/net/tcp")?, procfs::net::tcp6().unwrap_or_default());
+    for entry in v4.into_iter().chain(v6) {
+        let (ip, port) = (entry.local_address.ip(), entry.local_address.port());
+        if entry.state == procfs::net::TcpState::Listen && ports.is_none_or(|wanted| wanted.contains(&port)) {
+            sockets.insert(entry.inode, (ip, port));
+        }
+    }
+    let mut owners: BTreeMap<u64, Owner> = BTreeMap::new();
+    if !sockets.is_empty() {
+        for process in procfs::process::all_processes()?.filter_map(Result::ok) {
+            let Ok(files) = process.fd() else { continue };
+            for file in files.filter_map(Result::ok) {
+                if let procfs::process::FDTarget::Socket(inode) = file.target
+                    && sockets.contains_key(&inode)
+                {
+                    owners.entry(inode).or_insert_with(|| owner(&process));
+                }
+            }
+        }
+    }
+    Ok(sockets
+        .into_iter()
+        .map(|(inode, (address, port))| Listener { address, port, owner: owners.remove(&inode) })
+        .collect())
+}
+
+fn owner(process: &procfs::process::Process) -> Owner {
+    let words = process.cmdline().unwrap_or_default();
+    let mut command = words.join(" ");
+    if command.is_empty() {
+        command = process.stat().map(|s| s.comm).unwrap_or_default();
+    }
+    if command.chars().count() > 80 {
+        command = command.chars().take(79).chain(['…']).collect();
+    }
+    let cwd = process.cwd().ok().and_then(|path| path.into_os_string().into_string().ok());
+    Owner { pid: process.pid.unsigned_abs(), command, cwd }
+}

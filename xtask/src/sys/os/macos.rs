@@ -1,0 +1,86 @@
+//! macOS: no parent-death signal and no user namespaces. Written from documentation; not yet run.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+
+use super::{Listener, Owner};
+use crate::sys::cmd::Cmd;
+
+/// The path under which this very program can be started again.
+pub fn this_program() -> anyhow::Result<std::path::PathBuf> {
+    std::env::current_exe().context("cannot find this program's own file")
+}
+
+/// There are no user namespaces here.
+pub fn enter_user_namespace(_uid: u32) -> anyhow::Result<()> {
+    anyhow::bail!("macOS has no user namespaces; run as an ordinary user")
+}
+
+/// There is no parent-death signal here; the supervisor ends its children itself when it is asked to end.
+pub fn die_with_parent(_parent: u32) -> anyhow::Result<()> {
+    Ok(())
+}
+
+/// There are no subreapers here.
+pub fn adopt_orphans() -> anyhow::Result<()> {
+    Ok(())
+}
+
+/// Rust opens all its files close-on-exec; inherited ones are left alone.
+pub fn forget_inherited_files() -> anyhow::Result<()> {
+    Ok(())
+}
+
+/// All living descendants of a process.
+pub fn descendants(root: u32) -> BTreeSet<u32> {
+    let Ok(output) = Cmd::new("ps").args(["-axo", "pid=,ppid=,stat="]).run() else { return BTreeSet::new() };
+    let rows: Vec<(u32, u32)> = output
+        .stdout
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let row = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+            (!words.next()?.starts_with('Z')).then_some(row)
+        })
+        .collect();
+    let (mut found, mut todo) = (BTreeSet::new(), vec![root]);
+    while let Some(parent) = todo.pop() {
+        for (pid, _) in rows.iter().filter(|(_, ppid)| *ppid == parent) {
+            if found.insert(*pid) {
+                todo.push(*pid);
+            }
+        }
+    }
+    found
+}
+
+/// Resident memory of a process in bytes.
+pub fn resident_memory(pid: u32) -> Option<u64> {
+    let output = Cmd::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).run().ok()?;
+    Some(output.stdout.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// Everything that listens on TCP, restricted to `ports` where given.
+pub fn listeners(ports: Option<&BTreeSet<u16>>) -> anyhow::Result<Vec<Listener>> {
+    let output = Cmd::new("lsof").args(["-nP", "-iTCP", "-sTCP:LISTEN", "-Fpcn"]).run()?;
+    let (mut found, mut pid, mut command) = (Vec::new(), 0, String::new());
+    for line in output.stdout.lines() {
+        let (tag, value) = line.split_at(line.len().min(1));
+        match tag {
+            "p" => pid = value.parse().unwrap_or(0),
+            "c" => value.clone_into(&mut command),
+            "n" => {
+                let Some((address, port)) = value.rsplit_once(':') else { continue };
+                let Ok(port) = port.parse::<u16>() else { continue };
+                if ports.is_none_or(|wanted| wanted.contains(&port)) {
+                    let address = address.trim_matches(['[', ']']).parse().unwrap_or([0, 0, 0, 0].into());
+                    let owner = Some(Owner { pid, command: command.clone(), cwd: None });
+                    found.push(Listener { address, port, owner });
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(found)
+}

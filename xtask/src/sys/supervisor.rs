@@ -1,0 +1,380 @@
+//! The supervisor: starts finished processes, keeps them running, and leaves nothing behind.
+//!
+//! It knows no service, no manifest and no probe. One runs per place, until it is told to end. If it is
+//! killed, the kernel kills its children (Linux).
+
+use std::collections::BTreeMap;
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use camino::Utf8Path;
+use ecosystem_core::process::{Process, Signal};
+use ecosystem_core::supervise::{Input, Order, Phase, Supervision};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+
+use super::control::{self, Request, Response, Supervised};
+use super::{launch, os};
+
+/// The hidden first argument that makes this program a supervisor.
+pub const SUPERVISE: &str = "__supervise";
+
+/// How often the size of logs is looked at.
+const LOG_CHECK: Duration = Duration::from_secs(5);
+
+/// Starts a supervisor for a state folder. Connections are accepted from the moment this returns: its socket exists already.
+#[expect(clippy::disallowed_methods, reason = "the supervisor outlives the command that starts it")]
+pub fn start(state: &Utf8Path) -> anyhow::Result<()> {
+    let socket = control::bind(state)?;
+    let log = launch::open_log(&state.join("logs").join("supervisor.log"))?;
+    Command::new(os::this_program()?)
+        .arg(SUPERVISE)
+        .env_clear()
+        .current_dir(state)
+        .stdin(Stdio::from(socket))
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .context("cannot start the supervisor")?;
+    Ok(())
+}
+
+/// What the main thread wakes up for.
+enum Wake {
+    Asked(Request, Sender<Response>),
+    ChildEnded,
+    Terminate,
+}
+
+/// The supervisor itself. Must run on the main thread: children die with the thread that started them.
+pub fn run() -> anyhow::Result<()> {
+    let lock = std::fs::File::options().create(true).append(true).open("supervisor.lock")?;
+    lock.try_lock().map_err(|_| anyhow::anyhow!("another supervisor holds the lock of this place"))?;
+    let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    // A new session, so that closing the terminal does not end it. It fails only where it has one already.
+    let _own_session = rustix::process::setsid();
+    os::forget_inherited_files()?;
+    os::adopt_orphans()?;
+
+    let (sender, receiver) = channel();
+    watch_signals(sender.clone())?;
+    std::thread::spawn(move || accept(&listener, &sender));
+    Loop { children: Vec::new(), waiting: Vec::new(), shutdown: Vec::new(), ending: false, begin: Instant::now() }
+        .run(&receiver);
+    Ok(())
+}
+
+fn watch_signals(sender: Sender<Wake>) -> anyhow::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGCHLD, SIGTERM, SIGINT, SIGHUP])?;
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            let wake = match signal {
+                SIGCHLD => Wake::ChildEnded,
+                SIGTERM => Wake::Terminate,
+                _ => continue,
+            };
+            if sender.send(wake).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+fn accept(listener: &UnixListener, sender: &Sender<Wake>) {
+    for stream in listener.incoming().flatten() {
+        let sender = sender.clone();
+        std::thread::spawn(move || converse(stream, &sender));
+    }
+}
+
+/// One connection: a question, its answer, the next question. Ends when either side is gone.
+fn converse(stream: UnixStream, sender: &Sender<Wake>) {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let response = match control::receive::<Request>(&mut stream) {
+            Ok(Some(request)) => {
+                let (reply, answer) = channel();
+                if sender.send(Wake::Asked(request, reply)).is_err() {
+                    return;
+                }
+                match answer.recv() {
+                    Ok(response) => response,
+                    Err(_) => return,
+                }
+            }
+            Ok(None) => return,
+            Err(error) => Response::Refused { reason: format!("{error:#}") },
+        };
+        if control::send(stream.get_mut(), &response).is_err() {
+            return;
+        }
+    }
+}
+
+struct Child {
+    process: Process,
+    supervision: Supervision,
+}
+
+/// A question whose answer has to wait.
+struct Waiting {
+    /// Processes with the incarnation to leave; `None`: until it has ended.
+    until: Vec<(String, Option<u32>)>,
+    reply: Sender<Response>,
+}
+
+struct Loop {
+    children: Vec<Child>,
+    waiting: Vec<Waiting>,
+    shutdown: Vec<Sender<Response>>,
+    ending: bool,
+    begin: Instant,
+}
+
+impl Loop {
+    fn run(mut self, receiver: &Receiver<Wake>) {
+        let mut next_log_check = LOG_CHECK;
+        loop {
+            let now = self.begin.elapsed();
+            let deadline =
+                self.children.iter().filter_map(|c| c.supervision.deadline()).min().unwrap_or(Duration::MAX);
+            match receiver.recv_timeout(deadline.min(next_log_check).saturating_sub(now)) {
+                Ok(Wake::Asked(request, reply)) => self.answer(request, reply),
+                Ok(Wake::ChildEnded) => self.reap(),
+                Ok(Wake::Terminate) => self.end_all(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.end_all(),
+            }
+            let now = self.begin.elapsed();
+            for index in 0..self.children.len() {
+                self.feed(index, Input::Tick);
+            }
+            if now >= next_log_check {
+                next_log_check = now + self.trim_logs();
+            }
+            self.answer_waiting();
+            if self.ending && self.children.iter().all(|c| c.supervision.pid().is_none()) {
+                return self.finish();
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request, reply: Sender<Response>) {
+        let response = match request {
+            Request::Hello => Response::Hello {
+                protocol: control::PROTOCOL,
+                build: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+            },
+            Request::List => self.list(),
+            Request::Start { .. } if self.ending => Response::Refused { reason: "it is shutting down".to_owned() },
+            Request::Start { processes } => {
+                for process in processes {
+                    self.start(process);
+                }
+                self.list()
+            }
+            Request::Stop { ids } => {
+                for index in 0..self.children.len() {
+                    if ids.contains(&self.children[index].process.id()) {
+                        self.feed(index, Input::StopRequested);
+                    }
+                }
+                self.waiting.push(Waiting { until: ids.into_iter().map(|id| (id, None)).collect(), reply });
+                return;
+            }
+            Request::Wait { seen } => {
+                let until = seen.into_iter().map(|(id, run)| (id, Some(run))).collect();
+                self.waiting.push(Waiting { until, reply });
+                return;
+            }
+            Request::Shutdown => {
+                self.shutdown.push(reply);
+                return self.end_all();
+            }
+        };
+        // A command that went away does not need its answer.
+        let _gone = reply.send(response);
+    }
+
+    fn list(&self) -> Response {
+        let now = self.begin.elapsed();
+        let processes = self
+            .children
+            .iter()
+            .map(|c| Supervised { process: c.process.clone(), status: c.supervision.status(now) })
+            .collect();
+        Response::Processes { processes }
+    }
+
+    fn start(&mut self, process: Process) {
+        let index = self.children.iter().position(|c| c.process.id() == process.id());
+        if index.is_some_and(|i| self.children[i].supervision.pid().is_some()) {
+            return;
+        }
+        let child = Child { supervision: Supervision::new(process.stop), process };
+        let index = if let Some(index) = index {
+            self.children[index] = child;
+            index
+        } else {
+            self.children.push(child);
+            self.children.len() - 1
+        };
+        self.carry_out(index, Order::Spawn);
+    }
+
+    fn feed(&mut self, index: usize, input: Input) {
+        let order = self.children[index].supervision.on(input, self.begin.elapsed());
+        self.carry_out(index, order);
+    }
+
+    fn carry_out(&mut self, index: usize, order: Order) {
+        match order {
+            Order::Nothing => {}
+            Order::Spawn => {
+                let input = match launch::spawn(&self.children[index].process) {
+                    // The handle is dropped: children are reaped by pid, together with adopted orphans.
+                    Ok(child) => Input::Spawned(child.id()),
+                    Err(error) => Input::SpawnFailed(format!("{error:#}")),
+                };
+                self.feed(index, input);
+            }
+            Order::Signal(pid, signal) => send_signal(pid, signal, false),
+            Order::KillGroup(pid) => send_signal(pid, Signal::Kill, true),
+        }
+    }
+
+    fn reap(&mut self) {
+        while let Ok(Some((pid, status))) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
+            let pid = pid.as_raw_nonzero().get().unsigned_abs();
+            if let Some(index) = self.children.iter().position(|c| c.supervision.pid() == Some(pid)) {
+                let text = match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => format!("exit status {code}"),
+                    (_, Some(signal)) => format!("signal {signal}"),
+                    _ => continue,
+                };
+                self.feed(index, Input::Exited(text));
+            }
+        }
+    }
+
+    fn end_all(&mut self) {
+        self.ending = true;
+        for index in 0..self.children.len() {
+            self.feed(index, Input::StopRequested);
+        }
+    }
+
+    fn answer_waiting(&mut self) {
+        let now = self.begin.elapsed();
+        let left = |id: &str, run: Option<u32>| match self.children.iter().find(|c| c.process.id() == id) {
+            None => true,
+            Some(child) => {
+                let status = child.supervision.status(now);
+                match run {
+                    None => child.supervision.pid().is_none(),
+                    Some(run) => status.incarnation != run || status.phase != Phase::Running,
+                }
+            }
+        };
+        let (done, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|w| {
+                // A stop waits for all, a watch for the first.
+                if w.until.iter().all(|(_, run)| run.is_none()) {
+                    w.until.iter().all(|(id, run)| left(id, *run))
+                } else {
+                    w.until.iter().any(|(id, run)| left(id, *run))
+                }
+            });
+        self.waiting = waiting;
+        for question in done {
+            let _gone = question.reply.send(self.list());
+        }
+    }
+
+    /// Nothing that was started may be left: adopted orphans go too.
+    fn finish(mut self) {
+        let begin = Instant::now();
+        loop {
+            let left = os::descendants(std::process::id());
+            if left.is_empty() || begin.elapsed() > Duration::from_secs(5) {
+                break;
+            }
+            for pid in left {
+                send_signal(pid, Signal::Kill, false);
+            }
+            // Blocks until one of them has ended.
+            if rustix::process::wait(rustix::process::WaitOptions::empty()).is_err() {
+                break;
+            }
+        }
+        let _already_gone = std::fs::remove_file("control");
+        let response = self.list();
+        let Response::Processes { processes } = &response else { return };
+        for reply in std::mem::take(&mut self.shutdown) {
+            let _gone = reply.send(Response::Processes { processes: processes.clone() });
+        }
+        // The answer is written by the connection's thread; the command hangs up once it has read it.
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+
+    /// Cuts logs that have outgrown their limit to their newest half. Returns when to look again: soon, while one grows fast.
+    fn trim_logs(&self) -> Duration {
+        let mut next = LOG_CHECK;
+        let mut limits: BTreeMap<&Utf8Path, u64> = BTreeMap::new();
+        for child in &self.children {
+            limits.insert(&child.process.log, child.process.log_limit);
+        }
+        for (path, limit) in limits {
+            match trim(path, limit) {
+                Ok(true) => next = Duration::from_millis(100),
+                Ok(false) => {}
+                Err(error) => {
+                    let _nowhere_else = writeln!(std::io::stderr(), "cannot trim {path}: {error}");
+                }
+            }
+        }
+        next
+    }
+}
+
+/// Keeps the newest half of a log that is longer than its limit. Writers append, so they carry on behind what is kept.
+fn trim(path: &Utf8Path, limit: u64) -> std::io::Result<bool> {
+    let mut file = std::fs::File::options().read(true).append(true).open(path)?;
+    let length = file.metadata()?.len();
+    if length <= limit {
+        return Ok(false);
+    }
+    let keep = usize::try_from(limit / 2).unwrap_or(usize::MAX);
+    let mut bytes = Vec::with_capacity(keep);
+    file.seek(SeekFrom::Start(length - limit / 2))?;
+    Read::by_ref(&mut file).take(limit / 2).read_to_end(&mut bytes)?;
+    let line = bytes.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
+    file.set_len(0)?;
+    file.write_all(&bytes[line..])?;
+    Ok(true)
+}
+
+fn send_signal(pid: u32, signal: Signal, group: bool) {
+    let signal = match signal {
+        Signal::Term => rustix::process::Signal::TERM,
+        Signal::Int => rustix::process::Signal::INT,
+        Signal::Quit => rustix::process::Signal::QUIT,
+        Signal::Kill => rustix::process::Signal::KILL,
+    };
+    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return };
+    // ESRCH: it is gone already, which is what was wanted.
+    let _gone = if group {
+        rustix::process::kill_process_group(pid, signal)
+    } else {
+        rustix::process::kill_process(pid, signal)
+    };
+}
