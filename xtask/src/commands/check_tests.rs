@@ -1,0 +1,112 @@
+//! The report of `check`, with made-up answers: the wording is what people and scripts rely on.
+
+use std::collections::BTreeMap;
+
+use ecosystem_core::model::{Flags, resolve};
+
+use super::*;
+
+/// Answers by command; a command that is not among them does not exist.
+fn checked(answers: &[(&str, &str)]) -> Report {
+    let answers: BTreeMap<&str, &str> = answers.iter().copied().collect();
+    let ask = |words: &[String]| {
+        let stdout = (*answers.get(words.join(" ").as_str())?).to_owned();
+        Some((format!("/usr/bin/{}", words[0]), Answer { stdout, ..Answer::default() }))
+    };
+    let ecosystem = resolve(&[], &Flags::default()).unwrap();
+    let system = System::Debian(Some(12));
+    let tools = ecosystem.tools.iter().map(|tool| report(tool, probe(tool, &ask), system)).collect();
+    assemble(&ecosystem.release.value, system, tools)
+}
+
+const GOOD: [(&str, &str); 8] = [
+    ("python3.9 --version", "Python 3.9.16"),
+    ("pipenv --version", "pipenv, version 2022.9.24"),
+    ("docker --version", "Docker version 20.10.21, build baeda1f"),
+    ("docker compose version", "Docker Compose version v2.13.0"),
+    ("node --version", "v14.19.3"),
+    ("npm --version", "6.14.17"),
+    ("magick -version", "Version: ImageMagick 7.1.0-62 Q16-HDRI x86_64 20885"),
+    ("git --version", "git version 2.37.1"),
+];
+
+#[test]
+fn good_output_has_the_wording_that_people_know() {
+    let report = checked(&GOOD);
+    assert!(report.ok && report.failure().is_none());
+    insta::assert_snapshot!(render_human(&report, false), @"");
+}
+
+const BAD: [(&str, &str); 7] = [
+    ("python3 --version", "Python 3.11.2"),
+    ("pipenv --version", "Traceback (most recent call last):\nModuleNotFoundError: No module named 'pipenv'"),
+    ("docker --version", "podman version 4.9.3"),
+    ("docker-compose --version", "docker-compose version 1.29.2, build 5becea4c"),
+    ("npm --version", "11.19.1"),
+    ("convert -version", "Version: ImageMagick 6.9.11-60 Q16 x86_64"),
+    ("git --version", "git: hello"),
+];
+
+#[test]
+fn bad_output_says_what_was_found_what_is_wanted_and_how_to_get_it() {
+    let report = checked(&BAD);
+    assert_eq!(report.failure().map(|failure| failure.kind.exit_status()), Some(1));
+    insta::assert_snapshot!(render_human(&report, false), @"");
+}
+
+#[test]
+fn the_report_is_stable_for_scripts() {
+    let mut report = checked(&BAD);
+    report.tools.truncate(3);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap(), @"");
+}
+
+#[test]
+fn colour_adds_nothing_but_colour() {
+    let report = checked(&BAD);
+    let colourful = render_human(&report, true);
+    assert!(colourful.contains("\u{1b}[31m"));
+    let stripped = anstream::adapter::strip_str(&colourful).to_string();
+    assert_eq!(stripped, render_human(&report, false));
+}
+
+#[test]
+fn the_first_right_candidate_wins_over_wrong_ones() {
+    let python = |answers: &[(&str, &str)]| {
+        let tool = checked(answers).tools.remove(0);
+        format!("{:?} {}", tool.finding.verdict, tool.command.unwrap_or_default())
+    };
+    assert_eq!(
+        python(&[("python3 --version", "Python 3.12.1"), ("python --version", "Python 3.9.1")]),
+        "Ok python --version"
+    );
+    assert_eq!(
+        python(&[
+            ("python3.9 --version", "pyenv: python3.9: command not found"),
+            ("python3 --version", "Python 3.12.1")
+        ]),
+        "TooNew python3 --version"
+    );
+    assert_eq!(
+        python(&[("python3.9 --version", "pyenv: python3.9: command not found")]),
+        "NotFound python3.9 --version"
+    );
+    assert_eq!(python(&[]), "NotFound ");
+}
+
+#[test]
+fn a_real_machine_is_checked_to_the_end() {
+    let ecosystem = resolve(&[], &Flags::default()).unwrap();
+    let report = check(&ecosystem, &[]).unwrap();
+    let names: Vec<_> = report.tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(names, ["python", "pipenv", "docker", "docker-compose", "node", "npm", "imagemagick", "git"]);
+    assert!(render_human(&report, false).ends_with(&format!("{}\n", report.summary())));
+}
+
+#[test]
+fn only_what_was_named_is_checked() {
+    let ecosystem = resolve(&[], &Flags::default()).unwrap();
+    assert_eq!(check(&ecosystem, &["git".to_owned()]).unwrap().tools.len(), 1);
+    let failure = check(&ecosystem, &["svn".to_owned()]).unwrap_err();
+    assert_eq!((failure.kind, failure.code), (Kind::Usage, "unknown-tool"));
+}
