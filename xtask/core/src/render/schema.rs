@@ -139,8 +139,21 @@ mod tests {
     fn it_says_what_editors_need() {
         assert_eq!(schema()["$schema"], "https://json-schema.org/draft/2020-12/schema");
         assert_eq!(at("release")["enum"], json!(["documented"]));
-        insta::assert_snapshot!(serde_json::to_string_pretty(&at("services.<service>.ports")).unwrap(), @"");
-        insta::assert_snapshot!(serde_json::to_string(&at("services.<service>.kind")).unwrap(), @"");
+        insta::assert_snapshot!(serde_json::to_string_pretty(&at("services.<service>.ports")).unwrap(), @r#"
+        {
+          "type": "object",
+          "propertyNames": {
+            "pattern": "^[a-z][a-z0-9-]*$"
+          },
+          "additionalProperties": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 65535,
+            "description": "The port of one role of the service, before the offset."
+          }
+        }
+        "#);
+        insta::assert_snapshot!(serde_json::to_string(&at("services.<service>.kind")).unwrap(), @r#"{"enum":["postgresql","redis","rabbitmq","opensearch","dashboards","pgadmin","minio","invenio"],"description":"What the service is; its own name where this is left out."}"#);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 use semver::VersionReq;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{Requirement, Version};
 
@@ -20,8 +20,7 @@ pub struct Answer {
 }
 
 /// What is to be thought of a tool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Ok,
     TooOld,
@@ -33,6 +32,27 @@ pub enum Verdict {
     OtherProgram(String),
     /// It works, and no version can be found in what it says.
     Unreadable,
+}
+
+impl Verdict {
+    /// The word for it in reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::TooOld => "too-old",
+            Self::TooNew => "too-new",
+            Self::NotFound => "not-found",
+            Self::Broken => "broken",
+            Self::OtherProgram(_) => "other-program",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
 /// A verdict and what it rests on.
@@ -100,8 +120,12 @@ pub fn judge(requirement: &Requirement, answer: Option<&Answer>) -> Finding {
         .iter()
         .find(|(tool, mark, _)| *tool == requirement.name && lines.iter().any(|line| line.starts_with(mark)));
     if let Some((_, mark, name)) = other {
-        let version = lines.iter().find_map(|line| Version::read(line.strip_prefix(mark)?));
-        return Finding { verdict: Verdict::OtherProgram((*name).to_owned()), version, said: None };
+        let line = lines.iter().find(|line| line.starts_with(mark));
+        return Finding {
+            verdict: Verdict::OtherProgram((*name).to_owned()),
+            version: line.and_then(|line| Version::read(line.strip_prefix(mark)?)),
+            said: line.map(|line| short(line)),
+        };
     }
     if let Some(version) = version(&requirement.name, &lines) {
         let verdict = match VersionReq::parse(&requirement.accept).map(|range| version.within(&range)) {

@@ -1,12 +1,13 @@
 //! How to get a tool on the system at hand: commands to type, best first. Nothing here is ever run by this program.
 
-use serde::Serialize;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
 
 use super::{Requirement, Verdict};
 
 /// A system whose ways of getting software are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum System {
     /// Debian and what is made from it, with its major version where it is Debian itself.
     Debian(Option<u32>),
@@ -42,16 +43,35 @@ impl System {
     }
 }
 
+impl fmt::Display for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Debian(Some(version)) => write!(f, "debian {version}"),
+            Self::Debian(None) => f.write_str("debian"),
+            Self::Ubuntu => f.write_str("ubuntu"),
+            Self::Fedora => f.write_str("fedora"),
+            Self::MacOs => f.write_str("macos"),
+            Self::Other => f.write_str("other"),
+        }
+    }
+}
+
+impl Serialize for System {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// What to type, or to know, for a tool that is not as it should be.
 pub fn remedies(tool: &Requirement, verdict: &Verdict, system: System) -> Vec<String> {
     if matches!(verdict, Verdict::Ok) {
         return Vec::new();
     }
-    let mut ways = match tool.name.as_str() {
+    match tool.name.as_str() {
         "python" => python(tool, system),
         "pipenv" => vec![
             format!("pipx install pipenv=={}", tool.tested),
-            format!("without pipx: python{} -m pip install --user pipenv=={}", PYTHON, tool.tested),
+            format!("without pipx: python{PYTHON} -m pip install --user pipenv=={}", tool.tested),
         ],
         "docker" => docker(verdict, system),
         "docker-compose" => compose(system),
@@ -67,11 +87,7 @@ pub fn remedies(tool: &Requirement, verdict: &Verdict, system: System) -> Vec<St
         "imagemagick" => imagemagick(system),
         "git" => vec![package(system, "git", "git")],
         other => vec![format!("install {other} {}", tool.tested)],
-    };
-    if *verdict == Verdict::Broken {
-        ways.insert(0, "it is installed but does not work: what it says is above".to_owned());
     }
-    ways
 }
 
 /// The Python that Pipenv is installed into.
