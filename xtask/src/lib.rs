@@ -4,6 +4,7 @@
 //! `provision`, `backend`, `client` (effects) · `event`, `sys` (mechanisms). `tests/it/tidy.rs` holds them to it.
 
 pub mod client;
+pub mod commands;
 pub mod event;
 pub mod provision;
 pub mod sys;

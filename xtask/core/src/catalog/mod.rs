@@ -61,6 +61,20 @@ impl Kind {
         }
     }
 
+    /// What it is, for a person who meets the word for the first time.
+    pub const fn purpose(self) -> &'static str {
+        match self {
+            Self::Postgresql => "the database",
+            Self::Redis => "the cache",
+            Self::Rabbitmq => "the message broker",
+            Self::Opensearch => "the search engine",
+            Self::Dashboards => "OpenSearch Dashboards, a web console for the search engine",
+            Self::Pgadmin => "pgAdmin, a web console for the database",
+            Self::Minio => "MinIO, the object storage",
+            Self::Invenio => "the Invenio application",
+        }
+    }
+
     /// Whether this version of the project can run it. The others stand in the manifest and say so when asked for.
     pub const fn runs(self) -> bool {
         matches!(self, Self::Postgresql | Self::Redis | Self::Rabbitmq | Self::Opensearch)

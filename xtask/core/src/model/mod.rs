@@ -3,15 +3,26 @@
 //! Values are resolved from layers and every one of them remembers where it came from:
 //! built-in release ← `ecosystem.toml` ← `ecosystem.local.toml` ← flags.
 
+mod keys;
+mod manifest;
 mod origin;
+mod problem;
+mod relations;
+mod resolve;
+mod select;
+pub(crate) mod suggest;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub use keys::{KEYS, Key, Shape};
 pub use origin::{Origin, Sourced};
+pub use problem::{Problem, failure};
+pub use resolve::{Flags, Layer, resolve};
 
 use crate::catalog::Kind;
+use crate::release::Runtime;
 use crate::tool::Requirement;
 
 /// Everything that was asked for, after all layers were laid over each other.
@@ -31,6 +42,10 @@ pub struct Ecosystem {
     pub services: BTreeMap<String, Service>,
     /// The host tools of the release, in the order in which they are checked.
     pub tools: Vec<Requirement>,
+    /// What servers need to run beside themselves: `java`.
+    pub runtimes: BTreeMap<String, Runtime>,
+    /// What is allowed but unwise. To be shown once, never to be failed on.
+    pub warnings: Vec<Problem>,
 }
 
 /// One service, resolved.

@@ -1,1 +1,134 @@
-//! x
+//! Releases: the versions, images and ports that a documentation pins, as data built into the program.
+//!
+//! A release is the lowest layer of the model. What a manifest may change of it is decided in `model`, not here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::Kind;
+use crate::tool::Requirement;
+
+/// The release of a project that does not name one.
+pub const DEFAULT: &str = "documented";
+
+/// Every release that this version knows, with its text.
+const RELEASES: [(&str, &str); 1] = [(DEFAULT, include_str!("documented.toml"))];
+
+/// The pins of one documentation.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    pub profiles: BTreeMap<String, Vec<String>>,
+    /// Host tools, in the order in which they are checked.
+    pub tools: Vec<Requirement>,
+    /// What servers need to run beside themselves: `java`.
+    pub runtimes: BTreeMap<String, Runtime>,
+    pub services: BTreeMap<Kind, Defaults>,
+}
+
+/// Something that servers run on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runtime {
+    /// A semver requirement.
+    pub accept: String,
+    /// A Package URL that says what is fetched where none is found.
+    pub get: String,
+}
+
+/// What a release says about one kind of service.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Defaults {
+    /// Every role that the kind has; a manifest moves them, it adds none.
+    pub ports: BTreeMap<String, u16>,
+    pub image: Option<String>,
+    pub accept: Option<String>,
+    pub get: Option<String>,
+    #[serde(default)]
+    pub plugins: Vec<String>,
+    #[serde(default)]
+    pub modules: Vec<String>,
+    pub heap: Option<String>,
+}
+
+/// The names of all releases.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    RELEASES.into_iter().map(|(name, _)| name)
+}
+
+/// The release of this name.
+pub fn find(name: &str) -> Option<Release> {
+    let (_, text) = RELEASES.into_iter().find(|(known, _)| *known == name)?;
+    match toml::from_str(text) {
+        Ok(release) => Some(release),
+        Err(error) => unreachable!("the built-in release {name} cannot be read: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_release_can_be_read_and_knows_every_kind() {
+        for name in names() {
+            let release = find(name).unwrap();
+            for kind in Kind::ALL {
+                assert!(release.services[&kind].ports.values().all(|port| *port > 0), "{name} {kind}");
+            }
+        }
+        assert_eq!(find("v0"), None);
+    }
+
+    #[test]
+    fn every_accepted_range_is_a_requirement_that_accepts_what_was_tested() {
+        for name in names() {
+            let release = find(name).unwrap();
+            for tool in &release.tools {
+                let accept = semver::VersionReq::parse(&tool.accept).unwrap();
+                assert!(accept.matches(&semver::Version::parse(&tool.tested).unwrap()), "{}", tool.name);
+            }
+            for accept in release.services.values().filter_map(|s| s.accept.as_deref()) {
+                semver::VersionReq::parse(accept).unwrap();
+            }
+            semver::VersionReq::parse(&release.runtimes["java"].accept).unwrap();
+        }
+    }
+
+    #[test]
+    fn whatever_this_version_runs_can_be_fetched() {
+        let release = find(DEFAULT).unwrap();
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.runs()) {
+            let get = release.services[&kind].get.as_deref().unwrap();
+            assert!(get.starts_with("pkg:"), "{kind}: {get}");
+        }
+    }
+
+    #[test]
+    fn the_documented_ports_are_those_of_the_table() {
+        let release = find(DEFAULT).unwrap();
+        let ports: Vec<String> = Kind::ALL
+            .into_iter()
+            .map(|kind| {
+                let ports: Vec<_> = release.services[&kind]
+                    .ports
+                    .iter()
+                    .map(|(role, port)| format!("{role} {port}"))
+                    .collect();
+                format!("{kind}: {}", ports.join(", "))
+            })
+            .collect();
+        insta::assert_snapshot!(ports.join("\n"), @"
+        postgresql: sql 5632
+        redis: redis 6579
+        rabbitmq: amqp 5872, distribution 25872, epmd 4399, http 15872
+        opensearch: cluster 9800, http 9400
+        dashboards: http 5801
+        pgadmin: http 5250, https 5251
+        minio: console 9001, s3 9000
+        invenio: https 5000
+        ");
+    }
+}

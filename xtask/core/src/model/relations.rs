@@ -1,0 +1,218 @@
+//! What values must not do to each other: ports that collide, profiles in circles, settings that are not the manifest's to set.
+//!
+//! Everything here is found out of resolved values; shapes of single values are `keys.rs`.
+
+use core::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Ecosystem, Origin, Problem, Service, Sourced, suggest};
+use crate::catalog::{self, Kind};
+
+/// Checks the address that servers bind: a warning, nothing, or a problem.
+pub(super) fn bind(bind: &Sourced<String>) -> Result<Option<Problem>, Problem> {
+    match bind.value.parse::<IpAddr>() {
+        Ok(address) if address.is_loopback() => Ok(None),
+        Ok(address) if address.is_unspecified() && address.is_ipv4() => Ok(Some(Problem::at(
+            &bind.origin,
+            "bind = \"0.0.0.0\" opens every server to the network",
+            "write bind = \"127.0.0.1\" unless others must reach them",
+        ))),
+        Ok(_) => Err(Problem::at(
+            &bind.origin,
+            format!("bind = \"{}\" is not a loopback address", bind.value),
+            "write \"127.0.0.1\"; \"0.0.0.0\" opens the servers to the network",
+        )),
+        Err(_) => Err(Problem::at(
+            &bind.origin,
+            format!("bind = \"{}\" is not an IP address", bind.value.escape_debug()),
+            "write \"127.0.0.1\"",
+        )),
+    }
+}
+
+/// Ports that two roles share, and ports that the offset moves out of range.
+pub(super) fn ports(ecosystem: &Ecosystem) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut taken: BTreeMap<u16, (String, &Origin)> = BTreeMap::new();
+    let mut highest: Option<(u16, String)> = None;
+    // What a person wrote yields to nothing: of two equal ports the later written one is reported.
+    let mut all: Vec<(&Sourced<u16>, String)> = ecosystem
+        .services
+        .values()
+        .flat_map(|service| {
+            service.ports.iter().map(|(role, port)| (port, format!("services.{}.ports.{role}", service.name)))
+        })
+        .collect();
+    all.sort_by_key(|(port, _)| (rank(&port.origin), &port.origin));
+    for (port, name) in all {
+        if highest.as_ref().is_none_or(|(high, _)| port.value > *high) {
+            highest = Some((port.value, name.clone()));
+        }
+        match taken.get(&port.value) {
+            None => {
+                taken.insert(port.value, (name, &port.origin));
+            }
+            Some((owner, origin)) => problems.push(Problem::at(
+                &port.origin,
+                format!("{name} is {}, which is also {owner} ({origin})", port.value),
+                format!("give {name} a port of its own"),
+            )),
+        }
+    }
+    let offset = &ecosystem.port_offset;
+    if let Some((high, name)) = highest
+        && high.checked_add(offset.value).is_none()
+    {
+        problems.push(Problem::at(
+            &offset.origin,
+            format!(
+                "an offset of {} moves {name} from {high} to {}, and ports end at 65535",
+                offset.value,
+                u32::from(high) + u32::from(offset.value)
+            ),
+            format!("use an offset of at most {}", u16::MAX - high),
+        ));
+    }
+    problems
+}
+
+/// The order in which layers are laid over each other.
+fn rank(origin: &Origin) -> u8 {
+    match origin {
+        Origin::Release(_) => 0,
+        Origin::File { .. } => 1,
+        Origin::Flag(_) => 2,
+    }
+}
+
+/// What one service must not say.
+pub(super) fn service(service: &Service) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let reserved = catalog::reserved_settings(service.kind);
+    for (name, value) in &service.settings {
+        // PostgreSQL and Redis read names in any case.
+        if reserved.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            problems.push(Problem::at(
+                &value.origin,
+                format!("services.{}.settings.{name} is set by this program itself", service.name),
+                "take the line out; ports, bind and the place of the data have keys or flags of their own",
+            ));
+        }
+    }
+    let (plugins, jvm) =
+        (matches!(service.kind, Kind::Rabbitmq | Kind::Opensearch), matches!(service.kind, Kind::Opensearch));
+    let mut unwanted = |key: &str, origin: Option<&Origin>| {
+        if let Some(origin @ Origin::File { .. }) = origin {
+            problems.push(Problem::at(
+                origin,
+                format!("services.{}.{key}: {} has no {key}", service.name, service.kind),
+                "take the line out",
+            ));
+        }
+    };
+    if !plugins {
+        unwanted("plugins", Some(&service.plugins.origin));
+    }
+    if !jvm {
+        unwanted("modules", Some(&service.modules.origin));
+        unwanted("heap", service.heap.as_ref().map(|heap| &heap.origin));
+    }
+    problems
+}
+
+type Profiles = BTreeMap<String, Sourced<Vec<String>>>;
+
+/// Expands `@name`, with what is wrong on the way: unknown members and circles.
+pub(super) fn profiles(
+    profiles: &Profiles,
+    services: &BTreeMap<String, Service>,
+    refused: &BTreeSet<String>,
+) -> (BTreeMap<String, Vec<String>>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    for (profile, members) in profiles {
+        for member in &members.value {
+            problems.extend(unknown(profile, member, &members.origin, profiles, services, refused));
+        }
+    }
+    let mut circles = BTreeSet::new();
+    let expanded = profiles
+        .keys()
+        .map(|name| {
+            let mut members = Vec::new();
+            expand(name, profiles, &mut Vec::new(), &mut members, &mut circles);
+            (name.clone(), members)
+        })
+        .collect();
+    for circle in circles {
+        // A circle belongs to the profile that closes it last, in the latest layer.
+        let origin = circle.iter().filter_map(|name| profiles.get(name)).map(|members| &members.origin).max();
+        let first = circle.first().cloned().unwrap_or_default();
+        if let Some(origin) = origin {
+            problems.push(Problem::at(
+                origin,
+                format!("the profiles {} → @{first} contain themselves", at_names(&circle)),
+                "take one of the `@` names out",
+            ));
+        }
+    }
+    (expanded, problems)
+}
+
+fn at_names(names: &[String]) -> String {
+    names.iter().map(|name| format!("@{name}")).collect::<Vec<_>>().join(" → ")
+}
+
+fn unknown(
+    profile: &str,
+    member: &str,
+    origin: &Origin,
+    profiles: &Profiles,
+    services: &BTreeMap<String, Service>,
+    refused: &BTreeSet<String>,
+) -> Option<Problem> {
+    let (what, way_out) = if let Some(other) = member.strip_prefix('@') {
+        if profiles.contains_key(other) {
+            return None;
+        }
+        let what = format!("profiles.{profile} names the unknown profile `@{other}`");
+        (what, suggest::way_out(other, profiles.keys().map(String::as_str)))
+    } else {
+        if services.contains_key(member) || refused.contains(member) {
+            return None;
+        }
+        let way_out = if profiles.contains_key(member) {
+            format!("did you mean the profile `@{member}`?")
+        } else {
+            suggest::way_out(member, services.keys().map(String::as_str))
+        };
+        (format!("profiles.{profile} names the unknown service `{member}`"), way_out)
+    };
+    Some(Problem::at(origin, what, way_out))
+}
+
+/// Collects the members of a profile, each once, in the order in which they are named.
+fn expand(
+    name: &str,
+    profiles: &Profiles,
+    path: &mut Vec<String>,
+    members: &mut Vec<String>,
+    circles: &mut BTreeSet<Vec<String>>,
+) {
+    if let Some(start) = path.iter().position(|seen| seen == name) {
+        // Told from its first name in the alphabet: each circle is found once from every profile in it.
+        let mut circle = path[start..].to_vec();
+        let first = circle.iter().enumerate().min_by_key(|(_, name)| *name).map_or(0, |(index, _)| index);
+        circle.rotate_left(first);
+        circles.insert(circle);
+        return;
+    }
+    path.push(name.to_owned());
+    for member in profiles.get(name).map(|members| members.value.as_slice()).unwrap_or_default() {
+        match member.strip_prefix('@') {
+            Some(other) => expand(other, profiles, path, members, circles),
+            None if members.contains(member) => {}
+            None => members.push(member.clone()),
+        }
+    }
+    path.pop();
+}

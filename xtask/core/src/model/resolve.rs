@@ -1,0 +1,256 @@
+//! Lays the layers over each other: release ← manifests ← flags. Every value remembers which layer it came from.
+//!
+//! Reading one manifest is `manifest.rs`; what values must not do to each other is `relations.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::keys::Value;
+use super::manifest::{self, Entry};
+use super::{Ecosystem, From, Origin, Problem, Service, Sourced, relations, suggest};
+use crate::catalog::Kind;
+use crate::release::{self, Defaults, Release};
+
+/// The text of one manifest.
+#[derive(Debug, Clone, Copy)]
+pub struct Layer<'a> {
+    /// The file name as people are shown it.
+    pub name: &'a str,
+    pub text: &'a str,
+}
+
+/// What the command line says about the model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags {
+    pub release: Option<String>,
+    pub port_offset: Option<u16>,
+}
+
+/// Resolves all layers, lowest first. No layer at all means the built-in defaults.
+pub fn resolve(layers: &[Layer<'_>], flags: &Flags) -> Result<Ecosystem, Vec<Problem>> {
+    let mut draft = Draft::default();
+    for layer in layers {
+        let parsed = manifest::parse(layer.name, layer.text);
+        draft.problems.extend(parsed.problems);
+        draft.refused.extend(parsed.refused);
+        // A later layer wins value by value, not table by table.
+        draft.entries.extend(parsed.entries.into_iter().map(|entry| (entry.path.clone(), entry)));
+    }
+    let (ecosystem, mut problems) = draft.finish(flags);
+    // In the order of the files as they were given; what concerns flags comes last.
+    let order = |problem: &Problem| {
+        layers.iter().position(|layer| layer.name == problem.file).unwrap_or(layers.len())
+    };
+    problems.sort_by_key(|problem| (order(problem), problem.line));
+    if problems.is_empty() { Ok(ecosystem) } else { Err(problems) }
+}
+
+/// A model in the making.
+#[derive(Default)]
+struct Draft {
+    entries: BTreeMap<Vec<String>, Entry>,
+    problems: Vec<Problem>,
+    refused: BTreeSet<String>,
+}
+
+impl Draft {
+    fn finish(mut self, flags: &Flags) -> (Ecosystem, Vec<Problem>) {
+        let (name, release) = self.release(flags);
+        let pins = release::find(&name.value).map_or(release::DEFAULT, |_| name.value.as_str()).to_owned();
+        let named = |value: &str| Sourced::release(value.to_owned(), &pins);
+        let bind = self.text(&["bind"]).unwrap_or_else(|| named("127.0.0.1"));
+        let port_offset = match flags.port_offset {
+            Some(value) => Sourced { value, origin: Origin::Flag("--port-offset") },
+            None => self.number(&["port_offset"]).unwrap_or_else(|| Sourced::release(0, &pins)),
+        };
+        let seed = self.text(&["seed"]);
+        let services = self.services(&release, &pins);
+        let mut profiles: BTreeMap<String, Sourced<Vec<String>>> = release
+            .profiles
+            .into_iter()
+            .map(|(profile, members)| (profile, Sourced::release(members, &pins)))
+            .collect();
+        for (path, entry) in &self.entries {
+            if let ([first, profile], Value::Names(members)) = (path.as_slice(), &entry.value)
+                && first == "profiles"
+            {
+                let members = Sourced { value: members.clone(), origin: entry.origin.clone() };
+                profiles.insert(profile.clone(), members);
+            }
+        }
+        let (profiles, wrong) = relations::profiles(&profiles, &services, &self.refused);
+        self.problems.extend(wrong);
+        let mut ecosystem = Ecosystem {
+            release: name,
+            bind,
+            port_offset,
+            seed,
+            profiles,
+            services,
+            tools: release.tools,
+            runtimes: release.runtimes,
+            warnings: Vec::new(),
+        };
+        self.problems.extend(relations::ports(&ecosystem));
+        self.problems.extend(ecosystem.services.values().flat_map(relations::service));
+        match relations::bind(&ecosystem.bind) {
+            Ok(warning) => ecosystem.warnings.extend(warning),
+            Err(problem) => self.problems.push(problem),
+        }
+        (ecosystem, self.problems)
+    }
+
+    /// The release that was asked for; the default one where there is no such release, so that the rest is checked too.
+    fn release(&mut self, flags: &Flags) -> (Sourced<String>, Release) {
+        let flag = flags.release.clone().map(|value| Sourced { value, origin: Origin::Flag("--release") });
+        let asked = flag
+            .or_else(|| self.text(&["release"]))
+            .unwrap_or_else(|| Sourced::release(release::DEFAULT.to_owned(), release::DEFAULT));
+        if let Some(release) = release::find(&asked.value) {
+            return (asked, release);
+        }
+        let known: Vec<&str> = release::names().collect();
+        self.problems.push(Problem::at(
+            &asked.origin,
+            format!("this version knows no release \"{}\"", asked.value),
+            suggest::way_out(&asked.value, known),
+        ));
+        let Some(release) = release::find(release::DEFAULT) else {
+            unreachable!("the default release is built in")
+        };
+        (asked, release)
+    }
+
+    fn services(&mut self, release: &Release, release_name: &str) -> BTreeMap<String, Service> {
+        let mut services: BTreeMap<String, Service> = release
+            .services
+            .iter()
+            .map(|(kind, defaults)| {
+                (kind.name().to_owned(), blank(kind.name(), *kind, defaults, release_name))
+            })
+            .collect();
+        let named: Vec<(String, Origin)> = self
+            .entries
+            .values()
+            .filter(|entry| entry.path.len() == 2 && entry.path[0] == "services")
+            .map(|entry| (entry.path[1].clone(), entry.origin.clone()))
+            .collect();
+        for (name, origin) in named {
+            let kind = match self.kind(&name, &origin) {
+                Ok(kind) => kind,
+                Err(problem) => {
+                    self.problems.push(problem);
+                    self.refused.insert(name);
+                    continue;
+                }
+            };
+            if let Some(defaults) = release.services.get(&kind) {
+                let mut service = blank(&name, kind, defaults, release_name);
+                self.lay_over(&mut service);
+                services.insert(name, service);
+            }
+        }
+        services
+    }
+
+    /// What a service of this name is.
+    fn kind(&self, name: &str, origin: &Origin) -> Result<Kind, Problem> {
+        let kinds = Kind::ALL.map(Kind::name);
+        match self.text(&["services", name, "kind"]) {
+            Some(kind) => kind.value.parse().map_err(|()| {
+                let what = format!("services.{name} is of the unknown kind \"{}\"", kind.value);
+                Problem::at(&kind.origin, what, suggest::way_out(&kind.value, kinds))
+            }),
+            None => name.parse().map_err(|()| {
+                let way_out = match suggest::nearest(name, kinds) {
+                    Some(meant) => {
+                        format!("did you mean services.{meant}? Else say what it is: kind = \"…\"")
+                    }
+                    None => format!("say what it is: kind = \"…\", one of {}", kinds.join(", ")),
+                };
+                Problem::at(origin, format!("services.{name} has no kind, and its name is none"), way_out)
+            }),
+        }
+    }
+
+    /// Puts what the manifests say over what the release says.
+    fn lay_over(&mut self, service: &mut Service) {
+        let mut problems = Vec::new();
+        for entry in self.entries.values() {
+            let path: Vec<&str> = entry.path.iter().map(String::as_str).collect();
+            let (["services", name, rest @ ..], origin) = (path.as_slice(), entry.origin.clone()) else {
+                continue;
+            };
+            if *name != service.name {
+                continue;
+            }
+            match (rest, entry.value.clone()) {
+                (["ports", role], Value::Number(value)) => {
+                    if let Some(port) = service.ports.get_mut(*role) {
+                        *port = Sourced { value, origin };
+                    } else {
+                        problems.push(Problem::at(
+                            &origin,
+                            format!("services.{name} has no port `{role}`"),
+                            suggest::way_out(role, service.ports.keys().map(String::as_str)),
+                        ));
+                    }
+                }
+                (["settings", setting], Value::Text(value)) => {
+                    service.settings.insert((*setting).to_owned(), Sourced { value, origin });
+                }
+                (["image"], Value::Text(value)) => service.image = Some(Sourced { value, origin }),
+                (["heap"], Value::Text(value)) => service.heap = Some(Sourced { value, origin }),
+                (["from"], Value::Text(value)) => {
+                    let value = if value == "path" { From::Path } else { From::Store };
+                    service.from = Sourced { value, origin };
+                }
+                (["plugins"], Value::Names(value)) => service.plugins = Sourced { value, origin },
+                (["modules"], Value::Names(value)) => service.modules = Sourced { value, origin },
+                _ => {}
+            }
+        }
+        self.problems.extend(problems);
+    }
+
+    fn entry(&self, path: &[&str]) -> Option<&Entry> {
+        self.entries.get(&path.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+
+    fn text(&self, path: &[&str]) -> Option<Sourced<String>> {
+        let entry = self.entry(path)?;
+        let Value::Text(value) = entry.value.clone() else { return None };
+        Some(Sourced { value, origin: entry.origin.clone() })
+    }
+
+    fn number(&self, path: &[&str]) -> Option<Sourced<u16>> {
+        let entry = self.entry(path)?;
+        let Value::Number(value) = entry.value else { return None };
+        Some(Sourced { value, origin: entry.origin.clone() })
+    }
+}
+
+/// A service as the release has it.
+fn blank(name: &str, kind: Kind, defaults: &Defaults, release: &str) -> Service {
+    let sourced = |value: &Option<String>| value.clone().map(|value| Sourced::release(value, release));
+    Service {
+        name: name.to_owned(),
+        kind,
+        ports: defaults
+            .ports
+            .iter()
+            .map(|(role, port)| (role.clone(), Sourced::release(*port, release)))
+            .collect(),
+        settings: BTreeMap::new(),
+        image: sourced(&defaults.image),
+        accept: sourced(&defaults.accept),
+        get: sourced(&defaults.get),
+        from: Sourced::release(From::Store, release),
+        plugins: Sourced::release(defaults.plugins.clone(), release),
+        modules: Sourced::release(defaults.modules.clone(), release),
+        heap: sourced(&defaults.heap),
+    }
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

@@ -1,0 +1,130 @@
+//! Which services a command means: names, a profile, or the default profile. Nothing here starts anything.
+
+use super::{Ecosystem, Service, suggest};
+use crate::catalog::Kind;
+use crate::failure::{Failure, Kind as FailureKind};
+
+/// The profile of a command that names none.
+const DEFAULT_PROFILE: &str = "core";
+
+impl Ecosystem {
+    /// The services that were asked for, each once: by name, of a profile, else of the profile `core`.
+    pub fn select(&self, profile: Option<&str>, names: &[String]) -> Result<Vec<&Service>, Failure> {
+        let mut wanted: Vec<&str> = Vec::new();
+        let profile = profile.or_else(|| names.is_empty().then_some(DEFAULT_PROFILE));
+        for profile in profile.into_iter().chain(names.iter().filter_map(|name| name.strip_prefix('@'))) {
+            wanted.extend(self.profile(profile)?.iter().map(String::as_str));
+        }
+        wanted.extend(names.iter().filter(|name| !name.starts_with('@')).map(String::as_str));
+
+        let mut selected: Vec<&Service> = Vec::new();
+        for name in wanted {
+            let service = self.services.get(name).ok_or_else(|| self.unknown(name))?;
+            if !selected.iter().any(|seen| seen.name == service.name) {
+                selected.push(service);
+            }
+        }
+        match not_yet(&selected) {
+            Some(failure) => Err(failure),
+            None => Ok(selected),
+        }
+    }
+
+    fn profile(&self, name: &str) -> Result<&[String], Failure> {
+        self.profiles.get(name).map(Vec::as_slice).ok_or_else(|| {
+            let known = self.profiles.keys().map(String::as_str);
+            Failure::new(FailureKind::Usage, "unknown-profile", format!("there is no profile `{name}`"))
+                .hint(suggest::way_out(name, known))
+        })
+    }
+
+    fn unknown(&self, name: &str) -> Failure {
+        let hint = if self.profiles.contains_key(name) {
+            format!("`{name}` is a profile: say --profile {name}")
+        } else {
+            suggest::way_out(name, self.services.keys().map(String::as_str))
+        };
+        Failure::new(FailureKind::Usage, "unknown-service", format!("there is no service `{name}`"))
+            .hint(hint)
+    }
+}
+
+/// The one line about services that stand in the manifest before this program can run them.
+fn not_yet(selected: &[&Service]) -> Option<Failure> {
+    let waiting: Vec<String> = selected
+        .iter()
+        .filter(|service| !service.kind.runs())
+        .map(|service| format!("{} ({})", service.name, service.kind.purpose()))
+        .collect();
+    if waiting.is_empty() {
+        return None;
+    }
+    let running: Vec<&str> = Kind::ALL.into_iter().filter(|kind| kind.runs()).map(Kind::name).collect();
+    Some(
+        Failure::new(
+            FailureKind::Host,
+            "service-not-yet",
+            format!("this version cannot start {} yet", waiting.join(" and ")),
+        )
+        .hint(format!("what it can start: {}", running.join(", "))),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Flags, Layer, resolve};
+
+    fn select(text: &str, profile: Option<&str>, names: &[&str]) -> Result<String, Failure> {
+        let ecosystem = resolve(&[Layer { name: "m", text }], &Flags::default()).unwrap();
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let selected = ecosystem.select(profile, &names)?;
+        Ok(selected.iter().map(|service| service.name.as_str()).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn without_a_wish_it_is_the_core() {
+        assert_eq!(select("", None, &[]).unwrap(), "postgresql redis rabbitmq opensearch");
+        assert_eq!(select("profiles.core = [\"redis\"]", None, &[]).unwrap(), "redis");
+    }
+
+    #[test]
+    fn names_are_taken_as_they_come_and_once() {
+        assert_eq!(select("", None, &["redis", "postgresql", "redis"]).unwrap(), "redis postgresql");
+        assert_eq!(select("profiles.a = [\"redis\"]", Some("a"), &["rabbitmq"]).unwrap(), "redis rabbitmq");
+        assert_eq!(select("profiles.a = [\"redis\"]", None, &["@a"]).unwrap(), "redis");
+    }
+
+    #[test]
+    fn a_second_service_of_a_kind_has_its_own_name() {
+        let text = "services.cache = { kind = \"redis\", ports = { redis = 7000 } }";
+        assert_eq!(select(text, None, &["cache"]).unwrap(), "cache");
+    }
+
+    #[test]
+    fn services_of_later_versions_say_what_they_are_in_one_line() {
+        let failure = select("", None, &["minio", "redis", "pgadmin"]).unwrap_err();
+        assert_eq!((failure.code, failure.kind), ("service-not-yet", FailureKind::Host));
+        assert_eq!(failure.message.lines().count(), 1);
+        insta::assert_snapshot!(format!("{failure}\n{}", failure.hints.join("\n")), @"
+        this version cannot start minio (MinIO, the object storage) and pgadmin (pgAdmin, a web console for the database) yet
+        what it can start: postgresql, redis, rabbitmq, opensearch
+        ");
+        assert_eq!(select("", Some("recommended"), &[]).unwrap_err().code, "service-not-yet");
+    }
+
+    #[test]
+    fn words_that_are_nothing_get_the_nearest_that_is() {
+        let hint = |profile, names: &[&str]| {
+            let failure = select("", profile, names).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Usage);
+            format!("{failure}; {}", failure.hints.join(" "))
+        };
+        assert_eq!(hint(None, &["postgres"]), "there is no service `postgres`; did you mean `postgresql`?");
+        assert_eq!(
+            hint(None, &["core"]),
+            "there is no service `core`; `core` is a profile: say --profile core"
+        );
+        assert_eq!(hint(Some("apps"), &[]), "there is no profile `apps`; did you mean `app`?");
+    }
+}

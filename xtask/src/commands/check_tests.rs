@@ -1,0 +1,244 @@
+//! The report of `check`, with made-up answers: the wording is what people and scripts rely on.
+
+use std::collections::BTreeMap;
+
+use ecosystem_core::model::{Flags, resolve};
+
+use super::*;
+
+/// Answers by command; a command that is not among them does not exist.
+fn checked(answers: &[(&str, &str)]) -> Report {
+    let answers: BTreeMap<&str, &str> = answers.iter().copied().collect();
+    let ask = |words: &[String]| {
+        let stdout = (*answers.get(words.join(" ").as_str())?).to_owned();
+        Some((format!("/usr/bin/{}", words[0]), Answer { stdout, ..Answer::default() }))
+    };
+    let ecosystem = resolve(&[], &Flags::default()).unwrap();
+    let system = System::Debian(Some(12));
+    let tools = ecosystem.tools.iter().map(|tool| report(tool, probe(tool, &ask), system)).collect();
+    assemble(&ecosystem.release.value, system, tools)
+}
+
+const GOOD: [(&str, &str); 8] = [
+    ("python3.9 --version", "Python 3.9.16"),
+    ("pipenv --version", "pipenv, version 2022.9.24"),
+    ("docker --version", "Docker version 20.10.21, build baeda1f"),
+    ("docker compose version", "Docker Compose version v2.13.0"),
+    ("node --version", "v14.19.3"),
+    ("npm --version", "6.14.17"),
+    ("magick -version", "Version: ImageMagick 7.1.0-62 Q16-HDRI x86_64 20885"),
+    ("git --version", "git version 2.37.1"),
+];
+
+#[test]
+fn good_output_has_the_wording_that_people_know() {
+    let report = checked(&GOOD);
+    assert!(report.ok && report.failure().is_none());
+    insta::assert_snapshot!(render_human(&report, false), @"
+    Checking requirements...
+    Checking Python version...
+    Python version OK. Got 3.9.16.
+    Checking Pipenv is installed...
+    Pipenv OK. Got version 2022.9.24.
+    Checking Docker version...
+    Docker version OK. Got 20.10.21.
+    Checking Docker Compose version...
+    Docker Compose version OK. Got 2.13.0.
+    Checking Node version...
+    Node version OK. Got 14.19.3.
+    Checking NPM version...
+    NPM version OK. Got 6.14.17.
+    Checking ImageMagick version...
+    ImageMagick version OK. Got 7.1.0-62.
+    Checking git version...
+    git version OK. Got 2.37.1.
+    All requirements are fulfilled.
+    ");
+}
+
+const BAD: [(&str, &str); 7] = [
+    ("python3 --version", "Python 3.11.2"),
+    ("pipenv --version", "Traceback (most recent call last):\nModuleNotFoundError: No module named 'pipenv'"),
+    ("docker --version", "podman version 4.9.3"),
+    ("docker-compose --version", "docker-compose version 1.29.2, build 5becea4c"),
+    ("npm --version", "11.19.1"),
+    ("convert -version", "Version: ImageMagick 6.9.11-60 Q16 x86_64"),
+    ("git --version", "git: hello"),
+];
+
+#[test]
+fn bad_output_says_what_was_found_what_is_wanted_and_how_to_get_it() {
+    let report = checked(&BAD);
+    assert_eq!(report.failure().map(|failure| failure.kind.exit_status()), Some(1));
+    insta::assert_snapshot!(render_human(&report, false), @"
+    Checking requirements...
+    Checking Python version...
+    Python is too new. Got 3.11.2, expected 3.9.
+      found     /usr/bin/python3   (python3 --version)
+      accepted  3.9, tested with 3.9.16
+      get it    uv python install 3.9
+                with pyenv: pyenv install 3.9.16
+                Debian has no python3.9 of its own after Debian 11
+    Checking Pipenv is installed...
+    Pipenv is installed, but does not work.
+      found     /usr/bin/pipenv   (pipenv --version)
+      it says   ModuleNotFoundError: No module named 'pipenv'
+      accepted  2022 or newer, tested with 2022.9.24
+      get it    pipx install pipenv==2022.9.24
+                without pipx: python3.9 -m pip install --user pipenv==2022.9.24
+    Checking Docker version...
+    Docker not found: podman answers in its place.
+      found     /usr/bin/docker   (docker --version)
+      it says   podman version 4.9.3
+      accepted  20.10 or newer, tested with 20.10.21
+      get it    sudo apt-get install docker.io
+                or remove the package that puts another program in Docker's place (podman-docker)
+                the native backend does not need it
+    Checking Docker Compose version...
+    Docker Compose is too old. Got 1.29.2, expected 2 or newer.
+      found     /usr/bin/docker-compose   (docker-compose --version)
+      accepted  2 or newer, tested with 2.13.0
+      get it    install docker-compose-plugin from Docker's own Debian repository
+                up to Debian 12 the package docker-compose is version 1
+                the native backend does not need it
+    Checking Node version...
+    Node not found.
+      accepted  14, tested with 14.19.3
+      get it    nvm install 14
+                without nvm: fnm install 14, or volta install node@14
+                packages of the system are newer than Node 14
+    Checking NPM version...
+    NPM is too new. Got 11.19.1, expected 6.
+      found     /usr/bin/npm   (npm --version)
+      accepted  6, tested with 6.14.17
+      get it    npm 6 comes with Node 14: nvm install 14
+                with the Node you have: npm install --global npm@6.14.17
+    Checking ImageMagick version...
+    ImageMagick is too old. Got 6.9.11-60, expected 7.1 or newer.
+      found     /usr/bin/convert   (convert -version)
+      accepted  7.1 or newer, tested with 7.1.0
+      get it    Debian 12 and older have only ImageMagick 6, so apt-get cannot help
+                with Nix: nix profile install nixpkgs#imagemagick
+                or take the AppImage from the ImageMagick site: put it on PATH as `magick`
+    Checking git version...
+    git: no version can be found in what it prints.
+      found     /usr/bin/git   (git --version)
+      it says   git: hello
+      accepted  2 or newer, tested with 2.37.1
+      get it    sudo apt-get install git
+    8 of 8 tools need attention.
+    ");
+}
+
+#[test]
+fn the_report_is_stable_for_scripts() {
+    let mut report = checked(&BAD);
+    report.tools.truncate(3);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap(), @r#"
+    {
+      "release": "documented",
+      "system": "debian 12",
+      "ok": false,
+      "attention": 8,
+      "tools": [
+        {
+          "name": "python",
+          "title": "Python",
+          "verdict": "too-new",
+          "version": "3.11.2",
+          "said": null,
+          "command": "python3 --version",
+          "path": "/usr/bin/python3",
+          "accept": ">=3.9, <3.10",
+          "tested": "3.9.16",
+          "remedies": [
+            "uv python install 3.9",
+            "with pyenv: pyenv install 3.9.16",
+            "Debian has no python3.9 of its own after Debian 11"
+          ]
+        },
+        {
+          "name": "pipenv",
+          "title": "Pipenv",
+          "verdict": "broken",
+          "version": null,
+          "said": "ModuleNotFoundError: No module named 'pipenv'",
+          "command": "pipenv --version",
+          "path": "/usr/bin/pipenv",
+          "accept": ">=2022",
+          "tested": "2022.9.24",
+          "remedies": [
+            "pipx install pipenv==2022.9.24",
+            "without pipx: python3.9 -m pip install --user pipenv==2022.9.24"
+          ]
+        },
+        {
+          "name": "docker",
+          "title": "Docker",
+          "verdict": "other-program",
+          "version": "4.9.3",
+          "said": "podman version 4.9.3",
+          "command": "docker --version",
+          "path": "/usr/bin/docker",
+          "accept": ">=20.10",
+          "tested": "20.10.21",
+          "remedies": [
+            "sudo apt-get install docker.io",
+            "or remove the package that puts another program in Docker's place (podman-docker)",
+            "the native backend does not need it"
+          ]
+        }
+      ]
+    }
+    "#);
+}
+
+#[test]
+fn colour_adds_nothing_but_colour() {
+    let report = checked(&BAD);
+    let colourful = render_human(&report, true);
+    assert!(colourful.contains("\u{1b}[31m"));
+    let stripped = anstream::adapter::strip_str(&colourful).to_string();
+    assert_eq!(stripped, render_human(&report, false));
+}
+
+#[test]
+fn the_first_right_candidate_wins_over_wrong_ones() {
+    let python = |answers: &[(&str, &str)]| {
+        let tool = checked(answers).tools.remove(0);
+        format!("{:?} {}", tool.finding.verdict, tool.command.unwrap_or_default())
+    };
+    assert_eq!(
+        python(&[("python3 --version", "Python 3.12.1"), ("python --version", "Python 3.9.1")]),
+        "Ok python --version"
+    );
+    assert_eq!(
+        python(&[
+            ("python3.9 --version", "pyenv: python3.9: command not found"),
+            ("python3 --version", "Python 3.12.1")
+        ]),
+        "TooNew python3 --version"
+    );
+    assert_eq!(
+        python(&[("python3.9 --version", "pyenv: python3.9: command not found")]),
+        "NotFound python3.9 --version"
+    );
+    assert_eq!(python(&[]), "NotFound ");
+}
+
+#[test]
+fn a_real_machine_is_checked_to_the_end() {
+    let ecosystem = resolve(&[], &Flags::default()).unwrap();
+    let report = check(&ecosystem, &[]).unwrap();
+    let names: Vec<_> = report.tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(names, ["python", "pipenv", "docker", "docker-compose", "node", "npm", "imagemagick", "git"]);
+    assert!(render_human(&report, false).ends_with(&format!("{}\n", report.summary())));
+}
+
+#[test]
+fn only_what_was_named_is_checked() {
+    let ecosystem = resolve(&[], &Flags::default()).unwrap();
+    assert_eq!(check(&ecosystem, &["git".to_owned()]).unwrap().tools.len(), 1);
+    let failure = check(&ecosystem, &["svn".to_owned()]).unwrap_err();
+    assert_eq!((failure.kind, failure.code), (Kind::Usage, "unknown-tool"));
+}
