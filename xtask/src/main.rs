@@ -1,2 +1,62 @@
-//! x
-fn main() {}
+//! The table of contents of the program `ecosystem`, which `cargo xtask` runs.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ecosystem::cli::{Cli, Command};
+use ecosystem::commands;
+use ecosystem::context::Context;
+use ecosystem::output::{self, Progress};
+use ecosystem::sys::{interrupt, launch, supervisor};
+
+fn main() -> ExitCode {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the first argument decides whether this is a command at all"
+    )]
+    let first = std::env::args().nth(1);
+    match first.as_deref() {
+        Some(launch::EXEC) => return inner(Err(launch::become_program())),
+        Some(supervisor::SUPERVISE) => return inner(supervisor::run()),
+        _ => {}
+    }
+    let cli = Cli::parse();
+    let format = cli.global.format;
+    let context = match Context::from_env().and_then(|context| interrupt::install().map(|()| context)) {
+        Ok(context) => context,
+        Err(error) => return output::failures(&[error], format, "ecosystem").into(),
+    };
+    match run(&cli, &context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(errors) => output::failures(&errors, format, context.program).into(),
+    }
+}
+
+fn run(cli: &Cli, context: &Context) -> Result<(), Vec<anyhow::Error>> {
+    let events = Progress::new(context.terminal);
+    let global = &cli.global;
+    let one = |result: anyhow::Result<()>| result.map_err(|error| vec![error]);
+    match &cli.command {
+        Command::Check => one(commands::check::run(context, global)),
+        Command::Up(args) => commands::up::run(context, global, args, false, &events),
+        Command::Restart(args) => commands::up::run(context, global, args, true, &events),
+        Command::Down(args) => commands::down::run(context, global, args, &events),
+        Command::Status => one(commands::status::run(context, global)),
+        Command::Logs(args) => one(commands::logs::run(context, global, args)),
+        Command::Env(args) => one(commands::env::run(context, global, args)),
+        Command::Completions { shell } => one(commands::completions::run(*shell)),
+        _ => Ok(()),
+    }
+}
+
+/// The launcher and the supervisor have no person to talk to: what goes wrong goes to their log.
+fn inner(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::log(&format!("ecosystem: {error:#}"));
+            // What a shell answers for a command that could not be run.
+            ExitCode::from(126)
+        }
+    }
+}

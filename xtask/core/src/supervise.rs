@@ -120,7 +120,8 @@ impl Supervision {
                 } else {
                     let exponent = u32::try_from(self.restarts.len()).unwrap_or(u32::MAX);
                     self.restarts.push(now);
-                    self.state = State::Waiting { until: now + FIRST_BACKOFF * 2_u32.saturating_pow(exponent) };
+                    self.state =
+                        State::Waiting { until: now + FIRST_BACKOFF * 2_u32.saturating_pow(exponent) };
                 }
                 Order::Nothing
             }
@@ -236,7 +237,11 @@ mod tests {
             it.on(Input::Spawned(8), at(now));
         }
         exit(&mut it, now + 1);
-        assert_eq!(it.status(at(now + 1)).phase, Phase::Failed, "the sixth exit within a minute is one too many");
+        assert_eq!(
+            it.status(at(now + 1)).phase,
+            Phase::Failed,
+            "the sixth exit within a minute is one too many"
+        );
     }
 
     #[test]

@@ -1,3 +1,9 @@
-//! What the verbs of the command line do. Each builds one report; nothing here prints, and no command uses another one.
+//! What the verbs of the command line do. A command never uses another one, and only `output` prints.
 
 pub mod check;
+pub mod completions;
+pub mod down;
+pub mod env;
+pub mod logs;
+pub mod status;
+pub mod up;

@@ -104,15 +104,15 @@ impl Cmd {
             expression = expression.dir(cwd);
         }
         let handle = expression.start().with_context(|| format!("cannot run {name}"))?;
+        let group = handle.pids().first().and_then(|pid| i32::try_from(*pid).ok());
+        let _follows = group.map(super::interrupt::follow);
         let ended = handle.wait_timeout(self.limit)?.map(|output| output.status);
         let (status, timed_out) = if let Some(status) = ended {
             (status, false)
         } else {
-            for pid in handle.pids() {
-                if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-                    // The group is gone already if the command ended meanwhile.
-                    let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-                }
+            if let Some(pid) = group.and_then(rustix::process::Pid::from_raw) {
+                // The group is gone already if the command ended meanwhile.
+                let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
             }
             (handle.wait()?.status, true)
         };

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use anyhow::Context;
@@ -70,7 +70,10 @@ impl Control {
         match UnixStream::connect(short_path(state, &folder)) {
             Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream) })),
             Err(error)
-                if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) =>
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
+                ) =>
             {
                 Ok(None)
             }
@@ -122,7 +125,6 @@ fn short_path(state: &Utf8Path, folder: &std::fs::File) -> Utf8PathBuf {
     if direct.as_str().len() < 100 || !cfg!(target_os = "linux") {
         return direct;
     }
-    use std::os::fd::AsRawFd;
     format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()).into()
 }
 
@@ -134,7 +136,9 @@ pub fn send<T: Serialize>(stream: &mut UnixStream, message: &T) -> anyhow::Resul
 }
 
 /// Reads one message. `None`: the other side has hung up.
-pub fn receive<T: for<'de> Deserialize<'de>>(stream: &mut BufReader<UnixStream>) -> anyhow::Result<Option<T>> {
+pub fn receive<T: for<'de> Deserialize<'de>>(
+    stream: &mut BufReader<UnixStream>,
+) -> anyhow::Result<Option<T>> {
     let mut line = String::new();
     if stream.read_line(&mut line)? == 0 {
         return Ok(None);

@@ -78,7 +78,9 @@ fn start(process: &Process, input: &str) -> anyhow::Result<Child> {
     };
     // A launcher that died before it read everything has said why in the log; its status is reported by whoever waits for it.
     match feed() {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot talk to the launcher"),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot talk to the launcher")
+        }
         _ => Ok(child),
     }
 }
@@ -154,4 +156,21 @@ fn read_spec() -> anyhow::Result<Spec> {
     let mut spec = vec![0; length];
     read_exact(&mut spec)?;
     serde_json::from_slice(&spec).context("the specification cannot be read")
+}
+
+/// Whether user namespaces can be made here: some containers forbid it. Asked by making one.
+pub fn user_namespaces_work() -> bool {
+    let process = Process {
+        service: "host".to_owned(),
+        name: "user-namespace".to_owned(),
+        argv: vec!["/bin/true".to_owned()],
+        env: BTreeMap::new(),
+        cwd: "/".into(),
+        run_as: RunAs::Mapped(1000),
+        stop: ecosystem_core::process::Stop { signal: ecosystem_core::process::Signal::Kill, grace_ms: 0 },
+        log: "/dev/null".into(),
+        log_limit: u64::MAX,
+        labels: BTreeMap::new(),
+    };
+    run(&process, "").is_ok()
 }

@@ -3,6 +3,7 @@
 pub mod cmd;
 pub mod control;
 pub mod fs;
+pub mod interrupt;
 pub mod launch;
 pub mod os;
 pub mod supervisor;

@@ -66,8 +66,14 @@ pub fn run() -> anyhow::Result<()> {
     let (sender, receiver) = channel();
     watch_signals(sender.clone())?;
     std::thread::spawn(move || accept(&listener, &sender));
-    Loop { children: Vec::new(), waiting: Vec::new(), shutdown: Vec::new(), ending: false, begin: Instant::now() }
-        .run(&receiver);
+    Loop {
+        children: Vec::new(),
+        waiting: Vec::new(),
+        shutdown: Vec::new(),
+        ending: false,
+        begin: Instant::now(),
+    }
+    .run(&receiver);
     Ok(())
 }
 
@@ -149,9 +155,8 @@ impl Loop {
             match receiver.recv_timeout(deadline.min(next_log_check).saturating_sub(now)) {
                 Ok(Wake::Asked(request, reply)) => self.answer(request, reply),
                 Ok(Wake::ChildEnded) => self.reap(),
-                Ok(Wake::Terminate) => self.end_all(),
+                Ok(Wake::Terminate) | Err(RecvTimeoutError::Disconnected) => self.end_all(),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => self.end_all(),
             }
             let now = self.begin.elapsed();
             for index in 0..self.children.len() {
@@ -175,7 +180,9 @@ impl Loop {
                 pid: std::process::id(),
             },
             Request::List => self.list(),
-            Request::Start { .. } if self.ending => Response::Refused { reason: "it is shutting down".to_owned() },
+            Request::Start { .. } if self.ending => {
+                Response::Refused { reason: "it is shutting down".to_owned() }
+            }
             Request::Start { processes } => {
                 for process in processes {
                     self.start(process);

@@ -33,7 +33,9 @@ fn because(cause: &Cause) -> String {
         Cause::Missing => "not there yet".to_owned(),
         Cause::Ended { how } => format!("it ended by itself: {how}"),
         Cause::Drifted { .. } => "what runs is not what is wanted".to_owned(),
-        Cause::OtherBuild { build } => format!("it was started by build {build}, which speaks another protocol"),
+        Cause::OtherBuild { build } => {
+            format!("it was started by build {build}, which speaks another protocol")
+        }
         Cause::Follows => "follows".to_owned(),
         Cause::Requested => "asked for".to_owned(),
     }
@@ -58,26 +60,26 @@ pub fn obstacles_failure(obstacles: &[Obstacle]) -> Option<Failure> {
         let list: Vec<String> = wanted.iter().map(|(port, what)| format!("{port} ({what})")).collect();
         let (noun, verb) = if list.len() == 1 { ("port", "is") } else { ("ports", "are") };
         let _ = write!(text, "{noun} {} {verb} held by ", list.join(", "));
-        match holder {
-            Some(Holder { pid, command, cwd, place }) => {
-                let _ = write!(text, "pid {pid}: {command}");
-                if let Some(cwd) = cwd {
-                    let _ = write!(text, "\n  in {cwd}");
-                }
-                if let Some(place) = place {
-                    let _ = write!(text, "\n  it belongs to the stack of {place}");
-                    hints.push(format!("stop the other stack: {{program}} down -C '{place}'"));
-                }
+        if let Some(Holder { pid, command, cwd, place }) = holder {
+            let _ = write!(text, "pid {pid}: {command}");
+            if let Some(cwd) = cwd {
+                let _ = write!(text, "\n  in {cwd}");
             }
-            None => {
-                let port = wanted.first().map_or(0, |(port, _)| *port);
-                let _ = write!(text, "a process of another user; `sudo ss -ltnp 'sport = :{port}'` names it");
+            if let Some(place) = place {
+                let _ = write!(text, "\n  it belongs to the stack of {place}");
+                hints.push(format!("stop the other stack: {{program}} down -C '{place}'"));
             }
+        } else {
+            let port = wanted.first().map_or(0, |(port, _)| *port);
+            let _ = write!(text, "a process of another user; `sudo ss -ltnp 'sport = :{port}'` names it");
         }
         text.push('\n');
     }
     for (service, folder, made_by, wanted) in &data {
-        let _ = writeln!(text, "the data of {service} was made by {made_by} and cannot be used by {wanted}\n  {folder}");
+        let _ = writeln!(
+            text,
+            "the data of {service} was made by {made_by} and cannot be used by {wanted}\n  {folder}"
+        );
         hints.push(format!("start {service} afresh, losing its data: {{program}} down --data {service}"));
     }
     if !ports.is_empty() {

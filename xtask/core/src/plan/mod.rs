@@ -5,13 +5,13 @@
 mod display;
 mod reconcile;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
 pub use display::{obstacles_failure, render};
-pub use reconcile::{reconcile_down, reconcile_up};
+pub use reconcile::{port_obstacles, reconcile_down, reconcile_up};
 
 use crate::process::Process;
 use crate::supervise::Status;
@@ -152,8 +152,9 @@ pub struct Supervisor {
 }
 
 impl Observed {
-    /// The services that have a process under supervision, running or not.
-    pub fn services(&self) -> BTreeSet<&str> {
-        self.processes.values().map(|(process, _)| process.service.as_str()).collect()
+    /// Whether every process of a service has a process id.
+    pub fn runs(&self, service: &str) -> bool {
+        let mut of_service = self.processes.values().filter(|(p, _)| p.service == service).peekable();
+        of_service.peek().is_some() && of_service.all(|(_, status)| status.pid.is_some())
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Action, Cause, Change, Observed, Obstacle, Plan};
 use crate::catalog::{Fresh, Launch};
+use crate::endpoint::Endpoint;
 use crate::process::Process;
 use crate::supervise::Phase;
 
@@ -11,7 +12,9 @@ use crate::supervise::Phase;
 const RECIPE: &str = "recipe";
 
 /// What it takes to have these services running, usable and ours.
-pub fn reconcile_up<'a>(wanted: &[(&'a str, &'a Launch)], observed: &Observed) -> Plan {
+///
+/// A service that runs as wanted is only verified, unless `restart` asks for more.
+pub fn reconcile_up(wanted: &[(&str, &Launch)], observed: &Observed, restart: bool) -> Plan {
     let mut plan = Plan::default();
     let mut replaced = Vec::new();
     let supervisor = observed.supervisor.as_ref();
@@ -22,14 +25,15 @@ pub fn reconcile_up<'a>(wanted: &[(&'a str, &'a Launch)], observed: &Observed) -
     }
     for (service, launch) in wanted {
         let cause = if lost { Some(Cause::Missing) } else { reason_to_start(launch, observed) };
-        let Some(cause) = cause else {
+        let Some(cause) = cause.or(restart.then_some(Cause::Requested)) else {
             plan.push(Action::Verify((*service).to_owned()), Cause::Requested, []);
             continue;
         };
-        find_obstacles(service, launch, observed, &mut plan.obstacles);
+        plan.obstacles.extend(port_obstacles(&[(*service, &launch.endpoint)], observed));
+        plan.obstacles.extend(data_obstacle(service, launch, observed));
         let (mut after, mut cause) = (replaced.clone(), cause);
-        let runs = !lost
-            && observed.processes.values().any(|(p, s)| p.service == *service && s.pid.is_some());
+        let runs =
+            !lost && observed.processes.values().any(|(p, s)| p.service == *service && s.pid.is_some());
         if runs {
             after.push(plan.push(Action::Stop((*service).to_owned()), cause, after.clone()));
             cause = Cause::Follows;
@@ -73,7 +77,9 @@ pub fn reconcile_down(services: &[String], observed: &Observed) -> Plan {
 fn reason_to_start(launch: &Launch, observed: &Observed) -> Option<Cause> {
     let mut changes = Vec::new();
     for process in &launch.processes {
-        let Some((running, status)) = observed.processes.get(&process.id()) else { return Some(Cause::Missing) };
+        let Some((running, status)) = observed.processes.get(&process.id()) else {
+            return Some(Cause::Missing);
+        };
         match status.phase {
             Phase::Running | Phase::Restarting => {}
             Phase::Stopping | Phase::Ended => return Some(Cause::Missing),
@@ -116,25 +122,33 @@ fn drift(running: &Process, wanted: &Process) -> Vec<Change> {
     changes
 }
 
-fn find_obstacles(service: &str, launch: &Launch, observed: &Observed, obstacles: &mut Vec<Obstacle>) {
-    for (role, port) in &launch.endpoint.ports {
-        if let Some(holder) = observed.held.get(port) {
-            obstacles.push(Obstacle::PortTaken {
-                service: service.to_owned(),
-                role: role.clone(),
-                port: *port,
-                holder: holder.clone(),
-            });
+/// The ports of services that do not run yet and that somebody else holds. Asked before anything is fetched.
+pub fn port_obstacles(wanted: &[(&str, &Endpoint)], observed: &Observed) -> Vec<Obstacle> {
+    let mut obstacles = Vec::new();
+    for (service, endpoint) in wanted.iter().filter(|(service, _)| !observed.runs(service)) {
+        for (role, port) in &endpoint.ports {
+            if let Some(holder) = observed.held.get(port) {
+                obstacles.push(Obstacle::PortTaken {
+                    service: (*service).to_owned(),
+                    role: role.clone(),
+                    port: *port,
+                    holder: holder.clone(),
+                });
+            }
         }
     }
-    if let Some(made_by) = observed.data.get(service).filter(|made_by| **made_by != launch.made_by) {
-        obstacles.push(Obstacle::OtherData {
-            service: service.to_owned(),
-            folder: launch.data.folder.clone(),
-            made_by: made_by.clone(),
-            wanted: launch.made_by.clone(),
-        });
-    }
+    obstacles
+}
+
+/// Data of another major version, where the service is going to be started on it.
+fn data_obstacle(service: &str, launch: &Launch, observed: &Observed) -> Option<Obstacle> {
+    let made_by = observed.data.get(service).filter(|made_by| **made_by != launch.made_by)?;
+    Some(Obstacle::OtherData {
+        service: service.to_owned(),
+        folder: launch.data.folder.clone(),
+        made_by: made_by.clone(),
+        wanted: launch.made_by.clone(),
+    })
 }
 
 #[cfg(test)]
@@ -142,7 +156,6 @@ mod tests {
     use super::super::{Holder, Supervisor, render};
     use super::*;
     use crate::catalog::{Data, Kind};
-    use crate::endpoint::Endpoint;
     use crate::process::{RunAs, Signal, Stop};
     use crate::supervise::Status;
 
@@ -193,40 +206,57 @@ mod tests {
     }
 
     fn up(wanted: &Launch, observed: &Observed) -> String {
-        render(&reconcile_up(&[("redis", wanted)], observed), &Default::default())
+        render(&reconcile_up(&[("redis", wanted)], observed, false), &Default::default())
     }
 
     #[test]
     fn nothing_runs() {
         let wanted = launch(vec![process("redis", "redis", &[])], 1);
-        insta::assert_snapshot!(up(&wanted, &Observed::default()), @"");
+        insta::assert_snapshot!(up(&wanted, &Observed::default()), @"
+        1  start redis  not there yet
+        2  await redis  follows
+        ");
     }
 
     #[test]
     fn everything_runs_as_wanted() {
         let redis = process("redis", "redis", &[]);
-        insta::assert_snapshot!(up(&launch(vec![redis.clone()], 1), &observed(&[(&redis, Phase::Running)])), @"");
+        insta::assert_snapshot!(up(&launch(vec![redis.clone()], 1), &observed(&[(&redis, Phase::Running)])), @"  1  verify redis  asked for");
     }
 
     #[test]
     fn a_changed_setting_is_named() {
         let old = process("redis", "redis", &[("settings.maxmemory", "1gb"), ("recipe", "a")]);
         let new = process("redis", "redis", &[("settings.maxmemory", "2gb"), ("recipe", "b")]);
-        insta::assert_snapshot!(up(&launch(vec![new], 1), &observed(&[(&old, Phase::Running)])), @"");
+        insta::assert_snapshot!(up(&launch(vec![new], 1), &observed(&[(&old, Phase::Running)])), @"
+        1  stop redis   what runs is not what is wanted
+             settings.maxmemory: 1gb → 2gb
+        2  start redis  follows
+        3  await redis  follows
+        ");
     }
 
     #[test]
     fn another_recipe_with_the_same_settings_is_not_two_hashes() {
         let old = process("redis", "redis", &[("recipe", "a")]);
         let new = process("redis", "redis", &[("recipe", "b")]);
-        insta::assert_snapshot!(up(&launch(vec![new], 1), &observed(&[(&old, Phase::Running)])), @"");
+        insta::assert_snapshot!(up(&launch(vec![new], 1), &observed(&[(&old, Phase::Running)])), @"
+        1  stop redis   what runs is not what is wanted
+             how it is started: as another build of this program does → as this build does
+        2  start redis  follows
+        3  await redis  follows
+        ");
     }
 
     #[test]
     fn one_of_two_processes_failed() {
         let (epmd, broker) = (process("redis", "epmd", &[]), process("redis", "redis", &[]));
         let seen = observed(&[(&epmd, Phase::Running), (&broker, Phase::Failed)]);
-        insta::assert_snapshot!(up(&launch(vec![epmd, broker], 1), &seen), @"");
+        insta::assert_snapshot!(up(&launch(vec![epmd, broker], 1), &seen), @"
+        1  stop redis   it ended by itself: exit status 1
+        2  start redis  follows
+        3  await redis  follows
+        ");
     }
 
     #[test]
@@ -234,18 +264,29 @@ mod tests {
         let redis = process("redis", "redis", &[]);
         let mut seen = observed(&[]);
         seen.supervisor = Some(Supervisor { pid: 1, build: "0.0.9".into(), compatible: false });
-        insta::assert_snapshot!(up(&launch(vec![redis], 1), &seen), @"");
+        insta::assert_snapshot!(up(&launch(vec![redis], 1), &seen), @"
+        1  replace supervisor  it was started by build 0.0.9, which speaks another protocol
+        2  start redis         not there yet
+        3  await redis         follows
+        ");
     }
 
     #[test]
     fn obstacles_arrive_together() {
         let mut seen = Observed::default();
-        let holder = Holder { pid: 4711, command: "redis-server *:1".into(), cwd: Some("/srv".into()), place: None };
+        let holder =
+            Holder { pid: 4711, command: "redis-server *:1".into(), cwd: Some("/srv".into()), place: None };
         seen.held.insert(1, Some(holder));
         seen.data.insert("redis".into(), "redis 6".into());
-        let plan = reconcile_up(&[("redis", &launch(vec![process("redis", "redis", &[])], 1))], &seen);
+        let plan = reconcile_up(&[("redis", &launch(vec![process("redis", "redis", &[])], 1))], &seen, false);
         assert_eq!(plan.obstacles.len(), 2);
-        insta::assert_snapshot!(super::super::obstacles_failure(&plan.obstacles).unwrap(), @"");
+        insta::assert_snapshot!(super::super::obstacles_failure(&plan.obstacles).unwrap(), @"
+        nothing was started
+        port 1 (redis redis) is held by pid 4711: redis-server *:1
+          in /srv
+        the data of redis was made by redis 6 and cannot be used by redis 7
+          /data
+        ");
     }
 
     #[test]
@@ -253,14 +294,17 @@ mod tests {
         let redis = process("redis", "redis", &[]);
         let mut seen = observed(&[(&redis, Phase::Running)]);
         seen.held.insert(1, None);
-        assert_eq!(reconcile_up(&[("redis", &launch(vec![redis], 1))], &seen).obstacles, []);
+        assert_eq!(reconcile_up(&[("redis", &launch(vec![redis], 1))], &seen, false).obstacles, []);
     }
 
     #[test]
     fn down_stops_everything_and_the_supervisor() {
         let redis = process("redis", "redis", &[]);
         let seen = observed(&[(&redis, Phase::Running)]);
-        insta::assert_snapshot!(render(&reconcile_down(&[], &seen), &Default::default()), @"");
+        insta::assert_snapshot!(render(&reconcile_down(&[], &seen), &Default::default()), @"
+        1  stop redis      asked for
+        2  end supervisor  follows
+        ");
         assert_eq!(reconcile_down(&[], &Observed::default()).steps, []);
     }
 
@@ -269,6 +313,6 @@ mod tests {
         let (redis, postgres) = (process("redis", "redis", &[]), process("postgresql", "postgresql", &[]));
         let seen = observed(&[(&redis, Phase::Running), (&postgres, Phase::Running)]);
         let plan = reconcile_down(&["redis".into()], &seen);
-        insta::assert_snapshot!(render(&plan, &Default::default()), @"");
+        insta::assert_snapshot!(render(&plan, &Default::default()), @"  1  stop redis  asked for");
     }
 }

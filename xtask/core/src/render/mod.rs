@@ -1,3 +1,4 @@
-//! Renderings of the model: files and texts that are derived from it, each pure and each testable by its output.
+//! Text made from the model: settings for applications, schemas, documentation. Pure, so that generated files can be checked.
 
+pub mod env;
 pub mod schema;

@@ -15,7 +15,10 @@ pub fn this_program() -> anyhow::Result<std::path::PathBuf> {
 /// Moves this process into a user namespace where the current user appears as `uid`. It must have a single thread.
 pub fn enter_user_namespace(uid: u32) -> anyhow::Result<()> {
     let (outer_uid, outer_gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    #[expect(unsafe_code, reason = "rustix marks the call unsafe because of CLONE_FILES, which is not used here")]
+    #[expect(
+        unsafe_code,
+        reason = "rustix marks the call unsafe because of CLONE_FILES, which is not used here"
+    )]
     // SAFETY: CLONE_NEWUSER does not change which file descriptors are open.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWUSER) }
         .context("cannot make a user namespace")?;
@@ -53,7 +56,10 @@ pub fn forget_inherited_files() -> anyhow::Result<()> {
         .filter(|fd| *fd > 2)
         .collect();
     for fd in open {
-        #[expect(unsafe_code, reason = "there is no safe handle for a file descriptor that somebody else opened")]
+        #[expect(
+            unsafe_code,
+            reason = "there is no safe handle for a file descriptor that somebody else opened"
+        )]
         // SAFETY: only a flag of the descriptor is set; it is not closed, and a stale number is an error that is ignored.
         let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
         let _closed_meanwhile = rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC);
@@ -89,7 +95,8 @@ pub fn resident_memory(pid: u32) -> Option<u64> {
 /// Everything that listens on TCP in this network namespace, restricted to `ports` where given.
 pub fn listeners(ports: Option<&BTreeSet<u16>>) -> anyhow::Result<Vec<Listener>> {
     let mut sockets: BTreeMap<u64, (std::net::IpAddr, u16)> = BTreeMap::new();
-    let (v4, v6) = (procfs::net::tcp().context("cannot read /proc/net/tcp")?, procfs::net::tcp6().unwrap_or_default());
+    let (v4, v6) =
+        (procfs::net::tcp().context("cannot read /proc/net/tcp")?, procfs::net::tcp6().unwrap_or_default());
     for entry in v4.into_iter().chain(v6) {
         let (ip, port) = (entry.local_address.ip(), entry.local_address.port());
         if entry.state == procfs::net::TcpState::Listen && ports.is_none_or(|wanted| wanted.contains(&port)) {
@@ -126,4 +133,36 @@ fn owner(process: &procfs::process::Process) -> Owner {
     }
     let cwd = process.cwd().ok().and_then(|path| path.into_os_string().into_string().ok());
     Owner { pid: process.pid.unsigned_abs(), command, cwd }
+}
+
+/// Waits until a process that need not be a child has ended.
+pub fn wait_for_end(pid: u32, limit: std::time::Duration) -> anyhow::Result<()> {
+    let Some(id) = rustix::process::Pid::from_raw(pid.cast_signed()) else { return Ok(()) };
+    let handle = match rustix::process::pidfd_open(id, rustix::process::PidfdFlags::empty()) {
+        Ok(handle) => handle,
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        Err(error) => return Err(error).context("cannot watch a process"),
+    };
+    let mut poll = [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)];
+    let timeout = rustix::event::Timespec::try_from(limit)?;
+    anyhow::ensure!(
+        rustix::event::poll(&mut poll, Some(&timeout))? > 0,
+        "process {pid} did not end within {limit:?}"
+    );
+    Ok(())
+}
+
+/// The working directory of the nearest ancestor of a process that was started with this argument.
+pub fn ancestor_folder(pid: u32, argument: &str) -> Option<String> {
+    let mut process = procfs::process::Process::new(pid.cast_signed()).ok()?;
+    loop {
+        if process.cmdline().ok()?.get(1).is_some_and(|word| word == argument) {
+            return process.cwd().ok()?.into_os_string().into_string().ok();
+        }
+        let parent = process.stat().ok()?.ppid;
+        if parent <= 1 {
+            return None;
+        }
+        process = procfs::process::Process::new(parent).ok()?;
+    }
 }

@@ -84,3 +84,19 @@ pub fn listeners(ports: Option<&BTreeSet<u16>>) -> anyhow::Result<Vec<Listener>>
     }
     Ok(found)
 }
+
+/// Waits until a process that need not be a child has ended.
+pub fn wait_for_end(pid: u32, limit: std::time::Duration) -> anyhow::Result<()> {
+    let Some(id) = rustix::process::Pid::from_raw(pid.cast_signed()) else { return Ok(()) };
+    let end = std::time::Instant::now() + limit;
+    while rustix::process::test_kill_process(id).is_ok() {
+        anyhow::ensure!(std::time::Instant::now() < end, "process {pid} did not end within {limit:?}");
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Working directories of other processes are not looked up here.
+pub fn ancestor_folder(_pid: u32, _argument: &str) -> Option<String> {
+    None
+}

@@ -1,0 +1,153 @@
+//! Settings for an application and for the ordinary clients, from the endpoints of the running services.
+//!
+//! Names are Invenio's (`INVENIO_…`, parsed there as Python literals) and the clients' own (`PGHOST`, `REDISCLI_AUTH`).
+
+use std::collections::BTreeMap;
+
+use crate::catalog::Kind;
+use crate::endpoint::Endpoint;
+
+/// How settings are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syntax {
+    /// `export NAME='value'`, for `eval`.
+    Shell,
+    /// `NAME="value"`, for `.env` files.
+    Dotenv,
+    /// One JSON object.
+    Json,
+}
+
+/// The settings for these services, in a stable order.
+pub fn variables(endpoints: &BTreeMap<String, Endpoint>) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for endpoint in endpoints.values() {
+        let own: Vec<(&str, String)> = match endpoint.kind {
+            Kind::Postgresql => postgresql(endpoint),
+            Kind::Redis => redis(endpoint),
+            Kind::Rabbitmq => rabbitmq(endpoint),
+            Kind::Opensearch => opensearch(endpoint),
+            Kind::Dashboards | Kind::Pgadmin | Kind::Minio | Kind::Invenio => Vec::new(),
+        };
+        all.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    }
+    all
+}
+
+/// Settings as text in the wanted syntax.
+pub fn render(variables: &BTreeMap<String, String>, syntax: Syntax) -> String {
+    let line = |(name, value): (&String, &String)| match syntax {
+        Syntax::Shell => format!("export {name}='{}'\n", value.replace('\'', r"'\''")),
+        Syntax::Dotenv => {
+            format!("{name}=\"{}\"\n", value.replace('\\', r"\\").replace('"', "\\\"").replace('$', r"\$"))
+        }
+        Syntax::Json => unreachable!("JSON is one document"),
+    };
+    match syntax {
+        Syntax::Json => format!("{:#}\n", serde_json::json!(variables)),
+        Syntax::Shell | Syntax::Dotenv => variables.iter().map(line).collect(),
+    }
+}
+
+fn login(endpoint: &Endpoint) -> (&str, &str) {
+    (endpoint.user.as_deref().unwrap_or_default(), endpoint.password())
+}
+
+fn postgresql(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+    let (user, password) = login(endpoint);
+    let database = endpoint.database.clone().unwrap_or_default();
+    let address = endpoint.address("sql");
+    vec![
+        (
+            "INVENIO_SQLALCHEMY_DATABASE_URI",
+            format!("postgresql+psycopg2://{user}:{password}@{address}/{database}"),
+        ),
+        ("PGHOST", endpoint.host.clone()),
+        ("PGPORT", endpoint.port("sql").to_string()),
+        ("PGUSER", user.to_owned()),
+        ("PGPASSWORD", password.to_owned()),
+        ("PGDATABASE", database),
+    ]
+}
+
+/// Invenio keeps five things in five Redis databases; all of them have to move when the port does.
+fn redis(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+    let url =
+        |database: u8| format!("redis://:{}@{}/{database}", endpoint.password(), endpoint.address("redis"));
+    vec![
+        ("INVENIO_CACHE_TYPE", "redis".to_owned()),
+        ("INVENIO_CACHE_REDIS_URL", url(0)),
+        ("INVENIO_ACCOUNTS_SESSION_REDIS_URL", url(1)),
+        ("INVENIO_CELERY_RESULT_BACKEND", url(2)),
+        ("INVENIO_RATELIMIT_STORAGE_URI", url(3)),
+        ("INVENIO_COMMUNITIES_IDENTITIES_CACHE_REDIS_URL", url(4)),
+        ("REDISCLI_AUTH", endpoint.password().to_owned()),
+        ("REDIS_URL", url(0)),
+    ]
+}
+
+/// Both broker variables: Invenio copies one into the other when it is imported, before the environment is read.
+fn rabbitmq(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+    let (user, password) = login(endpoint);
+    let vhost = endpoint.database.as_deref().unwrap_or("/").replace('/', "%2F");
+    let url = format!("amqp://{user}:{password}@{}/{vhost}", endpoint.address("amqp"));
+    let mut all = vec![
+        ("AMQP_URL", url.clone()),
+        ("INVENIO_BROKER_URL", url.clone()),
+        ("INVENIO_CELERY_BROKER_URL", url),
+    ];
+    if endpoint.ports.contains_key("http") {
+        all.push((
+            "RABBITMQ_MANAGEMENT_URL",
+            format!("http://{user}:{password}@{}", endpoint.address("http")),
+        ));
+    }
+    all
+}
+
+fn opensearch(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+    let hosts = format!("[{{'host': '{}', 'port': {}}}]", endpoint.host, endpoint.port("http"));
+    vec![
+        ("INVENIO_SEARCH_HOSTS", hosts),
+        ("INVENIO_SEARCH_INDEX_PREFIX", "invenio-".to_owned()),
+        ("OPENSEARCH_URL", format!("http://{}", endpoint.address("http"))),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::Secret;
+
+    fn endpoint(kind: Kind, ports: &[(&str, u16)]) -> (String, Endpoint) {
+        let endpoint = Endpoint {
+            kind,
+            host: "127.0.0.1".into(),
+            ports: ports.iter().map(|(role, port)| ((*role).into(), *port)).collect(),
+            user: Some("invenio".into()),
+            secret: Some(Secret::new("s3cret")),
+            database: Some(if kind == Kind::Rabbitmq { "/" } else { "invenio" }.into()),
+            identity: "x".into(),
+        };
+        (kind.name().to_owned(), endpoint)
+    }
+
+    #[test]
+    fn every_service_in_shell_syntax() {
+        let endpoints = BTreeMap::from([
+            endpoint(Kind::Postgresql, &[("sql", 5632)]),
+            endpoint(Kind::Redis, &[("redis", 6579)]),
+            endpoint(Kind::Rabbitmq, &[("amqp", 5872), ("http", 15872)]),
+            endpoint(Kind::Opensearch, &[("http", 9400), ("cluster", 9800)]),
+        ]);
+        insta::assert_snapshot!(render(&variables(&endpoints), Syntax::Shell), @"");
+    }
+
+    #[test]
+    fn quoting_survives_hostile_values() {
+        let variables = BTreeMap::from([("A".to_owned(), r#"a'b"c$d\e"#.to_owned())]);
+        assert_eq!(render(&variables, Syntax::Shell), "export A='a'\\''b\"c$d\\e'\n");
+        assert_eq!(render(&variables, Syntax::Dotenv), "A=\"a'b\\\"c\\$d\\\\e\"\n");
+        assert_eq!(render(&variables, Syntax::Json), "{\n  \"A\": \"a'b\\\"c$d\\\\e\"\n}\n");
+    }
+}

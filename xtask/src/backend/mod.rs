@@ -1,0 +1,3 @@
+//! Where services run. `native`: the real servers as supervised processes of the current user.
+
+pub mod native;

@@ -1,0 +1,235 @@
+//! The native backend: looks at what runs, and carries out single steps. It decides nothing and waits for nothing but ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use camino::Utf8Path;
+use ecosystem_core::catalog::{Fresh, Launch};
+use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::place::Place;
+use ecosystem_core::plan::{Holder, Observed, Supervisor};
+use ecosystem_core::process::{Content, File};
+
+use crate::sys::control::{self, Control, Request, Response, Supervised};
+use crate::sys::fs::{create_private_dir, read_optional, write_atomic};
+use crate::sys::os::{self, Listener};
+use crate::sys::{interrupt, launch, supervisor};
+
+/// Looks once at everything that planning needs to know.
+pub fn observe(place: &Place, wanted: &[(&str, &Endpoint)]) -> anyhow::Result<Observed> {
+    let mut observed = Observed::default();
+    if let Some(mut control) = Control::connect(&place.state)? {
+        let Response::Hello { protocol, build, pid } = control.ask(&Request::Hello)? else {
+            anyhow::bail!("the supervisor in {} does not say who it is", place.state);
+        };
+        let compatible = protocol == control::PROTOCOL;
+        observed.supervisor = Some(Supervisor { pid, build, compatible });
+        if compatible {
+            let processes = control.processes(&Request::List)?;
+            observed.processes =
+                processes.into_iter().map(|s| (s.process.id(), (s.process, s.status))).collect();
+        }
+    }
+    let ports: BTreeSet<u16> = wanted.iter().flat_map(|(_, l)| l.endpoint.ports.values().copied()).collect();
+    let all_run = wanted.iter().all(|(_, l)| {
+        l.processes.iter().all(|p| observed.processes.get(&p.id()).is_some_and(|(_, s)| s.pid.is_some()))
+    });
+    // Finding owners means reading all of /proc: not worth it when nothing is going to be started.
+    if !all_run {
+        observed.held = held(place, &ports, wanted, observed.supervisor.as_ref().map(|s| s.pid))?;
+    }
+    for (service, _) in wanted {
+        if let Some(made_by) = read_optional(&made_by(place, service))? {
+            observed.data.insert((*service).to_owned(), made_by.trim().to_owned());
+        }
+    }
+    Ok(observed)
+}
+
+/// The processes under supervision; none where no supervisor runs.
+pub fn list(place: &Place) -> anyhow::Result<Vec<Supervised>> {
+    match Control::connect(&place.state)? {
+        Some(mut control) => control.processes(&Request::List),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The ports that somebody else listens on, with the holder where it can be seen.
+fn held(
+    wanted: &[(&str, &Endpoint)],
+    supervisor: Option<u32>,
+) -> anyhow::Result<BTreeMap<u16, Option<Holder>>> {
+    let ports: BTreeSet<u16> = wanted.iter().flat_map(|(_, e)| e.ports.values().copied()).collect();
+    let binds: BTreeSet<IpAddr> = wanted.iter().filter_map(|(_, e)| e.host.parse().ok()).collect();
+    let ours = supervisor.map(os::descendants).unwrap_or_default();
+    let in_the_way = |l: &Listener| {
+        (l.address.is_unspecified() || binds.contains(&l.address))
+            && l.owner.as_ref().is_none_or(|owner| !ours.contains(&owner.pid))
+    };
+    Ok(os::listeners(Some(&ports))?
+        .into_iter()
+        .filter(in_the_way)
+        .map(|l| {
+            let holder = l.owner.map(|owner| Holder {
+                pid: owner.pid,
+                place: other_place(owner.pid),
+                command: owner.command,
+                cwd: owner.cwd,
+            });
+            (l.port, holder)
+        })
+        .collect())
+}
+
+/// Ends servers of this very place whose supervisor is gone: they work in one of its service folders and hold one of its ports.
+///
+/// On Linux the kernel has ended them already, or is about to; elsewhere this is what ends them.
+pub fn end_leftovers(place: &Place, ports: &BTreeSet<u16>) -> anyhow::Result<()> {
+    if Control::connect(&place.state)?.is_some() {
+        return Ok(());
+    }
+    let leftover = |listener: Listener| {
+        let owner = listener.owner?;
+        let cwd = Utf8Path::new(owner.cwd.as_deref()?);
+        (cwd.starts_with(&place.state) && cwd != place.state).then_some(owner.pid)
+    };
+    let pids: BTreeSet<u32> = os::listeners(Some(ports))?.into_iter().filter_map(leftover).collect();
+    for pid in &pids {
+        if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    pids.iter().try_for_each(|pid| os::wait_for_end(*pid, Duration::from_secs(5)))
+}
+
+/// The project of another supervisor that this process descends from.
+fn other_place(pid: u32) -> Option<String> {
+    let state = os::ancestor_folder(pid, supervisor::SUPERVISE)?;
+    let text = read_optional(&Utf8Path::new(&state).join("place.toml")).ok()??;
+    let table: toml::Table = text.parse().ok()?;
+    Some(table.get("root")?.as_str()?.to_owned())
+}
+
+fn made_by(place: &Place, service: &str) -> camino::Utf8PathBuf {
+    place.service(service).join("made-by")
+}
+
+/// Makes the data folder of a service from its template. Interrupted, it is made again from the beginning.
+pub fn prepare(launch: &Launch) -> anyhow::Result<()> {
+    let Fresh::Template { archive, command, input } = &launch.data.fresh else { return Ok(()) };
+    let folder = &launch.data.folder;
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove the unfinished data in {folder}"));
+        }
+        _ => {}
+    }
+    create_private_dir(folder)?;
+    let file = std::fs::File::open(archive).with_context(|| format!("cannot open {archive}"))?;
+    let mut archive = tar::Archive::new(std::io::BufReader::with_capacity(1 << 18, file));
+    archive.set_preserve_mtime(false);
+    archive.unpack(folder).with_context(|| format!("cannot unpack into {folder}"))?;
+    write_files(&launch.files)?;
+    launch::run(command, input.reveal())
+}
+
+/// Writes a service's files and starts its processes.
+pub fn start(place: &Place, service: &str, launch: &Launch) -> anyhow::Result<()> {
+    write_files(&launch.files)?;
+    create_private_dir(&launch.data.folder)?;
+    write_atomic(&made_by(place, service), launch.made_by.as_bytes(), 0o600)?;
+    let mut control = supervise(place)?;
+    control.processes(&Request::Start { processes: launch.processes.clone() })?;
+    Ok(())
+}
+
+/// The supervisor of this place; started if none runs. The caller holds the place's lock.
+pub fn supervise(place: &Place) -> anyhow::Result<Control> {
+    if let Some(control) = Control::connect(&place.state)? {
+        return Ok(control);
+    }
+    supervisor::start(&place.state)?;
+    Control::connect(&place.state)?.with_context(|| {
+        format!("the supervisor did not start; see {}", place.state.join("logs").join("supervisor.log"))
+    })
+}
+
+/// Stops the processes of a service and waits until they have ended.
+pub fn stop(place: &Place, service: &str) -> anyhow::Result<()> {
+    let Some(mut control) = Control::connect(&place.state)? else { return Ok(()) };
+    let processes = control.processes(&Request::List)?;
+    let ids: Vec<String> =
+        processes.iter().filter(|s| s.process.service == service).map(|s| s.process.id()).collect();
+    control.processes(&Request::Stop { ids })?;
+    Ok(())
+}
+
+/// Ends the supervisor and everything it runs, and waits until nothing is left.
+pub fn shutdown(place: &Place) -> anyhow::Result<()> {
+    let Some(mut control) = Control::connect(&place.state)? else { return Ok(()) };
+    let pid = match control.ask(&Request::Hello)? {
+        Response::Hello { pid, .. } => pid,
+        other => anyhow::bail!("the supervisor does not say who it is: {other:?}"),
+    };
+    control.ask(&Request::Shutdown)?;
+    os::wait_for_end(pid, Duration::from_secs(5))
+}
+
+/// Calls `ended` from a thread when a process of this service leaves its present run. Dropping the guard ends the watch.
+pub fn watch(place: &Place, service: &str, ended: impl Fn() + Send + 'static) -> anyhow::Result<Watch> {
+    let Some(mut control) = Control::connect(&place.state)? else {
+        anyhow::bail!("the supervisor has ended")
+    };
+    let processes = control.processes(&Request::List)?;
+    let seen = processes
+        .iter()
+        .filter(|s| s.process.service == service)
+        .map(|s| (s.process.id(), s.status.incarnation))
+        .collect();
+    let stream = control.hang_up_handle()?;
+    std::thread::spawn(move || {
+        // Any answer, and no answer at all, mean that somebody has to look.
+        let _looked_at_by_the_caller = control.ask(&Request::Wait { seen });
+        ended();
+        interrupt::wake();
+    });
+    Ok(Watch(stream))
+}
+
+/// Ends the watch when dropped.
+#[derive(Debug)]
+pub struct Watch(std::os::unix::net::UnixStream);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _already_closed = self.0.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+fn write_files(files: &[File]) -> anyhow::Result<()> {
+    for File { path, content } in files {
+        match content {
+            Content::Text(text) | Content::Secret(text) => write_atomic(path, text.as_bytes(), 0o600)?,
+            Content::Cookie(text) => write_atomic(path, text.as_bytes(), 0o400)?,
+            Content::Folder => create_private_dir(path)?,
+            Content::Link(target) => link(path, target)?,
+        }
+    }
+    Ok(())
+}
+
+fn link(path: &Utf8Path, target: &Utf8Path) -> anyhow::Result<()> {
+    if path.read_link_utf8().is_ok_and(|present| present == target) {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent() {
+        create_private_dir(folder)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    std::os::unix::fs::symlink(target, path).with_context(|| format!("cannot link {path}"))
+}

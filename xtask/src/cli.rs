@@ -1,0 +1,194 @@
+//! The command line: what can be typed, and what each word means. The texts here are the help people read.
+
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::output::Format;
+
+/// The services an Invenio or OARepo repository needs: started, proven to be yours, and filled.
+#[derive(Debug, Parser)]
+#[command(name = "ecosystem", version, max_term_width = 110, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command understands.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Work on the project in this folder instead of the one you are in
+    #[arg(short = 'C', long = "directory", global = true, value_name = "DIR")]
+    pub directory: Option<Utf8PathBuf>,
+    /// How the result is printed
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check the tools of this machine against the release, all of them in one run
+    Check,
+    /// Start services and wait until they are usable and proven yours
+    ///
+    /// Fetches what is missing, starts what does not run, restarts what has changed, and leaves the rest alone.
+    /// Interrupted, it stops what it started itself.
+    Up(Up),
+    /// Stop services; their data stays
+    Down(Down),
+    /// Stop services and start them again
+    Restart(Up),
+    /// Show what runs, where, and whether it is usable
+    Status,
+    /// Print what servers say
+    Logs(Logs),
+    /// Print settings for an application and for psql, redis-cli, curl
+    ///
+    /// Example: eval "$(cargo xtask env)" && psql
+    Env(Env),
+    /// Fetch and build what the services need, without starting them
+    Provision(Provision),
+    /// Load a pack of demo data into database, search and broker
+    Seed(Seed),
+    /// Compare the effective configuration of the running services with the accepted one
+    ///
+    /// Exit status 1 and a diff where they differ. For data see `seed`.
+    Snapshot(Snapshot),
+    /// Write generated files: command reference, manifest schema
+    Render(Render),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// The project's own chores
+    #[command(subcommand, hide = true)]
+    Dev(Dev),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Up {
+    /// Services to start, instead of a profile
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// A set of services from the manifest [default: core]
+    #[arg(long, conflicts_with = "services")]
+    pub profile: Option<String>,
+    /// Print the plan, with the reason of every step, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Shift every port by this number, from now on
+    #[arg(long, value_name = "N")]
+    pub port_offset: Option<u16>,
+    /// Fail where ecosystem.lock does not know exactly what to fetch
+    #[arg(long)]
+    pub locked: bool,
+    /// Do not load the pack that the manifest names
+    #[arg(long)]
+    pub no_seed: bool,
+    /// How long a server may take until it is ready, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub timeout: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Down {
+    /// Services to stop [default: all]
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Delete their data as well; asks first
+    #[arg(long)]
+    pub data: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Logs {
+    /// Services whose logs are wanted [default: all]
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Go on with what is written from now on; ends with Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    /// How many lines of each log
+    #[arg(short = 'n', long, default_value_t = 40, value_name = "N")]
+    pub lines: usize,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Env {
+    /// Services whose settings are wanted [default: those of the profile core]
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// shell: export lines for eval; dotenv: lines for an .env file; json: one object
+    #[arg(long, value_enum, default_value_t)]
+    pub syntax: EnvSyntax,
+}
+
+/// How `env` writes settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum EnvSyntax {
+    #[default]
+    Shell,
+    Dotenv,
+    Json,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Provision {
+    /// Services to provide for [default: those of the profile core]
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Fail where ecosystem.lock does not know exactly what to fetch
+    #[arg(long)]
+    pub locked: bool,
+    /// Write what was fetched into ecosystem.lock, trusting it
+    #[arg(long, conflicts_with = "locked")]
+    pub relock: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Seed {
+    /// A pack of the folder `seeds` [default: the one of the manifest, else demo]
+    pub pack: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Snapshot {
+    /// Accept the present configuration
+    #[arg(long)]
+    pub accept: bool,
+    /// Compare only; the default
+    #[arg(long, conflicts_with = "accept")]
+    pub check: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Render {
+    /// Write nothing; exit status 1 where a file is out of date
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Dev {
+    /// Measure against peers, interleaved, medians
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// A cold and a repeated `up`, `down`, and how late a ready server is noticed
+    Up {
+        /// Rounds of each
+        #[arg(long, default_value_t = 9)]
+        rounds: usize,
+        /// A program that starts the same servers by bare hands and prints `… all SECONDS` a round
+        #[arg(long, value_name = "COMMAND")]
+        against: Option<String>,
+    },
+}

@@ -1,0 +1,120 @@
+//! `down`: stops services, and deletes their data where that is asked for and confirmed.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, IsTerminal, Write};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::place::Place;
+use ecosystem_core::plan::{Action, Plan, reconcile_down};
+use serde::Serialize;
+
+use crate::backend::native;
+use crate::cli::{Down, Global};
+use crate::context::Context;
+use crate::engine::Engine;
+use crate::event::Events;
+use crate::output::{self, Report};
+use crate::stack::Stack;
+
+#[derive(Debug, Serialize)]
+struct Stopped {
+    stopped: Vec<String>,
+    deleted: Vec<String>,
+}
+
+/// Stops, and deletes.
+pub fn run(
+    context: &Context,
+    global: &Global,
+    args: &Down,
+    events: &dyn Events,
+) -> Result<(), Vec<anyhow::Error>> {
+    let stack = Stack::open(context, global, None).map_err(|e| vec![e])?;
+    let Some(place) = stack.place() else {
+        return output::report(&Stopped { stopped: vec![], deleted: vec![] }, global.format)
+            .map_err(|e| vec![e]);
+    };
+    let prepare = || -> anyhow::Result<_> {
+        for name in &args.services {
+            let known = stack.site.ecosystem.services.contains_key(name);
+            if !known {
+                stack.site.ecosystem.select(None, std::slice::from_ref(name))?;
+            }
+        }
+        if args.data && !args.yes {
+            confirm(&place, &args.services)?;
+        }
+        let lock = stack.state.lock(&format!("{} down", context.program), events)?;
+        Ok((lock, reconcile_down(&args.services, &native::observe(&place, &[])?)))
+    };
+    let (_lock, plan) = prepare().map_err(|e| vec![e])?;
+    let engine = Engine {
+        place: &place,
+        launches: &BTreeMap::new(),
+        events,
+        patience: Duration::ZERO,
+        seed: &|_| Ok(()),
+    };
+    let outcome = engine.carry_out(&plan);
+    if !outcome.failures.is_empty() {
+        return Err(outcome.failures);
+    }
+    let deleted =
+        if args.data { delete(&stack, &place, &args.services).map_err(|e| vec![e])? } else { vec![] };
+    output::report(&Stopped { stopped: stopped(&plan), deleted }, global.format).map_err(|e| vec![e])
+}
+
+fn stopped(plan: &Plan) -> Vec<String> {
+    plan.steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::Stop(service) => Some(service.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn confirm(place: &Place, services: &[String]) -> anyhow::Result<()> {
+    let what = if services.is_empty() { "all services".to_owned() } else { services.join(", ") };
+    if !std::io::stdin().is_terminal() {
+        let text = format!("deleting the data of {what} in {} needs a yes", place.root);
+        return Err(Failure::new(Kind::Usage, "needs-yes", text).hint("{program} down --data --yes").into());
+    }
+    let mut err = anstream::stderr();
+    write!(err, "Delete the data of {what} in {}? It cannot be brought back. [y/N] ", place.state)?;
+    err.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::Interrupted, "not-confirmed", "nothing was stopped, nothing was deleted").into())
+}
+
+/// Removes the folders of the services, and only those.
+fn delete(stack: &Stack, place: &Place, services: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut deleted = Vec::new();
+    for name in stack.site.ecosystem.services.keys() {
+        let folder = place.service(name);
+        if (services.is_empty() || services.contains(name)) && folder.exists() {
+            std::fs::remove_dir_all(&folder).with_context(|| format!("cannot delete {folder}"))?;
+            deleted.push(name.clone());
+        }
+    }
+    Ok(deleted)
+}
+
+impl Report for Stopped {
+    fn human(&self) -> String {
+        let mut text = match self.stopped.as_slice() {
+            [] => "Nothing was running.\n".to_owned(),
+            services => format!("Stopped {}.\n", services.join(", ")),
+        };
+        if !self.deleted.is_empty() {
+            text.push_str(&format!("Deleted the data of {}.\n", self.deleted.join(", ")));
+        }
+        text
+    }
+}

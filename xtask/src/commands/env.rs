@@ -1,0 +1,28 @@
+//! `env`: settings for an application and for the ordinary clients.
+
+use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::render::env::{Syntax, render, variables};
+
+use crate::cli::{Env, EnvSyntax, Global};
+use crate::context::Context;
+use crate::output::{self, Format};
+use crate::stack::Stack;
+
+/// Prints the settings.
+pub fn run(context: &Context, global: &Global, args: &Env) -> anyhow::Result<()> {
+    let stack = Stack::open(context, global, None)?;
+    let services = stack.site.ecosystem.select(None, &args.services)?;
+    let Some(place) = stack.place() else {
+        let text =
+            format!("nothing was set up in {} yet, so there are no passwords to print", stack.site.root);
+        return Err(Failure::new(Kind::Finding, "not-set-up", text).hint("{program} up").into());
+    };
+    let secrets = stack.state.secrets()?;
+    let variables = variables(&stack.endpoints(&services, &place, &secrets));
+    let syntax = match (global.format, args.syntax) {
+        (Format::Json, _) | (_, EnvSyntax::Json) => Syntax::Json,
+        (_, EnvSyntax::Shell) => Syntax::Shell,
+        (_, EnvSyntax::Dotenv) => Syntax::Dotenv,
+    };
+    output::text(&render(&variables, syntax))
+}

@@ -1,0 +1,84 @@
+//! What surrounds a command: the environment, read once, and what the person typed.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::process::HostFacts;
+
+use crate::sys::fs::utf8;
+
+/// The surroundings of a command.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// What the person typed: `cargo xtask` or `ecosystem`. Hints are made with it.
+    pub program: &'static str,
+    /// Where the person is.
+    pub cwd: Utf8PathBuf,
+    pub home: Option<Utf8PathBuf>,
+    /// `ECOSYSTEM_STORE`, or the user's cache folder.
+    store: Option<Utf8PathBuf>,
+    /// `ECOSYSTEM_STATE`: the state folder, where it is not to be in the project.
+    state: Option<Utf8PathBuf>,
+    /// `JAVA_HOME`.
+    pub java_home: Option<Utf8PathBuf>,
+    /// Somebody watches standard error.
+    pub terminal: bool,
+}
+
+impl Context {
+    /// Reads the environment.
+    #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+    pub fn from_env() -> anyhow::Result<Self> {
+        let path = |name: &str| -> anyhow::Result<Option<Utf8PathBuf>> {
+            match std::env::var_os(name) {
+                Some(value) if !value.is_empty() => utf8(value.into()).map(Some),
+                _ => Ok(None),
+            }
+        };
+        let cargo = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == "xtask");
+        let home = path("HOME")?;
+        let cache = match path("XDG_CACHE_HOME")? {
+            Some(cache) => Some(cache),
+            None => home
+                .as_ref()
+                .map(|h| h.join(if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" })),
+        };
+        let quiet =
+            std::env::var_os("CI").is_some() || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Ok(Self {
+            program: if cargo { "cargo xtask" } else { "ecosystem" },
+            cwd: utf8(std::env::current_dir()?)?,
+            home,
+            store: path("ECOSYSTEM_STORE")?.or_else(|| cache.map(|c| c.join("invenio-ecosystem"))),
+            state: path("ECOSYSTEM_STATE")?,
+            java_home: path("JAVA_HOME")?,
+            terminal: std::io::IsTerminal::is_terminal(&std::io::stderr()) && !quiet,
+        })
+    }
+
+    /// The per-user store of servers.
+    pub fn store(&self) -> Result<Utf8PathBuf, Failure> {
+        match &self.store {
+            Some(store) => Ok(self.cwd.join(store)),
+            None => Err(Failure::new(
+                Kind::Host,
+                "no-home",
+                "there is no place for the store: neither HOME nor XDG_CACHE_HOME is set",
+            )
+            .hint("name a folder: ECOSYSTEM_STORE=/some/folder")),
+        }
+    }
+
+    /// The state folder of a project.
+    pub fn state(&self, root: &Utf8Path) -> Utf8PathBuf {
+        match &self.state {
+            Some(state) => self.cwd.join(state),
+            None => root.join(crate::site::STATE),
+        }
+    }
+
+    /// Facts that decide how servers are started.
+    pub fn host(&self) -> HostFacts {
+        let root = rustix::process::geteuid().is_root();
+        HostFacts { root, user_namespaces: root && crate::sys::launch::user_namespaces_work() }
+    }
+}

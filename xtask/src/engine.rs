@@ -1,0 +1,257 @@
+//! Carries a plan out: every step as soon as the steps before it have succeeded, in parallel. It decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ecosystem_core::catalog::Launch;
+use ecosystem_core::endpoint::{Attempt, Endpoint};
+use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::place::Place;
+use ecosystem_core::plan::{Action, Plan, Step};
+use ecosystem_core::supervise::Phase;
+
+use crate::backend::native;
+use crate::client::{self, Effort};
+use crate::event::{Events, Section, Task};
+use crate::sys::{interrupt, launch};
+
+/// The first pause between two looks at a server that is not ready, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Everything that carrying out a plan needs besides the plan.
+pub struct Engine<'a> {
+    pub place: &'a Place,
+    /// How the services of the plan are launched; empty for plans that only stop.
+    pub launches: &'a BTreeMap<String, Launch>,
+    pub events: &'a dyn Events,
+    /// How long a server may take until it is ready.
+    pub patience: Duration,
+    /// Loads a pack; given by the command, because engine and seed do not know each other.
+    pub seed: &'a (dyn Fn(&str) -> anyhow::Result<()> + Sync),
+}
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Milliseconds by step title, of the steps that succeeded.
+    pub took: BTreeMap<String, u64>,
+    /// Services whose processes this call started.
+    pub started: BTreeSet<String>,
+    /// Services that are usable and ours, with the milliseconds that took.
+    pub ready: BTreeMap<String, u64>,
+    pub failures: Vec<anyhow::Error>,
+}
+
+impl Engine<'_> {
+    /// Carries out every step whose predecessors succeeded. All failures are collected.
+    pub fn carry_out(&self, plan: &Plan) -> Outcome {
+        let mut outcome = Outcome::default();
+        let tasks = Mutex::new(BTreeMap::new());
+        let begin = Instant::now();
+        let mut done: BTreeMap<usize, bool> = BTreeMap::new();
+        let mut running: BTreeSet<usize> = BTreeSet::new();
+        std::thread::scope(|scope| {
+            let (sender, receiver) = channel();
+            loop {
+                for step in &plan.steps {
+                    let pending = !done.contains_key(&step.id) && !running.contains(&step.id);
+                    if !pending || !step.after.iter().all(|id| done.contains_key(id)) {
+                        continue;
+                    }
+                    if step.after.iter().any(|id| done.get(id) == Some(&false)) || interrupt::check().is_err()
+                    {
+                        done.insert(step.id, false);
+                        continue;
+                    }
+                    running.insert(step.id);
+                    let (sender, tasks) = (sender.clone(), &tasks);
+                    scope.spawn(move || {
+                        let from = Instant::now();
+                        let result = self.perform(step, tasks);
+                        // The receiver lives as long as the scope.
+                        let _delivered = sender.send((step, from.elapsed(), result));
+                    });
+                }
+                if running.is_empty() {
+                    if plan.steps.iter().all(|s| done.contains_key(&s.id)) {
+                        return;
+                    }
+                    continue;
+                }
+                let Ok((step, took, result)) = receiver.recv() else { return };
+                running.remove(&step.id);
+                done.insert(step.id, result.is_ok());
+                match result {
+                    Ok(()) => record(&mut outcome, step, took, begin.elapsed()),
+                    Err(error) => outcome.failures.push(error),
+                }
+            }
+        });
+        if let Err(interrupted) = interrupt::check() {
+            outcome.failures = vec![interrupted.into()];
+        }
+        outcome
+    }
+
+    fn perform<'t>(&'t self, step: &Step, tasks: &Mutex<BTreeMap<String, Task<'t>>>) -> anyhow::Result<()> {
+        let task = |service: &str, section| {
+            let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.entry(service.to_owned()).or_insert_with(|| Task::start(self.events, section, service));
+        };
+        let take = |service: &str| tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(service);
+        let result = match &step.action {
+            // What is provided is needed to plan the rest: it is there before a plan is carried out.
+            Action::Provide(_) => Ok(()),
+            Action::Replace => native::shutdown(self.place),
+            Action::Shutdown => native::shutdown(self.place),
+            Action::Stop(service) => {
+                task(service, Section::Stop);
+                native::stop(self.place, service).map(|()| {
+                    if let Some(task) = take(service) {
+                        task.finish("stopped");
+                    }
+                })
+            }
+            Action::Prepare(service) => {
+                task(service, Section::Start);
+                native::prepare(&self.launches[service])
+            }
+            Action::Start(service) => {
+                task(service, Section::Start);
+                native::start(self.place, service, &self.launches[service])
+            }
+            Action::Await(service) => self.wait_until_ready(service).map(|()| {
+                if let Some(task) = take(service) {
+                    task.finish("ready");
+                }
+            }),
+            Action::Verify(service) => verify(service, &self.launches[service].endpoint),
+            Action::Seed(pack) => (self.seed)(pack),
+        };
+        if let (
+            Err(_),
+            Action::Prepare(service)
+            | Action::Start(service)
+            | Action::Await(service)
+            | Action::Stop(service),
+        ) = (&result, &step.action)
+        {
+            drop(take(service));
+        }
+        result
+    }
+
+    /// Asks from outside until the server is usable and ours; a write is tried once, at the end.
+    fn wait_until_ready(&self, service: &str) -> anyhow::Result<()> {
+        let endpoint = &self.launches[service].endpoint;
+        let ended = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&ended);
+        let _watch = native::watch(self.place, service, move || flag.store(true, Ordering::SeqCst))?;
+        let begin = Instant::now();
+        let (mut pause, mut effort) = (FIRST_PAUSE, Effort::Look);
+        loop {
+            // Read before asking: an end that happens while we ask is seen in the next round.
+            let gone = ended.load(Ordering::SeqCst);
+            let last = match client::probe(endpoint, effort) {
+                Attempt::Ready if effort == Effort::Write => return Ok(()),
+                Attempt::Ready => {
+                    effort = Effort::Write;
+                    continue;
+                }
+                Attempt::Never(reason) => return Err(refused(service, &reason).into()),
+                Attempt::NotYet(reason) => reason,
+            };
+            if gone {
+                return Err(self.exited(service)?.into());
+            }
+            if begin.elapsed() > self.patience {
+                return Err(self.timed_out(service, &last).into());
+            }
+            interrupt::pause(pause, || ended.load(Ordering::SeqCst))?;
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn exited(&self, service: &str) -> anyhow::Result<Failure> {
+        let processes = native::list(self.place)?;
+        let of_service = || processes.iter().filter(|s| s.process.service == service);
+        let culprit = of_service().find(|s| s.status.phase != Phase::Running).or_else(|| of_service().next());
+        let how =
+            culprit.and_then(|s| s.status.last_exit.clone()).unwrap_or_else(|| "without a trace".to_owned());
+        let name = culprit.map_or_else(|| service.to_owned(), |s| s.process.id());
+        let log = culprit.map_or_else(|| self.place.log(service, service), |s| s.process.log.clone());
+        let message = format!("{name} ended before it was ready: {how}\n{}", quote_log(&log));
+        Ok(Failure::new(Kind::Service, "service-ended", message)
+            .hint(format!("the whole log: {{program}} logs {service}")))
+    }
+
+    fn timed_out(&self, service: &str, last: &str) -> Failure {
+        let log = self.launches[service].processes.last().map(|p| p.log.clone()).unwrap_or_default();
+        let message = format!(
+            "{service} was not ready after {} s; last answer: {last}\n{}",
+            self.patience.as_secs(),
+            quote_log(&log)
+        );
+        Failure::new(Kind::Service, "service-not-ready", message)
+            .hint(format!("it keeps running; look at it: {{program}} logs -f {service}"))
+            .hint("give it more time: {program} up --timeout 300")
+    }
+}
+
+fn record(outcome: &mut Outcome, step: &Step, took: Duration, since_begin: Duration) {
+    let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    match &step.action {
+        Action::Start(service) => {
+            outcome.started.insert(service.clone());
+        }
+        Action::Await(service) => {
+            outcome.ready.insert(service.clone(), ms(since_begin));
+        }
+        Action::Verify(service) => {
+            outcome.ready.insert(service.clone(), ms(took));
+            return;
+        }
+        _ => {}
+    }
+    outcome.took.insert(step.action.title(), ms(took));
+}
+
+/// A running service is asked once; nothing is written.
+fn verify(service: &str, endpoint: &Endpoint) -> anyhow::Result<()> {
+    match client::probe(endpoint, Effort::Look) {
+        Attempt::Ready => Ok(()),
+        Attempt::Never(reason) => Err(refused(service, &reason).into()),
+        Attempt::NotYet(reason) => Err(Failure::new(
+            Kind::Service,
+            "service-not-usable",
+            format!("{service} runs but is not usable: {reason}"),
+        )
+        .hint(format!("what it says: {{program}} logs {service}"))
+        .hint(format!("start it again: {{program}} restart {service}"))
+        .into()),
+    }
+}
+
+fn refused(service: &str, reason: &str) -> Failure {
+    Failure::new(
+        Kind::Service,
+        "service-not-ours",
+        format!("what answers for {service} is not ours: {reason}"),
+    )
+    .hint("who holds the port: {program} status")
+}
+
+/// The end of a log, set off from the message.
+fn quote_log(log: &camino::Utf8Path) -> String {
+    match launch::tail(log, 1_500) {
+        Ok(text) if !text.trim().is_empty() => {
+            let lines: Vec<String> = text.lines().rev().take(12).map(|line| format!("  | {line}")).collect();
+            format!("  {log} ends with\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
+        }
+        _ => format!("  {log} is empty"),
+    }
+}

@@ -1,0 +1,136 @@
+//! The only place that prints. Reports go to standard output, everything else to standard error.
+
+mod progress;
+
+use std::io::Write;
+
+use ecosystem_core::failure::{Failure, Kind};
+use owo_colors::OwoColorize;
+use serde::Serialize;
+
+pub use progress::Progress;
+
+/// How a report is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Human,
+    /// For programs: one JSON document on standard output.
+    Json,
+}
+
+/// What a command has to say, once, at its end. People and programs get the same facts.
+pub trait Report: Serialize {
+    /// For people. Colours may be used: they are removed where they are not wanted.
+    fn human(&self) -> String;
+}
+
+/// Prints a report to standard output.
+pub fn report<R: Report>(report: &R, format: Format) -> anyhow::Result<()> {
+    let mut out = anstream::stdout().lock();
+    match format {
+        Format::Human => write!(out, "{}", report.human())?,
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(report)?)?,
+    }
+    Ok(out.flush()?)
+}
+
+/// Prints text that is already in its final form: environment files, completions, logs.
+pub fn text(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Writes a line to standard error for processes that have nobody to report to.
+pub fn log(line: &str) {
+    let _nowhere_else = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Prints what went wrong, and returns the exit status. With JSON the failures are a document on standard output as well.
+pub fn failures(errors: &[anyhow::Error], format: Format, program: &str) -> u8 {
+    let failures: Vec<Failure> = errors.iter().map(|error| failure_of(error, program)).collect();
+    let status = failures.first().map_or(0, |f| f.kind.exit_status());
+    if errors.iter().any(is_broken_pipe) {
+        return 0;
+    }
+    let mut err = anstream::stderr().lock();
+    // Where standard error is gone, the exit status has to do.
+    let _unheard = match format {
+        Format::Human => failures.iter().try_for_each(|failure| human(&mut err, failure)),
+        Format::Json => serde_json::to_string_pretty(&serde_json::json!({ "errors": failures }))
+            .map_err(std::io::Error::from)
+            .and_then(|text| writeln!(err, "{text}")),
+    };
+    status
+}
+
+fn human(err: &mut impl Write, failure: &Failure) -> std::io::Result<()> {
+    writeln!(err)?;
+    let heading = format!("error[{}]", failure.code);
+    writeln!(err, "{}: {}", heading.red().bold(), failure.message)?;
+    for hint in &failure.hints {
+        writeln!(err, "  {} {hint}", "→".cyan())?;
+    }
+    Ok(())
+}
+
+/// The failure inside an error; what is none is a fault of this program or of the machine, and keeps its whole chain.
+fn failure_of(error: &anyhow::Error, program: &str) -> Failure {
+    let mut failure = match error.downcast_ref::<Failure>() {
+        Some(failure) => failure.clone(),
+        None => Failure::new(Kind::Host, "unexpected", format!("{error:#}")),
+    };
+    // Core does not know what the person typed.
+    for hint in &mut failure.hints {
+        *hint = hint.replace("{program}", program);
+    }
+    failure.message = failure.message.replace("{program}", program);
+    failure
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// A number of bytes as people write it: `14.2 MB`.
+pub fn bytes(count: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+    let value = count as f64;
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..1_000_000 => format!("{:.1} kB", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", value / 1e6),
+        _ => format!("{:.2} GB", value / 1e9),
+    }
+}
+
+/// Milliseconds as seconds: `0.05 s`, `2.1 s`, `74 s`.
+pub fn seconds(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("0.{:02} s", ms / 10),
+        1_000..20_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => format!("{} s", ms / 1000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_read_as_people_write_them() {
+        assert_eq!([0, 999, 14_176_556, 3_000_000_000].map(bytes), ["0 B", "999 B", "14.2 MB", "3.00 GB"]);
+        assert_eq!([0, 54, 2_149, 74_000].map(seconds), ["0.00 s", "0.05 s", "2.1 s", "74 s"]);
+    }
+
+    #[test]
+    fn hints_name_what_the_person_typed() {
+        let error = Failure::new(Kind::Host, "x", "y").hint("{program} up").into();
+        assert_eq!(failure_of(&error, "cargo xtask").hints, ["cargo xtask up"]);
+    }
+}

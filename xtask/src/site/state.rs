@@ -1,0 +1,244 @@
+//! The state folder of a project: its name, its secrets, its lock, and how long things took last time. Mode 0700.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+
+use anyhow::Context;
+use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::endpoint::Secret;
+use ecosystem_core::place::{Place, place_id};
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Event, Events};
+use crate::sys::fs::{create_private_dir, read_optional, write_atomic};
+
+/// What is remembered of a place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Remembered {
+    id: String,
+    root: Utf8PathBuf,
+    port_offset: u16,
+}
+
+/// The state folder of a project.
+#[derive(Debug)]
+pub struct State {
+    folder: Utf8PathBuf,
+}
+
+/// The secrets of a place, by service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secrets(BTreeMap<String, Secret>);
+
+impl Secrets {
+    /// The secret of a service; empty before the first `up`.
+    pub fn of(&self, service: &str) -> Secret {
+        self.0.get(service).cloned().unwrap_or_else(|| Secret::new(""))
+    }
+}
+
+/// Held by a command that changes something.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl State {
+    /// The state in this folder, which need not exist yet.
+    pub fn at(folder: Utf8PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The place that was set up here; `None` before the first `up`.
+    pub fn place(&self, store: &Utf8Path) -> anyhow::Result<Option<Place>> {
+        let Some(text) = read_optional(&self.folder.join("place.toml"))? else { return Ok(None) };
+        let known: Remembered = toml::from_str(&text).with_context(|| {
+            format!(
+                "{} cannot be read; after `down`, remove the folder {}",
+                self.folder.join("place.toml"),
+                self.folder
+            )
+        })?;
+        Ok(Some(Place {
+            id: known.id,
+            root: known.root,
+            state: self.folder.clone(),
+            store: store.to_owned(),
+            offset: known.port_offset,
+        }))
+    }
+
+    /// Sets a place up, or changes its port offset. The folder ignores itself for git.
+    pub fn create(&self, root: &Utf8Path, store: &Utf8Path, offset: u16) -> anyhow::Result<Place> {
+        self.make_folder()?;
+        let known = self.place(store)?;
+        let id = match &known {
+            Some(place) => place.id.clone(),
+            None => place_id(root, random()?),
+        };
+        let remembered = Remembered { id, root: root.to_owned(), port_offset: offset };
+        let place = Place {
+            id: remembered.id.clone(),
+            root: root.to_owned(),
+            state: self.folder.clone(),
+            store: store.to_owned(),
+            offset,
+        };
+        if known.as_ref() != Some(&place) {
+            write_atomic(&self.folder.join("place.toml"), toml::to_string(&remembered)?.as_bytes(), 0o600)?;
+        }
+        Ok(place)
+    }
+
+    fn make_folder(&self) -> anyhow::Result<()> {
+        create_private_dir(&self.folder)?;
+        let mode = std::fs::metadata(&self.folder)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            std::fs::set_permissions(&self.folder, std::fs::Permissions::from_mode(0o700))
+                .with_context(|| format!("{} must be private", self.folder))?;
+        }
+        let ignore = self.folder.join(".gitignore");
+        if !ignore.exists() {
+            write_atomic(&ignore, b"*\n", 0o600)?;
+        }
+        Ok(())
+    }
+
+    /// The secrets made so far.
+    pub fn secrets(&self) -> anyhow::Result<Secrets> {
+        match read_optional(&self.folder.join("secrets.toml"))? {
+            Some(text) => {
+                toml::from_str(&text).with_context(|| format!("{}/secrets.toml cannot be read", self.folder))
+            }
+            None => Ok(Secrets::default()),
+        }
+    }
+
+    /// Makes the secrets that are still missing.
+    pub fn make_secrets<'a>(&self, services: impl Iterator<Item = &'a str>) -> anyhow::Result<Secrets> {
+        let mut secrets = self.secrets()?;
+        let before = secrets.clone();
+        for service in services {
+            if !secrets.0.contains_key(service) {
+                secrets.0.insert(service.to_owned(), new_secret()?);
+            }
+        }
+        if secrets != before {
+            write_atomic(&self.folder.join("secrets.toml"), toml::to_string(&secrets)?.as_bytes(), 0o600)?;
+        }
+        Ok(secrets)
+    }
+
+    /// Takes the lock of commands that change something; waits for the one that holds it, and says for whom.
+    pub fn lock(&self, command: &str, events: &dyn Events) -> anyhow::Result<Lock> {
+        self.make_folder()?;
+        let path = self.folder.join("operation.lock");
+        let mut options = std::fs::OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&path).with_context(|| format!("cannot open {path}"))?;
+        if file.try_lock().is_err() {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder)?;
+            let holder = if holder.is_empty() { "another command".to_owned() } else { holder };
+            events.emit(Event::Fact {
+                title: "Waiting",
+                text: format!("for {holder} in this project to finish"),
+            });
+            file.lock().with_context(|| format!("cannot lock {path}"))?;
+        }
+        file.set_len(0)?;
+        file.rewind()?;
+        write!(file, "`{command}` (pid {})", std::process::id())?;
+        Ok(Lock { _file: file })
+    }
+
+    /// How many milliseconds each step took last time.
+    pub fn durations(&self) -> BTreeMap<String, u64> {
+        // A convenience: unreadable means unknown.
+        let text = read_optional(&self.folder.join("durations.json")).ok().flatten();
+        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// Remembers how long steps took.
+    pub fn remember_durations(&self, new: &BTreeMap<String, u64>) -> anyhow::Result<()> {
+        let mut all = self.durations();
+        all.extend(new.iter().map(|(title, ms)| (title.clone(), *ms)));
+        write_atomic(&self.folder.join("durations.json"), &serde_json::to_vec(&all)?, 0o600)
+    }
+}
+
+fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(bytes)
+}
+
+/// 24 letters and digits, 140 bits. Starts with a letter: some applications parse what looks like a number.
+fn new_secret() -> anyhow::Result<Secret> {
+    const LETTERS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789aZ";
+    let bytes: [u8; 24] = random()?;
+    let text = bytes.iter().enumerate().map(|(index, byte)| {
+        let limit = if index == 0 { 52 } else { 64 };
+        char::from(LETTERS[usize::from(*byte) % limit])
+    });
+    Ok(Secret::new(text.collect::<String>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Silent;
+
+    fn state() -> (tempfile::TempDir, State) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(folder.path().join("a b/.ecosystem")).unwrap();
+        (folder, State::at(path))
+    }
+
+    #[test]
+    fn a_place_keeps_its_id_and_takes_a_new_offset() {
+        let (_folder, state) = state();
+        assert_eq!(state.place("/s".into()).unwrap(), None);
+        let first = state.create("/p".into(), "/s".into(), 0).unwrap();
+        let second = state.create("/p".into(), "/s".into(), 100).unwrap();
+        assert_eq!((second.id, second.offset), (first.id.clone(), 100));
+        assert_eq!(state.place("/s".into()).unwrap().unwrap().id, first.id);
+    }
+
+    #[test]
+    fn state_is_private_and_ignores_itself() {
+        let (_folder, state) = state();
+        state.create("/p".into(), "/s".into(), 0).unwrap();
+        state.make_secrets(["redis"].into_iter()).unwrap();
+        let mode =
+            |name: &str| std::fs::metadata(state.folder.join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(""), mode("secrets.toml"), mode("place.toml")), (0o700, 0o600, 0o600));
+        assert_eq!(std::fs::read_to_string(state.folder.join(".gitignore")).unwrap(), "*\n");
+    }
+
+    #[test]
+    fn secrets_are_made_once_and_start_with_a_letter() {
+        let (_folder, state) = state();
+        let first = state.make_secrets(["redis"].into_iter()).unwrap();
+        let second = state.make_secrets(["redis", "postgresql"].into_iter()).unwrap();
+        assert_eq!(first.of("redis"), second.of("redis"));
+        assert_ne!(second.of("redis"), second.of("postgresql"));
+        assert!(second.of("redis").reveal().starts_with(|c: char| c.is_ascii_alphabetic()));
+        assert_eq!(second.of("redis").reveal().len(), 24);
+    }
+
+    #[test]
+    fn the_lock_names_its_holder() {
+        let (_folder, state) = state();
+        let lock = state.lock("up", &Silent).unwrap();
+        let text = std::fs::read_to_string(state.folder.join("operation.lock")).unwrap();
+        assert_eq!(text, format!("`up` (pid {})", std::process::id()));
+        drop(lock);
+        state.lock("down", &Silent).unwrap();
+    }
+}

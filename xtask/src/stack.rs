@@ -1,0 +1,91 @@
+//! A project together with its state: what nearly every command opens first.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8PathBuf;
+use ecosystem_core::catalog;
+use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::model::{Flags, Origin, Service};
+use ecosystem_core::place::Place;
+
+use crate::cli::Global;
+use crate::context::Context;
+use crate::site::{Secrets, Site, State};
+
+/// A project and its state.
+#[derive(Debug)]
+pub struct Stack {
+    pub site: Site,
+    pub state: State,
+    pub store: Utf8PathBuf,
+    /// What was set up by an earlier `up`.
+    known: Option<Place>,
+}
+
+impl Stack {
+    /// Opens the project that the person is in, or that `-C` names.
+    pub fn open(context: &Context, global: &Global, port_offset: Option<u16>) -> anyhow::Result<Self> {
+        let start = match &global.directory {
+            Some(folder) => context.cwd.join(folder),
+            None => context.cwd.clone(),
+        };
+        let Ok(start) = start.canonicalize_utf8() else {
+            let text = format!("there is no folder {start}");
+            return Err(Failure::new(Kind::Usage, "no-such-folder", text).into());
+        };
+        let site = Site::open(&start, &Flags { release: None, port_offset })?;
+        let state = State::at(context.state(&site.root));
+        let store = context.store()?;
+        let known = state.place(&store)?;
+        Ok(Self { site, state, store, known })
+    }
+
+    /// The port offset: a flag, else what the manifest says, else what an earlier `up` was told.
+    fn offset(&self) -> u16 {
+        let wanted = &self.site.ecosystem.port_offset;
+        match (&wanted.origin, &self.known) {
+            (Origin::Release(_), Some(place)) => place.offset,
+            _ => wanted.value,
+        }
+    }
+
+    /// The place of this stack, set up if it was not. The caller holds the lock.
+    pub fn create_place(&self) -> anyhow::Result<Place> {
+        self.state.create(&self.site.root, &self.store, self.offset())
+    }
+
+    /// The place of this stack if it was set up, with the offset that is wanted now.
+    pub fn place(&self) -> Option<Place> {
+        self.known.clone().map(|place| Place { offset: self.offset(), ..place })
+    }
+
+    /// A place that was never set up, to plan with.
+    pub fn imagined_place(&self, context: &Context) -> Place {
+        Place {
+            id: "new".to_owned(),
+            root: self.site.root.clone(),
+            state: context.state(&self.site.root),
+            store: self.store.clone(),
+            offset: self.offset(),
+        }
+    }
+
+    /// The address that servers bind.
+    pub fn bind(&self) -> &str {
+        &self.site.ecosystem.bind.value
+    }
+
+    /// How to reach these services.
+    pub fn endpoints(
+        &self,
+        services: &[&Service],
+        place: &Place,
+        secrets: &Secrets,
+    ) -> BTreeMap<String, Endpoint> {
+        services
+            .iter()
+            .map(|s| (s.name.clone(), catalog::endpoint(s, place, self.bind(), &secrets.of(&s.name))))
+            .collect()
+    }
+}

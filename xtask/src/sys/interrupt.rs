@@ -1,0 +1,90 @@
+//! Ctrl-C and its relatives: the first asks for an orderly end, the second ends at once.
+//!
+//! Work that takes long waits here, never on time alone, so that it wakes up at once when somebody wants to stop.
+
+use std::collections::BTreeSet;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ecosystem_core::failure::{Failure, Kind};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+struct Shared {
+    interrupted: bool,
+    /// Process groups of short commands that run right now.
+    groups: BTreeSet<i32>,
+}
+
+static SHARED: Mutex<Shared> = Mutex::new(Shared { interrupted: false, groups: BTreeSet::new() });
+static CHANGED: Condvar = Condvar::new();
+
+fn shared() -> MutexGuard<'static, Shared> {
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts to listen for SIGINT, SIGTERM and SIGHUP.
+pub fn install() -> anyhow::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            let mut shared = shared();
+            if shared.interrupted {
+                #[expect(clippy::exit, clippy::disallowed_methods, reason = "the second Ctrl-C means: now")]
+                std::process::exit(i32::from(Kind::Interrupted.exit_status()));
+            }
+            shared.interrupted = true;
+            for group in &shared.groups {
+                if let Some(pid) = rustix::process::Pid::from_raw(*group) {
+                    let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::TERM);
+                }
+            }
+            CHANGED.notify_all();
+        }
+    });
+    Ok(())
+}
+
+/// Fails where somebody wants this program to stop.
+pub fn check() -> Result<(), Failure> {
+    if shared().interrupted {
+        return Err(Failure::new(Kind::Interrupted, "interrupted", "interrupted"));
+    }
+    Ok(())
+}
+
+/// Waits for `limit`, or until [`wake`] was called and `until` holds. Fails where somebody wants this program to stop.
+pub fn pause(limit: Duration, until: impl Fn() -> bool) -> Result<(), Failure> {
+    let end = Instant::now() + limit;
+    let mut guard = shared();
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if guard.interrupted || left.is_zero() || until() {
+            drop(guard);
+            return check();
+        }
+        guard = CHANGED.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+/// Makes every [`pause`] look again at what it waits for.
+pub fn wake() {
+    // Taking the lock makes sure that nobody is between looking and waiting.
+    let _guard = shared();
+    CHANGED.notify_all();
+}
+
+/// Ends a process group with this program for as long as the value lives.
+#[derive(Debug)]
+pub struct Follows(i32);
+
+/// Registers the process group of a short command.
+pub fn follow(group: i32) -> Follows {
+    shared().groups.insert(group);
+    Follows(group)
+}
+
+impl Drop for Follows {
+    fn drop(&mut self) {
+        shared().groups.remove(&self.0);
+    }
+}
