@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::Ecosystem;
-use ecosystem_core::tool::{Answer, Finding, Requirement, System, Verdict, in_words, judge, remedies};
+use ecosystem_core::tool::{
+    Answer, Finding, Requirement, System, Verdict, Version, in_words, judge, remedies, selectable,
+};
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
@@ -90,11 +92,18 @@ fn assemble(release: &str, system: System, tools: Vec<Tool>) -> Report {
 }
 
 fn report(tool: &Requirement, probed: Probed, system: System) -> Tool {
-    let Probed { finding, command, path } = probed;
+    let Probed { finding, command, path, selectable } = probed;
+    let mut remedies = remedies(tool, &finding.verdict, system);
+    if let Some(version) = selectable.filter(|_| finding.verdict != Verdict::Ok) {
+        remedies.insert(
+            0,
+            format!("pyenv has it: pyenv shell {version}, or pyenv local {version} for this folder"),
+        );
+    }
     Tool {
         name: tool.name.clone(),
         title: tool.title.clone(),
-        remedies: remedies(tool, &finding.verdict, system),
+        remedies,
         finding,
         command,
         path,
@@ -108,6 +117,8 @@ struct Probed {
     finding: Finding,
     command: Option<String>,
     path: Option<String>,
+    /// A version that is there and only has to be selected.
+    selectable: Option<Version>,
 }
 
 /// How one command answered: where it lies, and what it said. `None` where there is no such program.
@@ -115,12 +126,15 @@ type Asked = Option<(String, Answer)>;
 
 /// Asks every candidate until one is right; else the answer that says most counts.
 fn probe(tool: &Requirement, ask: &dyn Fn(&[String]) -> Asked) -> Probed {
-    let mut best = Probed { finding: judge(tool, None), command: None, path: None };
+    let mut best = Probed { finding: judge(tool, None), command: None, path: None, selectable: None };
     for candidate in tool.candidates() {
         let Some((path, answer)) = ask(&candidate) else { continue };
         let finding = judge(tool, Some(&answer));
+        let selectable = best.selectable.take().or_else(|| selectable(&answer));
         if best.command.is_none() || telling(&finding.verdict) > telling(&best.finding.verdict) {
-            best = Probed { finding, command: Some(candidate.join(" ")), path: Some(path) };
+            best = Probed { finding, command: Some(candidate.join(" ")), path: Some(path), selectable };
+        } else {
+            best.selectable = selectable;
         }
         if best.finding.verdict == Verdict::Ok {
             break;

@@ -242,3 +242,12 @@ fn only_what_was_named_is_checked() {
     let failure = check(&ecosystem, &["svn".to_owned()]).unwrap_err();
     assert_eq!((failure.kind, failure.code), (Kind::Usage, "unknown-tool"));
 }
+
+#[test]
+fn a_python_that_pyenv_has_is_the_first_remedy() {
+    let pyenv = "pyenv: python3.9: command not found\nThe `python3.9' command exists in these Python versions:\n  3.9.18\n";
+    let python =
+        checked(&[("python3.9 --version", pyenv), ("python3 --version", "Python 3.11.7")]).tools.remove(0);
+    assert_eq!(python.finding.verdict, Verdict::TooNew);
+    assert!(python.remedies[0].contains("pyenv shell 3.9.18"), "{:?}", python.remedies);
+}

@@ -31,7 +31,7 @@ pub(super) fn bind(bind: &Sourced<String>) -> Result<Option<Problem>, Problem> {
 }
 
 /// Ports that two roles share, and ports that the offset moves out of range.
-pub(super) fn ports(ecosystem: &Ecosystem) -> Vec<Problem> {
+pub(super) fn ports(ecosystem: &Ecosystem, files: &[String]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut taken: BTreeMap<u16, (String, &Origin)> = BTreeMap::new();
     let mut highest: Option<(u16, String)> = None;
@@ -43,7 +43,7 @@ pub(super) fn ports(ecosystem: &Ecosystem) -> Vec<Problem> {
             service.ports.iter().map(|(role, port)| (port, format!("services.{}.ports.{role}", service.name)))
         })
         .collect();
-    all.sort_by_key(|(port, _)| (rank(&port.origin), &port.origin));
+    all.sort_by_key(|(port, _)| rank(&port.origin, files));
     for (port, name) in all {
         if highest.as_ref().is_none_or(|(high, _)| port.value > *high) {
             highest = Some((port.value, name.clone()));
@@ -76,12 +76,12 @@ pub(super) fn ports(ecosystem: &Ecosystem) -> Vec<Problem> {
     problems
 }
 
-/// The order in which layers are laid over each other.
-fn rank(origin: &Origin) -> u8 {
+/// Where a value stands in the order of the layers: release, files as they were given, flags.
+fn rank(origin: &Origin, files: &[String]) -> (usize, usize) {
     match origin {
-        Origin::Release(_) => 0,
-        Origin::File { .. } => 1,
-        Origin::Flag(_) => 2,
+        Origin::Release(_) => (0, 0),
+        Origin::File { name, line } => (1 + files.iter().position(|file| file == name).unwrap_or(0), *line),
+        Origin::Flag(_) => (1 + files.len(), 0),
     }
 }
 
@@ -127,6 +127,7 @@ pub(super) fn profiles(
     profiles: &Profiles,
     services: &BTreeMap<String, Service>,
     refused: &BTreeSet<String>,
+    files: &[String],
 ) -> (BTreeMap<String, Vec<String>>, Vec<Problem>) {
     let mut problems = Vec::new();
     for (profile, members) in profiles {
@@ -145,7 +146,11 @@ pub(super) fn profiles(
         .collect();
     for circle in circles {
         // A circle belongs to the profile that closes it last, in the latest layer.
-        let origin = circle.iter().filter_map(|name| profiles.get(name)).map(|members| &members.origin).max();
+        let origin = circle
+            .iter()
+            .filter_map(|name| profiles.get(name))
+            .map(|members| &members.origin)
+            .max_by_key(|origin| rank(origin, files));
         let first = circle.first().cloned().unwrap_or_default();
         if let Some(origin) = origin {
             problems.push(Problem::at(

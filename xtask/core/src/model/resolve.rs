@@ -29,6 +29,7 @@ pub struct Flags {
 pub fn resolve(layers: &[Layer<'_>], flags: &Flags) -> Result<Ecosystem, Vec<Problem>> {
     let mut draft = Draft::default();
     for layer in layers {
+        draft.files.push(layer.name.to_owned());
         let parsed = manifest::parse(layer.name, layer.text);
         draft.problems.extend(parsed.problems);
         draft.refused.extend(parsed.refused);
@@ -47,6 +48,8 @@ pub fn resolve(layers: &[Layer<'_>], flags: &Flags) -> Result<Ecosystem, Vec<Pro
 /// A model in the making.
 #[derive(Default)]
 struct Draft {
+    /// Names of the layers, lowest first.
+    files: Vec<String>,
     entries: BTreeMap<Vec<String>, Entry>,
     problems: Vec<Problem>,
     refused: BTreeSet<String>,
@@ -77,7 +80,7 @@ impl Draft {
                 profiles.insert(profile.clone(), members);
             }
         }
-        let (profiles, wrong) = relations::profiles(&profiles, &services, &self.refused);
+        let (profiles, wrong) = relations::profiles(&profiles, &services, &self.refused, &self.files);
         self.problems.extend(wrong);
         let mut ecosystem = Ecosystem {
             release: name,
@@ -90,7 +93,7 @@ impl Draft {
             runtimes: release.runtimes,
             warnings: Vec::new(),
         };
-        self.problems.extend(relations::ports(&ecosystem));
+        self.problems.extend(relations::ports(&ecosystem, &self.files));
         self.problems.extend(ecosystem.services.values().flat_map(relations::service));
         match relations::bind(&ecosystem.bind) {
             Ok(warning) => ecosystem.warnings.extend(warning),

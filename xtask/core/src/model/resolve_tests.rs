@@ -149,6 +149,16 @@ fn two_roles_on_one_port_name_each_other() {
 }
 
 #[test]
+fn of_two_equal_ports_the_one_in_the_later_layer_is_wrong() {
+    let layers = [
+        Layer { name: "ecosystem.toml", text: "services.redis.ports.redis = 7000" },
+        Layer { name: "ecosystem.local.toml", text: "\nservices.minio.ports.s3 = 7000" },
+    ];
+    let problems = resolve(&layers, &Flags::default()).unwrap_err();
+    assert_eq!(problems.iter().map(Problem::place).collect::<Vec<_>>(), ["ecosystem.local.toml:2"]);
+}
+
+#[test]
 fn a_copy_of_a_service_needs_ports_of_its_own() {
     assert!(
         wrong("services.second.kind = \"redis\"")

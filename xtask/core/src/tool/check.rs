@@ -156,6 +156,16 @@ pub fn judge(requirement: &Requirement, answer: Option<&Answer>) -> Finding {
     no_version(Verdict::Unreadable, lines.first().map(|line| short(line)))
 }
 
+/// A version that a version manager has and would answer with, if it were told to.
+///
+/// pyenv says so itself, below its "command not found".
+pub fn selectable(answer: &Answer) -> Option<Version> {
+    let text = plain(&format!("{}\n{}", answer.stdout, answer.stderr));
+    let mut lines = text.lines().map(str::trim);
+    lines.find(|line| line.ends_with("command exists in these Python versions:"))?;
+    lines.next().and_then(Version::read)
+}
+
 /// The version in the line in which the tool presents itself.
 fn version(tool: &str, lines: &[&str]) -> Option<Version> {
     lines.iter().find_map(|line| {
@@ -281,6 +291,16 @@ mod tests {
             judge(&requirement("git"), Some(&slow)).said.as_deref(),
             Some("it did not answer in time")
         );
+    }
+
+    #[test]
+    fn a_python_that_only_has_to_be_selected_is_found() {
+        let pyenv = "pyenv: python3.9: command not found\n\n\
+                     The `python3.9' command exists in these Python versions:\n  3.9.18\n\nNote: See 'pyenv help global'";
+        let answer = |text: &str| Answer { stderr: text.into(), status: 127, ..Answer::default() };
+        assert_eq!(selectable(&answer(pyenv)).map(|v| v.to_string()).as_deref(), Some("3.9.18"));
+        assert_eq!(judge(&requirement("python"), Some(&answer(pyenv))).verdict, Verdict::NotFound);
+        assert_eq!(selectable(&answer("pyenv: python3.9: command not found")), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod version;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::{Answer, Finding, Verdict, judge};
+pub use check::{Answer, Finding, Verdict, judge, selectable};
 pub use remedy::{System, remedies};
 pub use version::{Version, in_words};
 
