@@ -106,8 +106,7 @@ impl Engine<'_> {
         let result = match &step.action {
             // What is provided is needed to plan the rest: it is there before a plan is carried out.
             Action::Provide(_) => Ok(()),
-            Action::Replace => native::shutdown(self.place),
-            Action::Shutdown => native::shutdown(self.place),
+            Action::Replace | Action::Shutdown => native::shutdown(self.place),
             Action::Stop(service) => {
                 task(service, Section::Stop);
                 native::stop(self.place, service).map(|()| {

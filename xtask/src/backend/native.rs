@@ -32,13 +32,9 @@ pub fn observe(place: &Place, wanted: &[(&str, &Endpoint)]) -> anyhow::Result<Ob
                 processes.into_iter().map(|s| (s.process.id(), (s.process, s.status))).collect();
         }
     }
-    let ports: BTreeSet<u16> = wanted.iter().flat_map(|(_, l)| l.endpoint.ports.values().copied()).collect();
-    let all_run = wanted.iter().all(|(_, l)| {
-        l.processes.iter().all(|p| observed.processes.get(&p.id()).is_some_and(|(_, s)| s.pid.is_some()))
-    });
     // Finding owners means reading all of /proc: not worth it when nothing is going to be started.
-    if !all_run {
-        observed.held = held(place, &ports, wanted, observed.supervisor.as_ref().map(|s| s.pid))?;
+    if wanted.iter().any(|(service, _)| !observed.runs(service)) {
+        observed.held = held(wanted, observed.supervisor.as_ref().map(|s| s.pid))?;
     }
     for (service, _) in wanted {
         if let Some(made_by) = read_optional(&made_by(place, service))? {

@@ -13,6 +13,10 @@ use ecosystem_core::tool::{
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
+use crate::cli::Global;
+use crate::context::Context;
+use crate::output;
+use crate::stack::Stack;
 use crate::sys::cmd::Cmd;
 
 /// A tool that says nothing for so long counts as broken.
@@ -61,6 +65,23 @@ impl Report {
             (1, all) => format!("1 of {all} tools needs attention."),
             (some, all) => format!("{some} of {all} tools need attention."),
         }
+    }
+}
+
+/// Checks and reports. Fails with a finding, already reported, where a tool needs attention.
+pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
+    let stack = Stack::open(context, global, None)?;
+    let report = check(&stack.site.ecosystem, &[])?;
+    output::report(&report, global.format)?;
+    match report.failure() {
+        Some(failure) => Err(Failure { message: String::new(), ..failure }.into()),
+        None => Ok(()),
+    }
+}
+
+impl output::Report for Report {
+    fn human(&self) -> String {
+        render_human(self, true)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `down`: stops services, and deletes their data where that is asked for and confirmed.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Duration;
 
@@ -113,7 +114,7 @@ impl Report for Stopped {
             services => format!("Stopped {}.\n", services.join(", ")),
         };
         if !self.deleted.is_empty() {
-            text.push_str(&format!("Deleted the data of {}.\n", self.deleted.join(", ")));
+            let _ = writeln!(text, "Deleted the data of {}.", self.deleted.join(", "));
         }
         text
     }

@@ -44,7 +44,8 @@ struct Running {
 struct Ready {
     name: String,
     started: bool,
-    ready_ms: u64,
+    /// Milliseconds until it was usable and ours.
+    took_ms: u64,
     host: String,
     ports: BTreeMap<String, u16>,
 }
@@ -195,7 +196,7 @@ fn running(
         .map(|(name, endpoint)| Ready {
             name: name.clone(),
             started: outcome.started.contains(name),
-            ready_ms: outcome.ready.get(name).copied().unwrap_or(0),
+            took_ms: outcome.ready.get(name).copied().unwrap_or(0),
             host: endpoint.host.clone(),
             ports: endpoint.ports.clone(),
         })

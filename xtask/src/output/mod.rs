@@ -48,18 +48,22 @@ pub fn log(line: &str) {
     let _nowhere_else = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Prints what went wrong, and returns the exit status. With JSON the failures are a document on standard output as well.
+/// Prints what went wrong, and returns the exit status. A failure without a message was part of a report already.
 pub fn failures(errors: &[anyhow::Error], format: Format, program: &str) -> u8 {
     let failures: Vec<Failure> = errors.iter().map(|error| failure_of(error, program)).collect();
     let status = failures.first().map_or(0, |f| f.kind.exit_status());
+    let untold: Vec<&Failure> = failures.iter().filter(|f| !f.message.is_empty()).collect();
+    if untold.is_empty() {
+        return status;
+    }
     if errors.iter().any(is_broken_pipe) {
         return 0;
     }
     let mut err = anstream::stderr().lock();
     // Where standard error is gone, the exit status has to do.
     let _unheard = match format {
-        Format::Human => failures.iter().try_for_each(|failure| human(&mut err, failure)),
-        Format::Json => serde_json::to_string_pretty(&serde_json::json!({ "errors": failures }))
+        Format::Human => untold.iter().try_for_each(|failure| human(&mut err, failure)),
+        Format::Json => serde_json::to_string_pretty(&serde_json::json!({ "errors": untold }))
             .map_err(std::io::Error::from)
             .and_then(|text| writeln!(err, "{text}")),
     };

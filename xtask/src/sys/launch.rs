@@ -61,6 +61,7 @@ fn start(process: &Process, input: &str) -> anyhow::Result<Child> {
     };
     let log = open_log(&process.log)?;
     let mut child = Command::new(os::this_program()?)
+        .arg0("ecosystem")
         .arg(EXEC)
         .env_clear()
         .stdin(Stdio::piped())

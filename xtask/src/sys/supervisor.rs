@@ -33,6 +33,7 @@ pub fn start(state: &Utf8Path) -> anyhow::Result<()> {
     let socket = control::bind(state)?;
     let log = launch::open_log(&state.join("logs").join("supervisor.log"))?;
     Command::new(os::this_program()?)
+        .arg0("ecosystem")
         .arg(SUPERVISE)
         .env_clear()
         .current_dir(state)

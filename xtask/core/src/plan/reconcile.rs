@@ -153,6 +153,8 @@ fn data_obstacle(service: &str, launch: &Launch, observed: &Observed) -> Option<
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::{Holder, Supervisor, render};
     use super::*;
     use crate::catalog::{Data, Kind};
@@ -164,7 +166,7 @@ mod tests {
             service: service.into(),
             name: name.into(),
             argv: vec![format!("/bin/{name}")],
-            env: Default::default(),
+            env: BTreeMap::default(),
             cwd: "/".into(),
             run_as: RunAs::Me,
             stop: Stop { signal: Signal::Term, grace_ms: 1 },
@@ -206,7 +208,7 @@ mod tests {
     }
 
     fn up(wanted: &Launch, observed: &Observed) -> String {
-        render(&reconcile_up(&[("redis", wanted)], observed, false), &Default::default())
+        render(&reconcile_up(&[("redis", wanted)], observed, false), &BTreeMap::default())
     }
 
     #[test]
@@ -301,7 +303,7 @@ mod tests {
     fn down_stops_everything_and_the_supervisor() {
         let redis = process("redis", "redis", &[]);
         let seen = observed(&[(&redis, Phase::Running)]);
-        insta::assert_snapshot!(render(&reconcile_down(&[], &seen), &Default::default()), @"
+        insta::assert_snapshot!(render(&reconcile_down(&[], &seen), &BTreeMap::default()), @"
         1  stop redis      asked for
         2  end supervisor  follows
         ");
@@ -313,6 +315,6 @@ mod tests {
         let (redis, postgres) = (process("redis", "redis", &[]), process("postgresql", "postgresql", &[]));
         let seen = observed(&[(&redis, Phase::Running), (&postgres, Phase::Running)]);
         let plan = reconcile_down(&["redis".into()], &seen);
-        insta::assert_snapshot!(render(&plan, &Default::default()), @"  1  stop redis  asked for");
+        insta::assert_snapshot!(render(&plan, &BTreeMap::default()), @"  1  stop redis  asked for");
     }
 }
