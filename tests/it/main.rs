@@ -1,1 +1,10 @@
-//! x
+//! Integration tests: the real program against the real servers, each test in a place of its own.
+//!
+//! They run in parallel and beside a running stack: own ports, own state folder, the user's own store.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod command_line;
+mod redis;
+mod support;
+mod tidy;

@@ -166,7 +166,8 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
     };
     Endpoint {
         kind: service.kind,
-        host: bind.to_owned(),
+        // Servers that listen everywhere are still reached on loopback.
+        host: if bind == "0.0.0.0" { "127.0.0.1".to_owned() } else { bind.to_owned() },
         ports: service.ports_at(place.offset),
         user: access.user.map(ToOwned::to_owned),
         secret: access.authenticated.then(|| secret.clone()),
@@ -199,7 +200,17 @@ fn major(version: &str) -> &str {
     version.split('.').next().unwrap_or(version)
 }
 
-/// Settings of a kind that this project sets itself, and that a manifest may therefore not.
+/// Whether this project sets a setting itself, or whether it would open a server behind this project's back.
+pub fn is_reserved(kind: Kind, setting: &str) -> bool {
+    // PostgreSQL and Redis read names in any case.
+    let setting = setting.to_ascii_lowercase();
+    reserved_settings(kind).iter().any(|reserved| match reserved.strip_suffix('*') {
+        Some(prefix) => setting.starts_with(prefix),
+        None => setting == *reserved,
+    })
+}
+
+/// Settings of a kind that a manifest may not set; `*` at the end stands for anything.
 pub fn reserved_settings(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Redis => redis::RESERVED,

@@ -16,12 +16,17 @@ use crate::process::{Content, File, Process, Signal, Stop};
 pub(super) const RESERVED: &[&str] = &[
     "cluster.name",
     "node.name",
-    "network.host",
+    "network.*",
     "http.port",
+    "http.host",
+    "http.bind_host",
+    "http.publish_*",
     "transport.port",
-    "discovery.type",
-    "path.data",
-    "path.logs",
+    "transport.host",
+    "transport.bind_host",
+    "transport.publish_*",
+    "discovery.*",
+    "path.*",
 ];
 
 pub(super) fn access(place: &Place) -> Access {

@@ -14,11 +14,15 @@ use crate::process::{Content, File, Process, Signal, Stop};
 pub(super) const RESERVED: &[&str] = &[
     "listen_addresses",
     "port",
-    "unix_socket_directories",
+    "unix_socket_*",
     "cluster_name",
     "hba_file",
+    "ident_file",
+    "config_file",
+    "external_pid_file",
     "data_directory",
     "password_encryption",
+    "include*",
 ];
 
 /// The superuser and database of every template: Invenio's own default names.

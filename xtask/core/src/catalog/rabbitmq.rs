@@ -14,11 +14,14 @@ use crate::process::{Content, File, Process, Signal, Stop};
 
 /// Settings that this project sets itself; the manifest may not.
 pub(super) const RESERVED: &[&str] = &[
-    "listeners.tcp.1",
-    "management.tcp.ip",
-    "management.tcp.port",
+    "listeners.*",
+    "management.tcp.*",
+    "management.ssl.*",
+    "management.listener.*",
+    "distribution.*",
     "default_user",
     "default_pass",
+    "loopback_users*",
     "log.console",
     "log.file",
 ];

@@ -10,8 +10,22 @@ use crate::place::Place;
 use crate::process::{Content, File, Process, Signal, Stop};
 
 /// Settings that this project sets itself; the manifest may not.
-pub(super) const RESERVED: &[&str] =
-    &["bind", "port", "dir", "requirepass", "daemonize", "logfile", "pidfile", "unixsocket", "include"];
+pub(super) const RESERVED: &[&str] = &[
+    "bind*",
+    "port",
+    "tls-*",
+    "dir",
+    "requirepass",
+    "daemonize",
+    "logfile",
+    "pidfile",
+    "unixsocket*",
+    "include",
+    "protected-mode",
+    "rename-command",
+    "user",
+    "aclfile",
+];
 
 pub(super) fn access(service: &Service, place: &Place) -> Access {
     let conf = place.service(&service.name).join("redis.conf");
@@ -34,7 +48,13 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         secret.reveal(),
     );
     for (name, value) in &service.settings {
-        let _ = writeln!(text, "{name} {}", value.value);
+        // Redis knows yes and no where TOML knows true and false.
+        let value = match value.value.as_str() {
+            "true" => "yes",
+            "false" => "no",
+            other => other,
+        };
+        let _ = writeln!(text, "{name} {value}");
     }
 
     let mut env = super::environment(&home);

@@ -11,7 +11,8 @@ use crate::catalog::{self, Kind};
 /// Checks the address that servers bind: a warning, nothing, or a problem.
 pub(super) fn bind(bind: &Sourced<String>) -> Result<Option<Problem>, Problem> {
     match bind.value.parse::<IpAddr>() {
-        Ok(address) if address.is_loopback() => Ok(None),
+        // Not ::1 yet: RabbitMQ's distribution needs more than an address for that.
+        Ok(address) if address.is_loopback() && address.is_ipv4() => Ok(None),
         Ok(address) if address.is_unspecified() && address.is_ipv4() => Ok(Some(Problem::at(
             &bind.origin,
             "bind = \"0.0.0.0\" opens every server to the network",
@@ -19,7 +20,7 @@ pub(super) fn bind(bind: &Sourced<String>) -> Result<Option<Problem>, Problem> {
         ))),
         Ok(_) => Err(Problem::at(
             &bind.origin,
-            format!("bind = \"{}\" is not a loopback address", bind.value),
+            format!("bind = \"{}\" is not an IPv4 loopback address", bind.value),
             "write \"127.0.0.1\"; \"0.0.0.0\" opens the servers to the network",
         )),
         Err(_) => Err(Problem::at(
@@ -88,10 +89,8 @@ fn rank(origin: &Origin, files: &[String]) -> (usize, usize) {
 /// What one service must not say.
 pub(super) fn service(service: &Service) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let reserved = catalog::reserved_settings(service.kind);
     for (name, value) in &service.settings {
-        // PostgreSQL and Redis read names in any case.
-        if reserved.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        if catalog::is_reserved(service.kind, name) {
             problems.push(Problem::at(
                 &value.origin,
                 format!("services.{}.settings.{name} is set by this program itself", service.name),

@@ -104,7 +104,7 @@ kind = "opensarch"
     16 problems in the manifest
       ecosystem.toml:1: this version knows no release "documentd"
           did you mean `documented`?
-      ecosystem.toml:2: bind = "10.0.0.1" is not a loopback address
+      ecosystem.toml:2: bind = "10.0.0.1" is not an IPv4 loopback address
           write "127.0.0.1"; "0.0.0.0" opens the servers to the network
       ecosystem.toml:4: profiles.core names the unknown service `postgres`
           did you mean `postgresql`?
@@ -206,13 +206,13 @@ fn each_circle_of_profiles_is_told_once() {
 
 #[test]
 fn only_loopback_is_bound_without_a_word() {
-    for good in ["127.0.0.1", "127.0.0.2", "::1"] {
+    for good in ["127.0.0.1", "127.0.0.2"] {
         assert_eq!(one(&format!("bind = \"{good}\"")).unwrap().warnings, [], "{good}");
     }
     let open = one("bind = \"0.0.0.0\"").unwrap();
     assert_eq!(open.warnings.len(), 1);
     assert_eq!(open.warnings[0].place(), "ecosystem.toml:1");
-    for bad in ["localhost", "192.168.1.1", "::", "127.0.0.1:80", "127.0.0.1 ", "*", "127.1"] {
+    for bad in ["localhost", "192.168.1.1", "::", "::1", "127.0.0.1:80", "127.0.0.1 ", "*", "127.1"] {
         assert!(wrong(&format!("bind = \"{bad}\"")).contains("127.0.0.1"), "{bad}");
     }
 }
@@ -221,6 +221,7 @@ fn only_loopback_is_bound_without_a_word() {
 fn every_reserved_setting_of_every_kind_is_refused() {
     for kind in Kind::ALL {
         for setting in crate::catalog::reserved_settings(kind) {
+            let setting = setting.replace('*', "anything");
             let text = format!("[services.{kind}.settings]\n\"{setting}\" = \"x\"\n");
             assert!(wrong(&text).contains("is set by this program itself"), "{text}");
         }

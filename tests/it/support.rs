@@ -1,0 +1,198 @@
+//! A place for a test: a project folder, ports nobody else uses, and the program run in it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::Value;
+
+/// The ports of the release that servers listen on.
+const PORTS: [u16; 8] = [5632, 6579, 5872, 15872, 4399, 25872, 9400, 9800];
+
+/// A project that exists for one test. Whatever runs in it ends with it.
+pub(crate) struct Place {
+    _folder: tempfile::TempDir,
+    pub(crate) root: Utf8PathBuf,
+    pub(crate) offset: u16,
+}
+
+/// What a run of the program printed and how it ended; `Display` shows all three.
+pub(crate) struct Run {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Place {
+    /// A project in a folder with a name that needs quoting.
+    pub(crate) fn new() -> Self {
+        Self::named("a repository")
+    }
+
+    /// A project in a folder with this name.
+    pub(crate) fn named(name: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(folder.path().canonicalize().unwrap()).unwrap().join(name);
+        std::fs::create_dir_all(&root).unwrap();
+        let place = Self { _folder: folder, root, offset: free_offset() };
+        place.manifest("");
+        place
+    }
+
+    /// Writes the manifest: the offset of this place, then `text`.
+    pub(crate) fn manifest(&self, text: &str) {
+        self.file("ecosystem.toml", &format!("port_offset = {}\n{text}", self.offset));
+    }
+
+    /// Writes a file of the project.
+    pub(crate) fn file(&self, name: &str, text: &str) {
+        #[expect(clippy::disallowed_methods, reason = "a test needs no atomic write")]
+        std::fs::write(self.root.join(name), text).unwrap();
+    }
+
+    /// The program with these arguments, in this place.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        #[expect(clippy::disallowed_methods, reason = "the program under test is started as a person would")]
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ecosystem"));
+        command
+            .args(args)
+            .current_dir(&self.root)
+            .stdin(Stdio::null())
+            .env_remove("CARGO_PKG_NAME")
+            .env("CI", "1");
+        command.env_remove("ECOSYSTEM_STATE");
+        command
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
+        Run::of(&mut self.command(args))
+    }
+
+    /// Runs the program and insists on success.
+    #[track_caller]
+    pub(crate) fn ok(&self, args: &[&str]) -> Run {
+        let run = self.run(args);
+        assert_eq!(run.status, 0, "{args:?}\n{run}");
+        run
+    }
+
+    /// Runs the program with `--format json` and returns its report.
+    #[track_caller]
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let run = self.run(&[args, &["--format", "json"]].concat());
+        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}\n{run}"))
+    }
+
+    /// The settings that `env` prints.
+    #[track_caller]
+    pub(crate) fn env(&self) -> BTreeMap<String, String> {
+        serde_json::from_value(self.json(&["env"])).unwrap()
+    }
+
+    /// A port of the release, shifted to this place.
+    pub(crate) fn port(&self, base: u16) -> u16 {
+        base + self.offset
+    }
+
+    /// The state folder.
+    pub(crate) fn state(&self) -> Utf8PathBuf {
+        self.root.join(".ecosystem")
+    }
+
+    /// The process id of the supervisor, from the lock that it holds.
+    pub(crate) fn supervisor(&self) -> Option<u32> {
+        let state = self.state();
+        processes()
+            .into_iter()
+            .find(|(pid, words)| {
+                words.get(1).is_some_and(|word| word == "__supervise")
+                    && std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == state)
+            })
+            .map(|(pid, _)| pid)
+    }
+
+    /// Ports of this place that something listens on.
+    pub(crate) fn listening(&self) -> Vec<u16> {
+        PORTS.into_iter().map(|port| self.port(port)).filter(|port| !is_free(*port)).collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let run = self.run(&["down"]);
+        if !std::thread::panicking() {
+            assert_eq!(run.status, 0, "{run}");
+            assert_eq!(self.listening(), Vec::<u16>::new(), "`down` left somebody listening");
+        }
+    }
+}
+
+impl Run {
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}[exit status: {}]", self.stdout, self.stderr, self.status)
+    }
+}
+
+/// Sends a signal as `kill` does.
+pub(crate) fn kill(pid: u32, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(), signal)
+        .unwrap();
+}
+
+/// Waits until something holds, looking often; panics after ten seconds.
+#[track_caller]
+pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !holds() {
+        assert!(begin.elapsed().as_secs() < 10, "not within ten seconds: {what}");
+        std::thread::park_timeout(std::time::Duration::from_millis(5));
+    }
+}
+
+/// Every process with its command line.
+pub(crate) fn processes() -> Vec<(u32, Vec<String>)> {
+    let words = |pid: u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        Some((pid, text.split('\0').map(ToOwned::to_owned).collect()))
+    };
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).filter_map(words).collect()
+}
+
+/// The folder of this repository.
+pub(crate) fn repository() -> &'static Utf8Path {
+    Utf8Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// An offset whose ports are free. Multiples of 17 never make two blocks overlap: no two ports of the release
+/// differ by one. Below 6,900 all ports stay out of the range that the kernel gives to clients.
+fn free_offset() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 350).unwrap();
+    for _ in 0..350 {
+        let offset = 17 * (30 + (first + NEXT.fetch_add(1, Ordering::SeqCst)) % 350);
+        if PORTS.iter().all(|port| is_free(port + offset)) {
+            return offset;
+        }
+    }
+    panic!("no free block of ports");
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
