@@ -6,4 +6,5 @@
 pub mod client;
 pub mod event;
 pub mod provision;
+pub mod seed;
 pub mod sys;
