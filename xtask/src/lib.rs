@@ -14,4 +14,5 @@ pub mod output;
 pub mod provision;
 pub mod site;
 pub mod stack;
+pub mod seed;
 pub mod sys;

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod endpoint;
 pub mod failure;
 pub mod model;
+pub mod pack;
 pub mod place;
 pub mod plan;
 pub mod process;

@@ -2,12 +2,16 @@
 //!
 //! Loading data is `bulk`. A single node with default replicas stays yellow for ever, so yellow is as good as green.
 
+mod bulk;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
 use ecosystem_core::endpoint::{Attempt, Endpoint};
 use serde_json::{Value, json};
+
+pub use bulk::{Document, Index, Search};
 
 use super::http::{Http, Reply};
 use super::{Effort, portable, trouble, unusable};

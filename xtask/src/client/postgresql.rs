@@ -2,6 +2,8 @@
 //!
 //! Loading data is `bulk`. Everything about the connection is passed by hand: `PGHOST` and its siblings never matter.
 
+mod bulk;
+
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::io::{self, Read, Write};
@@ -11,6 +13,8 @@ use std::time::Duration;
 use ecosystem_core::endpoint::{Attempt, Endpoint};
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
+
+pub use bulk::{Database, Loading, Receipt};
 
 use super::wire::Wire;
 use super::{CONNECT, Effort, portable, trouble, unusable};

@@ -1,0 +1,329 @@
+//! A pack: data for several stores that belongs together. Here is what `pack.toml` may say; reading files is `seed::pack`.
+//!
+//! A pack may come from a stranger, so names go through a narrow gate: they end up in SQL and in paths of HTTP requests.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::artifact::hex;
+use crate::failure::{Failure, Kind};
+
+/// The name of the file that makes a folder a pack.
+pub const FILE: &str = "pack.toml";
+
+/// The format that this version reads.
+const FORMAT: u32 = 1;
+
+/// What a pack holds, one part a store. A pack without a part simply leaves that store alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub format: u32,
+    pub name: String,
+    pub description: String,
+    pub postgresql: Option<Tables>,
+    pub opensearch: Option<Indices>,
+    pub rabbitmq: Option<Broker>,
+}
+
+/// The part for PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tables {
+    /// SQL that makes the tables, run in the transaction that fills them.
+    pub schema: FilePath,
+    /// In loading order.
+    pub tables: Vec<Table>,
+}
+
+/// One table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    pub name: String,
+    /// In the order of the file.
+    pub columns: Vec<String>,
+    /// Rows in the text format of COPY.
+    pub rows: FilePath,
+}
+
+/// The part for OpenSearch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Indices {
+    pub indices: Vec<Index>,
+}
+
+/// One index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Index {
+    /// The real index gets the beginning of the digest as a suffix; applications use the aliases.
+    pub name: String,
+    pub aliases: Vec<String>,
+    /// JSON with `settings` and `mappings`.
+    pub settings: FilePath,
+    /// One JSON document a line.
+    pub documents: FilePath,
+    /// The field of a document that is its id.
+    pub id: String,
+    /// The table that holds the same things: numbers are compared.
+    pub table: Option<String>,
+}
+
+/// The part for RabbitMQ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broker {
+    /// Exchanges, queues and bindings of one virtual host, in RabbitMQ's own format.
+    pub definitions: FilePath,
+}
+
+/// The path of a file below the pack's folder: relative, forward slashes, no `..`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FilePath(String);
+
+impl FilePath {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for FilePath {
+    type Error = String;
+
+    fn try_from(path: String) -> Result<Self, String> {
+        let plain = |part: &str| {
+            !part.is_empty()
+                && !part.starts_with('.')
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        };
+        if path.len() <= 200 && path.split('/').all(plain) {
+            Ok(Self(path))
+        } else {
+            Err(format!(
+                "`{path}` is no path inside a pack: letters, digits, `.`, `-`, `_`, and `/` between names"
+            ))
+        }
+    }
+}
+
+impl From<FilePath> for String {
+    fn from(path: FilePath) -> Self {
+        path.0
+    }
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The parts of a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    Postgresql,
+    Opensearch,
+    Rabbitmq,
+}
+
+impl Part {
+    pub const ALL: [Self; 3] = [Self::Postgresql, Self::Opensearch, Self::Rabbitmq];
+
+    /// The name of the kind of service that it is loaded into.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Postgresql => "postgresql",
+            Self::Opensearch => "opensearch",
+            Self::Rabbitmq => "rabbitmq",
+        }
+    }
+
+    /// What is counted in it.
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Postgresql => "rows",
+            Self::Opensearch => "documents",
+            Self::Rabbitmq => "queues",
+        }
+    }
+}
+
+impl Manifest {
+    /// Reads `pack.toml`; all that is wrong with it in one failure.
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let wrong = |message: String| Failure::new(Kind::Data, "pack-invalid", message);
+        let manifest: Self =
+            toml::from_str(text).map_err(|error| wrong(format!("{FILE} cannot be read: {error}")))?;
+        let problems = manifest.problems();
+        if problems.is_empty() {
+            return Ok(manifest);
+        }
+        Err(wrong(format!("{FILE} is not valid:\n  {}", problems.join("\n  "))))
+    }
+
+    /// The parts that it has.
+    pub fn parts(&self) -> Vec<Part> {
+        Part::ALL.into_iter().filter(|part| !self.files(*part).is_empty()).collect()
+    }
+
+    /// The files of a part, in the order of the manifest.
+    pub fn files(&self, part: Part) -> Vec<&FilePath> {
+        match part {
+            Part::Postgresql => self
+                .postgresql
+                .iter()
+                .flat_map(|part| std::iter::once(&part.schema).chain(part.tables.iter().map(|t| &t.rows)))
+                .collect(),
+            Part::Opensearch => self
+                .opensearch
+                .iter()
+                .flat_map(|part| part.indices.iter().flat_map(|i| [&i.settings, &i.documents]))
+                .collect(),
+            Part::Rabbitmq => self.rabbitmq.iter().map(|part| &part.definitions).collect(),
+        }
+    }
+
+    /// The digest of a part: what the manifest says of it, and the content of its files.
+    pub fn digest<'a>(&self, part: Part, content: impl Fn(&FilePath) -> &'a [u8]) -> String {
+        let said = match part {
+            Part::Postgresql => serde_json::to_vec(&self.postgresql),
+            Part::Opensearch => serde_json::to_vec(&self.opensearch),
+            Part::Rabbitmq => serde_json::to_vec(&self.rabbitmq),
+        };
+        let mut hash = Sha256::new();
+        let mut add = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        add(&FORMAT.to_be_bytes());
+        // Plain structs of texts: writing them as JSON cannot fail.
+        add(&said.unwrap_or_default());
+        for path in self.files(part) {
+            add(path.as_str().as_bytes());
+            add(content(path));
+        }
+        hex(&hash.finalize())
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut check = |good: bool, problem: String| {
+            if !good {
+                problems.push(problem);
+            }
+        };
+        check(self.format == FORMAT, format!("format = {}: this version reads format {FORMAT}", self.format));
+        check(is_slug(&self.name), format!("name = {:?}: use a-z, 0-9 and dashes", self.name));
+        check(!self.parts().is_empty(), "it has no part: postgresql, opensearch or rabbitmq".to_owned());
+        let mut tables = BTreeSet::new();
+        for table in self.postgresql.iter().flat_map(|part| &part.tables) {
+            let name = &table.name;
+            check(is_identifier(name), format!("table {name:?}: not a plain lower-case name"));
+            check(tables.insert(name), format!("table {name:?} is there twice"));
+            check(!table.columns.is_empty(), format!("table {name:?} has no columns"));
+            for column in &table.columns {
+                check(
+                    is_identifier(column),
+                    format!("column {column:?} of {name:?}: not a plain lower-case name"),
+                );
+            }
+        }
+        let mut names = BTreeSet::new();
+        for index in self.opensearch.iter().flat_map(|part| &part.indices) {
+            for name in std::iter::once(&index.name).chain(&index.aliases) {
+                check(
+                    is_index(name),
+                    format!("index or alias {name:?}: use a-z, 0-9, dashes, dots, underscores"),
+                );
+                check(names.insert(name), format!("index or alias {name:?} is there twice"));
+            }
+            check(!index.aliases.is_empty(), format!("index {:?} has no alias", index.name));
+            if let Some(table) = &index.table {
+                check(tables.contains(table), format!("index {:?}: there is no table {table:?}", index.name));
+            }
+        }
+        problems
+    }
+}
+
+fn is_slug(name: &str) -> bool {
+    (1..=40).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+fn is_identifier(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+}
+
+fn is_index(name: &str) -> bool {
+    (1..=200).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c))
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+format = 1
+name = "demo"
+description = "d"
+[postgresql]
+schema = "postgresql/schema.sql"
+tables = [{ name = "t", columns = ["id", "json"], rows = "postgresql/t.tsv" }]
+[opensearch]
+indices = [{ name = "i-v1", aliases = ["i"], settings = "i.json", documents = "i.ndjson", id = "id", table = "t" }]
+"#;
+
+    #[test]
+    fn parts_and_files_are_what_the_manifest_says() {
+        let manifest = Manifest::parse(GOOD).unwrap();
+        assert_eq!(manifest.parts(), [Part::Postgresql, Part::Opensearch]);
+        let files: Vec<&str> = manifest.files(Part::Postgresql).into_iter().map(FilePath::as_str).collect();
+        assert_eq!(files, ["postgresql/schema.sql", "postgresql/t.tsv"]);
+    }
+
+    #[test]
+    fn the_digest_of_a_part_depends_on_its_files_and_its_table_only() {
+        let manifest = Manifest::parse(GOOD).unwrap();
+        let digest = |part, content: &'static str| manifest.digest(part, |_| content.as_bytes());
+        assert_eq!(digest(Part::Postgresql, "x"), digest(Part::Postgresql, "x"));
+        assert_ne!(digest(Part::Postgresql, "x"), digest(Part::Postgresql, "y"));
+        let other = Manifest::parse(&GOOD.replace(r#""id", "json""#, r#""json", "id""#)).unwrap();
+        assert_ne!(digest(Part::Postgresql, "x"), other.digest(Part::Postgresql, |_| b"x"));
+        assert_eq!(digest(Part::Opensearch, "x"), other.digest(Part::Opensearch, |_| b"x"));
+    }
+
+    #[test]
+    fn a_path_stays_inside_the_pack() {
+        for bad in ["/etc/passwd", "../x", "a/../b", "a//b", "", "a/", ".git/config", "a\\b", "a b", "C:x"] {
+            assert!(FilePath::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+        assert!(FilePath::try_from("a/b-1_2.tsv".to_owned()).is_ok());
+    }
+
+    #[test]
+    fn all_problems_come_at_once() {
+        let text = GOOD
+            .replace(r#"name = "demo""#, r#"name = "De mo""#)
+            .replace(r#"name = "t""#, r#"name = "t; DROP TABLE x""#)
+            .replace("format = 1", "format = 9");
+        let message = Manifest::parse(&text).unwrap_err().message;
+        for part in ["this version reads format 1", "De mo", "DROP TABLE", "there is no table \"t\""] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(Manifest::parse("surprise = 1").is_err());
+        let escape = GOOD.replace("postgresql/t.tsv", "../../secret");
+        assert!(Manifest::parse(&escape).unwrap_err().message.contains("no path inside a pack"));
+    }
+}

@@ -1,0 +1,260 @@
+//! Seeding: a pack is laid into the stores that run. Seeding is reconciling: what is there already stays as it is.
+//!
+//! Every store carries its own receipt, so a store that lost its data, or whose loading was cut short, is noticed and loaded again.
+//! Guarantee: each part at least once and idempotent, hence one end state; not one instant over all stores.
+//! What this pack did not make itself is never touched: it is reported instead, before anything is loaded.
+
+mod opensearch;
+pub mod pack;
+mod postgresql;
+mod rabbitmq;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use anyhow::Context;
+use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::pack::Part;
+use serde::Serialize;
+
+pub use pack::Pack;
+
+use crate::client::Halt;
+use crate::event::{Event, Events, Section, Task, Unit};
+
+/// What a store holds of a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Everything, by the receipt and by a look. Numbers by table, index or queue.
+    Loaded(Counts),
+    /// Not, or not all of it, with the reason.
+    Missing(String),
+    /// Something that this pack did not make stands in its way.
+    Foreign(String),
+}
+
+/// How many rows or documents, by table or index; queues count one each.
+pub type Counts = BTreeMap<String, u64>;
+
+/// What seeding did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub pack: String,
+    pub parts: Vec<PartReport>,
+    pub took_ms: u64,
+}
+
+/// What seeding did in one store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartReport {
+    pub part: Part,
+    pub outcome: Outcome,
+    /// Why it was loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What it holds now, by table, index or queue.
+    pub counts: Counts,
+    pub took_ms: u64,
+}
+
+/// How a part came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Loaded,
+    /// It was there already.
+    Kept,
+    /// Its store is not among those that run.
+    Skipped,
+}
+
+impl PartReport {
+    /// `423 rows`
+    pub fn total(&self) -> String {
+        total(self.part, &self.counts)
+    }
+}
+
+/// What each store holds of a pack. Endpoints are by kind of service; a part without one is left out.
+pub fn observe(pack: &Pack, endpoints: &BTreeMap<String, Endpoint>) -> anyhow::Result<BTreeMap<Part, State>> {
+    let all = in_parallel(&reachable(pack, endpoints), |part, endpoint| match part {
+        Part::Postgresql => postgresql::observe(pack, endpoint),
+        Part::Opensearch => opensearch::observe(pack, endpoint),
+        Part::Rabbitmq => rabbitmq::observe(pack, endpoint),
+    })?;
+    Ok(all.into_iter().collect())
+}
+
+/// Loads what is missing of a pack, all stores at once. With nothing missing it only looks.
+pub fn seed(
+    pack: &Pack,
+    endpoints: &BTreeMap<String, Endpoint>,
+    events: &dyn Events,
+) -> anyhow::Result<Report> {
+    let started = Instant::now();
+    let states = observe(pack, endpoints)?;
+    refuse_foreign(pack, &states)?;
+
+    let halt = Halt::default();
+    let reports = in_parallel(&reachable(pack, endpoints), |part, endpoint| match states.get(&part) {
+        Some(State::Missing(cause)) => {
+            let report = load(pack, part, endpoint, cause, events, &halt);
+            if report.is_err() {
+                halt.ring();
+            }
+            report
+        }
+        Some(State::Loaded(counts)) => {
+            Ok(PartReport { part, outcome: Outcome::Kept, cause: None, counts: counts.clone(), took_ms: 0 })
+        }
+        _ => Ok(skipped(part)),
+    })?;
+    let mut reports: BTreeMap<Part, PartReport> = reports.into_iter().collect();
+    compare(pack, &reports, events)?;
+    let parts = pack.manifest.parts();
+    Ok(Report {
+        pack: pack.manifest.name.clone(),
+        parts: parts.into_iter().map(|part| reports.remove(&part).unwrap_or_else(|| skipped(part))).collect(),
+        took_ms: millis(started),
+    })
+}
+
+fn load(
+    pack: &Pack,
+    part: Part,
+    endpoint: &Endpoint,
+    cause: &str,
+    events: &dyn Events,
+    halt: &Halt,
+) -> anyhow::Result<PartReport> {
+    let started = Instant::now();
+    let task = Task::start(events, Section::Seed, part.name());
+    let expected = pack.expected(part);
+    let total_items = expected.values().sum();
+    let progress = |done: u64| task.progress(done, Some(total_items), Unit::Items);
+    let counts = match part {
+        Part::Postgresql => postgresql::load(pack, endpoint, &progress),
+        Part::Opensearch => opensearch::load(pack, endpoint, halt, &progress),
+        Part::Rabbitmq => rabbitmq::load(pack, endpoint),
+    }?;
+    if counts != expected {
+        let message = format!(
+            "{} holds {} after loading the pack {}, which has {}",
+            part.name(),
+            total(part, &counts),
+            pack.manifest.name,
+            total(part, &expected)
+        );
+        return Err(Failure::new(Kind::Data, "data-mismatch", message).into());
+    }
+    task.finish(total(part, &counts));
+    Ok(PartReport {
+        part,
+        outcome: Outcome::Loaded,
+        cause: Some(cause.to_owned()),
+        counts,
+        took_ms: millis(started),
+    })
+}
+
+/// Everything that stands in the way, in one failure.
+fn refuse_foreign(pack: &Pack, states: &BTreeMap<Part, State>) -> Result<(), Failure> {
+    let foreign: Vec<&str> = states
+        .values()
+        .filter_map(|state| match state {
+            State::Foreign(reason) => Some(reason.as_str()),
+            _ => None,
+        })
+        .collect();
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    let name = &pack.manifest.name;
+    let message = format!(
+        "the pack {name} cannot be loaded over data that it did not bring:\n  {}",
+        foreign.join("\n  ")
+    );
+    Err(Failure::new(Kind::Data, "data-foreign", message)
+        .hint("nothing was changed; keep this data and leave the pack out, or remove the data yourself and try again"))
+}
+
+/// Rows and documents that stand for the same things should be equally many. People may change either afterwards, so it is an
+/// error only when both were loaded just now.
+fn compare(pack: &Pack, reports: &BTreeMap<Part, PartReport>, events: &dyn Events) -> Result<(), Failure> {
+    let (Some(rows), Some(documents)) = (reports.get(&Part::Postgresql), reports.get(&Part::Opensearch))
+    else {
+        return Ok(());
+    };
+    for index in pack.manifest.opensearch.iter().flat_map(|part| &part.indices) {
+        let Some(table) = &index.table else { continue };
+        let (Some(in_table), Some(in_index)) = (rows.counts.get(table), documents.counts.get(&index.name))
+        else {
+            continue;
+        };
+        if in_table == in_index {
+            continue;
+        }
+        let message = format!("{in_table} rows in {table}, but {in_index} documents in {}", index.name);
+        if rows.outcome == Outcome::Loaded && documents.outcome == Outcome::Loaded {
+            return Err(Failure::new(Kind::Data, "data-mismatch", message));
+        }
+        events.emit(Event::Warning(message));
+    }
+    Ok(())
+}
+
+/// The parts whose store is there.
+fn reachable<'a>(pack: &Pack, endpoints: &'a BTreeMap<String, Endpoint>) -> Vec<(Part, &'a Endpoint)> {
+    pack.manifest.parts().into_iter().filter_map(|part| Some((part, endpoints.get(part.name())?))).collect()
+}
+
+/// Runs one thing for every part at once. Several errors are told together.
+fn in_parallel<T: Send>(
+    parts: &[(Part, &Endpoint)],
+    work: impl Fn(Part, &Endpoint) -> anyhow::Result<T> + Sync,
+) -> anyhow::Result<Vec<(Part, T)>> {
+    let work = &work;
+    let results: Vec<(Part, anyhow::Result<T>)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = parts
+            .iter()
+            .map(|(part, endpoint)| (*part, scope.spawn(move || work(*part, endpoint))))
+            .collect();
+        threads
+            .into_iter()
+            .map(|(part, thread)| {
+                (part, thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            })
+            .collect()
+    });
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for (part, result) in results {
+        match result.with_context(|| format!("{} could not be seeded", part.name())) {
+            Ok(value) => good.push((part, value)),
+            Err(error) => bad.push(error),
+        }
+    }
+    if bad.len() < 2 {
+        return bad.pop().map_or(Ok(good), Err);
+    }
+    let messages: Vec<String> = bad.iter().map(|error| format!("{error:#}")).collect();
+    let failure = bad.iter().find_map(|error| error.downcast_ref::<Failure>());
+    let (kind, code) =
+        failure.map_or((Kind::Data, "data-not-loaded"), |failure| (failure.kind, failure.code));
+    let mut all = Failure::new(kind, code, messages.join("\n"));
+    all.hints =
+        bad.iter().filter_map(|e| e.downcast_ref::<Failure>()).flat_map(|f| f.hints.clone()).collect();
+    Err(all.into())
+}
+
+fn skipped(part: Part) -> PartReport {
+    PartReport { part, outcome: Outcome::Skipped, cause: None, counts: Counts::new(), took_ms: 0 }
+}
+
+fn total(part: Part, counts: &Counts) -> String {
+    format!("{} {}", counts.values().sum::<u64>(), part.unit())
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
