@@ -18,6 +18,8 @@ pub struct Context {
     store: Option<Utf8PathBuf>,
     /// `ECOSYSTEM_STATE`: the state folder, where it is not to be in the project.
     state: Option<Utf8PathBuf>,
+    /// `PATH`, where it is text.
+    pub path: String,
     /// `JAVA_HOME`.
     pub java_home: Option<Utf8PathBuf>,
     /// Somebody watches standard error.
@@ -50,6 +52,7 @@ impl Context {
             home,
             store: path("ECOSYSTEM_STORE")?.or_else(|| cache.map(|c| c.join("invenio-ecosystem"))),
             state: path("ECOSYSTEM_STATE")?,
+            path: std::env::var("PATH").unwrap_or_default(),
             java_home: path("JAVA_HOME")?,
             terminal: std::io::IsTerminal::is_terminal(&std::io::stderr()) && !quiet,
         })

@@ -12,7 +12,7 @@ pub mod engine;
 pub mod event;
 pub mod output;
 pub mod provision;
+pub mod seed;
 pub mod site;
 pub mod stack;
-pub mod seed;
 pub mod sys;

@@ -8,10 +8,12 @@ use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Flags, Origin, Service};
 use ecosystem_core::place::Place;
+use ecosystem_core::process::RunAs;
 
 use crate::cli::Global;
 use crate::context::Context;
-use crate::site::{Secrets, Site, State};
+use crate::provision::{Host, Options};
+use crate::site::{LOCK, Secrets, Site, State};
 
 /// A project and its state.
 #[derive(Debug)]
@@ -68,6 +70,25 @@ impl Stack {
             state: context.state(&self.site.root),
             store: self.store.clone(),
             offset: self.offset(),
+        }
+    }
+
+    /// What provisioning is told for this project.
+    pub fn provision_options(&self, context: &Context, run_as: RunAs, locked: bool, relock: bool) -> Options {
+        Options {
+            store: self.store.clone(),
+            lock: self.site.root.join(LOCK),
+            locked,
+            relock,
+            run_as,
+            host: Host { path: context.path.clone(), java_home: context.java_home.clone() },
+            java: self
+                .site
+                .ecosystem
+                .runtimes
+                .get("java")
+                .map(|java| java.accept.clone())
+                .unwrap_or_default(),
         }
     }
 

@@ -88,9 +88,8 @@ pub fn run(
     native::end_leftovers(&place, &ports(&endpoints)).map_err(one)?;
     refuse_taken_ports(&place, &endpoints).map_err(one)?;
 
-    let mut provisioner =
-        Provisioner::new(context, &stack.site.root, &stack.store, args.locked, run_as, events)
-            .map_err(one)?;
+    let options = stack.provision_options(context, run_as, args.locked, false);
+    let mut provisioner = Provisioner::new(options, events).map_err(one)?;
     let installed = provisioner.provide(&services).map_err(one)?;
     let launches: BTreeMap<String, Launch> = services
         .iter()
@@ -224,8 +223,8 @@ fn plan_only(
     let secrets = stack.state.secrets()?;
     let endpoints = stack.endpoints(services, &place, &secrets);
     refuse_taken_ports(&place, &endpoints)?;
-    let mut provisioner = Provisioner::new(context, &stack.site.root, &stack.store, true, run_as, events)?;
-    let needs = provisioner.plan(services);
+    let mut provisioner = Provisioner::new(stack.provision_options(context, run_as, true, false), events)?;
+    let needs = provisioner.plan(services)?;
     let missing: Vec<String> = needs.iter().filter(|n| !n.present).map(|n| n.name.clone()).collect();
     let plan = if missing.is_empty() {
         let installed = provisioner.provide(services)?;

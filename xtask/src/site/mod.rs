@@ -13,6 +13,8 @@ use crate::sys::fs::read_optional;
 pub const MANIFEST: &str = "ecosystem.toml";
 /// One person's own layer on top of it, ignored by git.
 pub const LOCAL: &str = "ecosystem.local.toml";
+/// Exactly what is fetched for a project.
+pub const LOCK: &str = "ecosystem.lock";
 /// The state folder of a project, unless `ECOSYSTEM_STATE` says otherwise.
 pub const STATE: &str = ".ecosystem";
 

@@ -164,11 +164,16 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         Kind::Opensearch => opensearch::access(place),
         kind => unreachable!("{kind} is refused before it is reached"),
     };
+    let mut ports = service.ports_at(place.offset);
+    if service.kind == Kind::Rabbitmq && !service.plugins.value.iter().any(|p| p == rabbitmq::MANAGEMENT) {
+        // Only the management plugin listens there.
+        ports.remove("http");
+    }
     Endpoint {
         kind: service.kind,
         // Servers that listen everywhere are still reached on loopback.
         host: if bind == "0.0.0.0" { "127.0.0.1".to_owned() } else { bind.to_owned() },
-        ports: service.ports_at(place.offset),
+        ports,
         user: access.user.map(ToOwned::to_owned),
         secret: access.authenticated.then(|| secret.clone()),
         database: access.database.map(ToOwned::to_owned),

@@ -19,12 +19,16 @@ pub(super) const RESERVED: &[&str] = &[
     "management.ssl.*",
     "management.listener.*",
     "distribution.*",
+    "cluster_name",
     "default_user",
     "default_pass",
     "loopback_users*",
     "log.console",
     "log.file",
 ];
+
+/// The plugin with the console and the HTTP API.
+pub(super) const MANAGEMENT: &str = "rabbitmq_management";
 
 /// The applications that make up the broker itself; plugins come on top.
 const BROKER: [&str; 3] = ["rabbit", "rabbitmq_prelaunch", "rabbit_common"];
@@ -47,12 +51,13 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
 
     let mut conf = format!(
         "# Written by ecosystem; changes are lost.\nlisteners.tcp.1 = {bind}:{}\n\
-         default_user = invenio\ndefault_pass = {}\nlog.console = true\nlog.file = false\n",
+         cluster_name = {}\ndefault_user = invenio\ndefault_pass = {}\nlog.console = true\nlog.file = false\n",
         endpoint.port("amqp"),
+        endpoint.identity,
         secret.reveal(),
     );
-    if plugins.iter().any(|p| p == "rabbitmq_management") {
-        let _ = write!(conf, "management.tcp.ip = {bind}\nmanagement.tcp.port = {}\n", endpoint.port("http"));
+    if let Some(port) = endpoint.ports.get("http") {
+        let _ = write!(conf, "management.tcp.ip = {bind}\nmanagement.tcp.port = {port}\n");
     }
     for (name, value) in &service.settings {
         let _ = writeln!(conf, "{name} = {}", value.value);

@@ -2,6 +2,8 @@
 //!
 //! A release is the lowest layer of the model. What a manifest may change of it is decided in `model`, not here.
 
+pub mod assembly;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,200 @@
+//! Archives and trees: unpacking that cannot leave its folder, packing, checksums, links. It knows no formats of servers.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read};
+use std::path::{Component, Path};
+
+use anyhow::Context;
+use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::artifact::hex;
+use ecosystem_core::failure::{Failure, Kind};
+use sha2::{Digest, Sha256};
+
+use crate::sys;
+
+/// The SHA-256, in hexadecimal, and the size of a file.
+pub(super) fn sha256(path: &Utf8Path) -> anyhow::Result<(String, u64)> {
+    let mut file = File::open(path).with_context(|| format!("cannot open {path}"))?;
+    let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 128 * 1024]);
+    loop {
+        let read = file.read(&mut buffer).with_context(|| format!("cannot read {path}"))?;
+        if read == 0 {
+            return Ok((hex(&hash.finalize()), size));
+        }
+        hash.update(&buffer[..read]);
+        size += read as u64;
+    }
+}
+
+/// The one member of a zip file whose name ends like this, as a stream handed to `use_it`.
+pub(super) fn zip_member<T>(
+    path: &Utf8Path,
+    ending: &str,
+    use_it: impl FnOnce(&mut dyn Read) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
+    let mut zip =
+        zip::ZipArchive::new(BufReader::new(file)).with_context(|| format!("{path} is no zip file"))?;
+    let mut names = zip.file_names().filter_map(Result::ok);
+    let name = names.find(|name| name.ends_with(ending)).map(std::borrow::Cow::into_owned);
+    drop(names);
+    let name = name.with_context(|| format!("{path} holds no {ending}"))?;
+    let mut member = zip.by_name(&name).with_context(|| format!("cannot read {name} in {path}"))?;
+    use_it(&mut member)
+}
+
+/// Unpacks a tar stream. A path or link that leaves the folder is refused, not skipped.
+pub(super) fn untar(stream: impl Read, folder: &Utf8Path, name: &str) -> anyhow::Result<()> {
+    let mut archive = tar::Archive::new(stream);
+    archive.set_preserve_permissions(true);
+    archive.set_preserve_mtime(true);
+    for entry in archive.entries().with_context(|| format!("{name} is no tar archive"))? {
+        let mut entry = entry.with_context(|| format!("{name} is damaged"))?;
+        let path = entry.path()?.into_owned();
+        let base = path.parent().unwrap_or(Path::new("")).to_owned();
+        let target = entry.link_name()?.map(|link| {
+            // Hard links are relative to the archive's top, symbolic ones to where they stand.
+            if entry.header().entry_type().is_hard_link() { link.into_owned() } else { base.join(link) }
+        });
+        if !inside(&path) || target.as_deref().is_some_and(|target| !inside(target)) {
+            return Err(hostile(name, &path));
+        }
+        if !entry.unpack_in(folder).with_context(|| format!("cannot unpack {} of {name}", path.display()))? {
+            return Err(hostile(name, &path));
+        }
+    }
+    Ok(())
+}
+
+fn hostile(name: &str, path: &Path) -> anyhow::Error {
+    let message = format!("{name} holds {}, which lies outside of its folder", path.display());
+    Failure::new(Kind::Host, "archive-hostile", message).into()
+}
+
+/// Whether a path, taken relative to a folder, stays in it at every step.
+fn inside(path: &Path) -> bool {
+    let mut depth = 0_i32;
+    path.components().all(|component| {
+        depth += match component {
+            Component::Normal(_) => 1,
+            Component::CurDir => 0,
+            Component::ParentDir => -1,
+            Component::RootDir | Component::Prefix(_) => return false,
+        };
+        depth >= 0
+    })
+}
+
+/// Packs what is in a folder, without the folder's own name.
+pub(super) fn pack(folder: &Utf8Path, into: &Utf8Path) -> anyhow::Result<()> {
+    let file = File::create_new(into).with_context(|| format!("cannot create {into}"))?;
+    let mut archive = tar::Builder::new(BufWriter::new(file));
+    archive.follow_symlinks(false);
+    archive.append_dir_all(".", folder).with_context(|| format!("cannot pack {folder}"))?;
+    archive.into_inner().and_then(|mut out| std::io::Write::flush(&mut out))?;
+    Ok(())
+}
+
+/// Makes absolute links of an unpacked package (`/etc/…`) point into the package's own tree, where they have a target there.
+pub(super) fn relocate_links(root: &Utf8Path) -> anyhow::Result<()> {
+    let mut todo = vec![root.to_owned()];
+    while let Some(folder) = todo.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            let path = sys::fs::utf8(entry.path())?;
+            if kind.is_dir() {
+                todo.push(path);
+            } else if kind.is_symlink() {
+                let target = sys::fs::utf8(std::fs::read_link(&path)?)?;
+                let Ok(rest) = target.strip_prefix("/") else { continue };
+                if root.join(rest).symlink_metadata().is_ok() {
+                    let up: Utf8PathBuf = folder.strip_prefix(root)?.components().map(|_| "..").collect();
+                    std::fs::remove_file(&path)?;
+                    std::os::unix::fs::symlink(up.join(rest), &path)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(fill: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        fill(&mut builder);
+        builder.into_inner().unwrap()
+    }
+
+    fn raw(builder: &mut tar::Builder<Vec<u8>>, path: &str, link: Option<&str>) {
+        let mut header = tar::Header::new_gnu();
+        // `set_path` refuses what this test is about.
+        header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_size(0);
+        header.set_mode(0o644);
+        if let Some(link) = link {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_link_name_literal(link).unwrap();
+        }
+        header.set_cksum();
+        builder.append(&header, std::io::empty()).unwrap();
+    }
+
+    #[test]
+    fn an_archive_cannot_leave_its_folder() {
+        let cases = [
+            ("../evil", None),
+            ("a/../../evil", None),
+            ("/tmp/evil", None),
+            ("link", Some("/etc/passwd")),
+            ("a/link", Some("../../evil")),
+        ];
+        for (path, link) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let root = Utf8Path::from_path(folder.path()).unwrap().join("in");
+            std::fs::create_dir(&root).unwrap();
+            let bytes = archive(|builder| raw(builder, path, link));
+            let error = untar(&bytes[..], &root, "x.tar").unwrap_err();
+            assert_eq!(error.downcast_ref::<Failure>().unwrap().code, "archive-hostile", "{path}");
+            assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0, "{path}");
+        }
+    }
+
+    #[test]
+    fn packing_and_unpacking_give_the_same_tree() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        sys::fs::write_atomic(&root.join("from/a/b.txt"), b"text", 0o640).unwrap();
+        std::os::unix::fs::symlink("a/b.txt", root.join("from/link")).unwrap();
+        pack(&root.join("from"), &root.join("x.tar")).unwrap();
+        std::fs::create_dir(root.join("to")).unwrap();
+        untar(File::open(root.join("x.tar")).unwrap(), &root.join("to"), "x.tar").unwrap();
+        assert_eq!(std::fs::read_to_string(root.join("to/link")).unwrap(), "text");
+    }
+
+    #[test]
+    fn absolute_links_are_turned_into_the_tree() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        sys::fs::write_atomic(&root.join("etc/java/x.conf"), b"text", 0o640).unwrap();
+        std::fs::create_dir_all(root.join("usr/lib")).unwrap();
+        std::os::unix::fs::symlink("/etc/java/x.conf", root.join("usr/lib/x.conf")).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", root.join("usr/lib/other")).unwrap();
+        relocate_links(root).unwrap();
+        assert_eq!(std::fs::read_to_string(root.join("usr/lib/x.conf")).unwrap(), "text");
+        assert_eq!(std::fs::read_link(root.join("usr/lib/other")).unwrap().to_str(), Some("/etc/hostname"));
+    }
+
+    #[test]
+    fn checksums_are_those_of_the_standard() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap().join("x");
+        sys::fs::write_atomic(&path, b"abc", 0o600).unwrap();
+        let (sum, size) = sha256(&path).unwrap();
+        assert_eq!(sum, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(size, 3);
+    }
+}

@@ -1,0 +1,216 @@
+//! The Debian provider: servers from the packages of the system's own suite, unpacked into the store without root.
+//!
+//! Trust comes from apt, which checks signatures. The suite moves: locked versions are tried first, and resolved again when they are gone.
+
+mod apt;
+mod packages;
+mod pins;
+mod recipes;
+
+use anyhow::Context;
+use camino::Utf8Path;
+use ecosystem_core::artifact::{Installed, Key};
+use ecosystem_core::failure::{Failure, Kind};
+
+pub(super) use pins::{Overlay, Pins};
+pub(super) use recipes::{JAVA, POSTGRESQL_CLIENT, RABBITMQ, REDIS, Recipe, libraries};
+
+use super::archive;
+use super::host::{self, Host};
+use super::store::{Built, Id, Source, Store};
+use crate::event::{Event, Events, Section, Task};
+use crate::sys::cmd::Cmd;
+use apt::Apt;
+
+/// Installs packages of the system's suite into the store.
+pub(super) struct Debian<'a> {
+    pub(super) store: &'a Store,
+    pub(super) host: &'a Host,
+    pub(super) events: &'a dyn Events,
+    /// Fail instead of resolving again.
+    pub(super) locked: bool,
+    /// The system's suite.
+    pub(super) suite: &'a str,
+    pub(super) pins: Pins<'a>,
+}
+
+/// The lock's name for a recipe on this machine.
+pub(super) fn lock_name(recipe: &Recipe, suite: &str) -> String {
+    format!("{suite}.{}.{}", host::debian_architecture(), recipe.name)
+}
+
+/// The store's name for a recipe with these packages.
+pub(super) fn id(recipe: &Recipe, suite: &str, pins: &[String]) -> Id {
+    let revision = recipes::REVISION;
+    let fixed = ["debian", revision, recipe.name, suite, host::debian_architecture()];
+    Id {
+        name: recipe.name.to_owned(),
+        version: packages::version(pins, recipe.named_after).unwrap_or_else(|| "unknown".to_owned()),
+        key: Key::of(fixed.into_iter().chain(pins.iter().map(String::as_str))),
+    }
+}
+
+impl Debian<'_> {
+    /// What the recipe makes, from the store if it is there.
+    pub(super) fn install(&mut self, recipe: &Recipe) -> anyhow::Result<Installed> {
+        let name = lock_name(recipe, self.suite);
+        let known = self.pins.get(&name);
+        if let Some(pins) = &known
+            && let Some(installed) = self.store.read(&id(recipe, self.suite, pins))?
+        {
+            return Ok(installed);
+        }
+        self.require(recipe)?;
+        let _guard = self.store.lock("apt", self.events)?;
+        let apt = Apt::open(self.store.root().join("cache/apt"), self.events)?;
+        let mut fresh = !apt.has_lists();
+        if fresh {
+            apt.update()?;
+        }
+        let pins = match known {
+            Some(pins) => self.still_there(&apt, recipe, pins, &mut fresh)?,
+            None if self.locked => {
+                return Err(Failure::new(
+                    Kind::Manifest,
+                    "lock-missing",
+                    format!("ecosystem.lock has no {name}, and --locked forbids to resolve it"),
+                )
+                .hint("run `cargo xtask provision` without --locked and check the lock file in")
+                .into());
+            }
+            None => self.resolve(&apt, recipe)?,
+        };
+        let id = id(recipe, self.suite, &pins);
+        self.store.ensure(&id, self.events, |folder| self.build(&apt, recipe, &id, &pins, fresh, folder))
+    }
+
+    fn require(&self, recipe: &Recipe) -> Result<(), Failure> {
+        let absent = ["apt-get", "dpkg"].into_iter().find(|program| self.host.find(program).is_none());
+        let Some(program) = absent else { return Ok(()) };
+        let (apt, dnf, homebrew) = recipe.elsewhere;
+        let by_hand = self.host.family().install(apt, dnf, homebrew);
+        let way_out = match recipe.service {
+            Some(service) => {
+                format!("{by_hand}, then `from = \"path\"` in [services.{service}] of ecosystem.toml")
+            }
+            None => by_hand,
+        };
+        Err(host::missing(program, &format!("{} from Debian packages", recipe.name), way_out))
+    }
+
+    /// The locked packages, or others where the suite has dropped one of them.
+    fn still_there(
+        &mut self,
+        apt: &Apt<'_>,
+        recipe: &Recipe,
+        pins: Vec<String>,
+        fresh: &mut bool,
+    ) -> anyhow::Result<Vec<String>> {
+        if apt.locate(&pins)?.is_some() {
+            return Ok(pins);
+        }
+        if !*fresh {
+            apt.update()?;
+            *fresh = true;
+            if apt.locate(&pins)?.is_some() {
+                return Ok(pins);
+            }
+        }
+        let was = id(recipe, self.suite, &pins).version;
+        if self.locked {
+            return Err(Failure::new(
+                Kind::Host,
+                "lock-gone",
+                format!("{} no longer has the locked packages of {} {was}", self.suite, recipe.name),
+            )
+            .hint("run without --locked: the packages are resolved again and ecosystem.lock is rewritten")
+            .into());
+        }
+        let now = self.resolve(apt, recipe)?;
+        self.events.emit(Event::Warning(format!(
+            "{} has dropped the locked packages of {} {was}; using {} instead",
+            self.suite,
+            recipe.name,
+            id(recipe, self.suite, &now).version,
+        )));
+        Ok(now)
+    }
+
+    fn resolve(&mut self, apt: &Apt<'_>, recipe: &Recipe) -> anyhow::Result<Vec<String>> {
+        let task = Task::start(self.events, Section::Fetch, format!("packages of {}", recipe.name));
+        let base = apt.closure(&["?essential", "apt"])?.context("apt does not know its own base system")?;
+        for root in recipe.roots {
+            let Some(closure) = apt.closure(&[root])? else { continue };
+            let pins: Vec<_> =
+                recipe.keep.select(closure, &base).iter().map(packages::Package::pin).collect();
+            task.finish(format!("{} packages", pins.len()));
+            self.pins.record(lock_name(recipe, self.suite), &pins, self.store)?;
+            return Ok(pins);
+        }
+        let message = format!("{} has none of the packages {}", self.suite, recipe.roots.join(", "));
+        Err(Failure::new(Kind::Host, "package-unknown", message)
+            .hint("is the component with it (main, universe) switched on in /etc/apt/sources.list.d?")
+            .into())
+    }
+
+    fn build(
+        &self,
+        apt: &Apt<'_>,
+        recipe: &Recipe,
+        id: &Id,
+        pins: &[String],
+        fresh: bool,
+        folder: &Utf8Path,
+    ) -> anyhow::Result<Built> {
+        let downloads = self.store.scratch()?;
+        let title = format!("{} {}", recipe.name, id.version);
+        let mut output = apt.download(pins, downloads.path(), &title)?;
+        if !output.ok() && !fresh {
+            // The lists may be older than the mirror.
+            apt.update()?;
+            output = apt.download(pins, downloads.path(), &title)?;
+        }
+        if !output.ok() {
+            return Err(apt::failed(&format!("fetch {title}"), &output).into());
+        }
+        let files = apt::files(downloads.path())?;
+        anyhow::ensure!(files.len() == pins.len(), "apt fetched {} of {} packages", files.len(), pins.len());
+
+        let task = Task::start(self.events, Section::Build, title);
+        let mut sources = Vec::new();
+        for file in &files {
+            apt::unpack(file, folder)?;
+            let name = file.file_name().unwrap_or_default().to_owned();
+            sources.push(Source { name, sha256: archive::sha256(file)?.0 });
+        }
+        archive::relocate_links(folder)?;
+        let facts = (recipe.inspect)(folder)?;
+        if let Some((role, args)) = recipe.probe {
+            probe(&facts.paths[role], args, &facts.libraries, recipe.name)?;
+        }
+        task.finish("");
+        Ok(Built { facts, sources })
+    }
+}
+
+/// Runs a program once, so that a library that is missing shows now and not at every start.
+pub(super) fn probe(
+    program: &Utf8Path,
+    args: &[&str],
+    libraries: &[camino::Utf8PathBuf],
+    name: &str,
+) -> anyhow::Result<String> {
+    let mut command = Cmd::new(program.as_str()).args(args.iter().copied()).env("LC_ALL", "C");
+    if !libraries.is_empty() {
+        let path = libraries.iter().map(|folder| folder.as_str()).collect::<Vec<_>>().join(":");
+        command = command.env("LD_LIBRARY_PATH", path);
+    }
+    let output = command.run()?;
+    if output.ok() {
+        return Ok(output.stdout + &output.stderr);
+    }
+    let said = output.stderr.trim_end();
+    Err(Failure::new(Kind::Host, "program-unusable", format!("{name} does not run on this system: {said}"))
+        .hint("please report this with the name and version of your distribution")
+        .into())
+}

@@ -1,0 +1,136 @@
+//! `ecosystem.lock`: exactly what the store is filled with. Parsing and printing only; who trusts what is decided by the providers.
+//!
+//! Two kinds of origin. *Immutable* ones (Maven) are pinned by SHA-256: other bytes are refused. *Moving* ones (Debian) are pinned by version;
+//! their bytes are vouched for by the signatures that apt checks, and a version that is gone is resolved again.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use camino::Utf8Path;
+use ecosystem_core::failure::{Failure, Kind};
+use serde::Deserialize;
+
+use crate::sys;
+
+/// The lock file's contents.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Lock {
+    /// By `group:artifact:version`.
+    pub(super) maven: BTreeMap<String, Pin>,
+    /// By `suite.architecture.name`: `package=version`, in apt's order.
+    pub(super) debian: BTreeMap<String, Vec<String>>,
+}
+
+/// An immutable artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pin {
+    pub(super) sha256: String,
+    pub(super) size: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default)]
+    maven: BTreeMap<String, Pin>,
+    #[serde(default)]
+    debian: BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<String>>>>,
+}
+
+const HEADER: &str = "\
+# Written by `cargo xtask provision`. Check it in; do not edit it.
+#
+# maven:  immutable. Bytes with another SHA-256 are refused and never reach the store.
+# debian: moves with its suite. These versions are tried first; when the suite has dropped one, it is resolved again with a notice
+#         (`--locked` fails instead). Signatures are checked by apt.
+";
+
+impl Lock {
+    /// The lock that this program was built with.
+    pub(super) fn builtin() -> Result<Self, Failure> {
+        Self::parse(include_str!("../../../ecosystem.lock"), "the built-in ecosystem.lock")
+    }
+
+    /// Reads a project's lock file; the built-in one where the project has none.
+    pub(super) fn load(path: &Utf8Path) -> anyhow::Result<Self> {
+        match sys::fs::read_optional(path)? {
+            Some(text) => Ok(Self::parse(&text, path.as_str())?),
+            None => Ok(Self::builtin()?),
+        }
+    }
+
+    /// Parses a lock file; `name` is for the message.
+    pub(super) fn parse(text: &str, name: &str) -> Result<Self, Failure> {
+        let document: Document = toml::from_str(text).map_err(|error| {
+            Failure::new(Kind::Manifest, "lock-invalid", format!("{name} cannot be read: {error}"))
+                .hint("it is a generated file: take it from version control again")
+        })?;
+        let mut debian = BTreeMap::new();
+        for (suite, architectures) in document.debian {
+            for (architecture, names) in architectures {
+                for (name, packages) in names {
+                    debian.insert(format!("{suite}.{architecture}.{name}"), packages);
+                }
+            }
+        }
+        Ok(Self { maven: document.maven, debian })
+    }
+
+    /// The file's text: sorted, so that the same content is always the same bytes.
+    pub(super) fn print(&self) -> String {
+        let mut text = HEADER.to_owned();
+        text.push_str("\n[maven]\n");
+        for (name, pin) in &self.maven {
+            let _ = writeln!(text, "\"{name}\" = {{ sha256 = \"{}\", size = {} }}", pin.sha256, pin.size);
+        }
+        let mut table = "";
+        for (name, packages) in &self.debian {
+            let (place, name) = name.rsplit_once('.').unwrap_or(("", name));
+            if place != table {
+                let quoted: Vec<_> = place.split('.').map(|part| format!("\"{part}\"")).collect();
+                let _ = writeln!(text, "\n[debian.{}]", quoted.join("."));
+                table = place;
+            }
+            let _ = writeln!(text, "{name} = [");
+            for package in packages {
+                let _ = writeln!(text, "  \"{package}\",");
+            }
+            text.push_str("]\n");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_reads_back_the_same() {
+        let pin = Pin { sha256: "ab".repeat(32), size: 12 };
+        let lock = Lock {
+            maven: BTreeMap::from([("org.x:y:1.0".to_owned(), pin)]),
+            debian: BTreeMap::from([
+                ("bookworm.amd64.java".to_owned(), vec!["a=1:2.3-4~x+y".to_owned()]),
+                ("bookworm.amd64.redis".to_owned(), vec![]),
+                ("bookworm.arm64.redis".to_owned(), vec!["b=1".to_owned(), "a=2".to_owned()]),
+            ]),
+        };
+        let text = lock.print();
+        assert_eq!(Lock::parse(&text, "x").unwrap(), lock);
+        assert_eq!(Lock::parse(&text, "x").unwrap().print(), text);
+    }
+
+    #[test]
+    fn a_broken_lock_names_the_file() {
+        let failure = Lock::parse("[maven]\n\"a:b:1\" = { sha256 = 3 }\n", "some.lock").unwrap_err();
+        assert_eq!(failure.code, "lock-invalid");
+        assert!(failure.message.contains("some.lock"));
+    }
+
+    #[test]
+    fn the_built_in_lock_is_printed_by_this_program() {
+        assert_eq!(Lock::builtin().unwrap().print(), include_str!("../../../ecosystem.lock"));
+    }
+}
