@@ -105,6 +105,12 @@ fn unusable(endpoint: &Endpoint, attempt: Attempt) -> Failure {
     )
 }
 
+/// Whether a setting of this name could hold a secret: such settings are never read back.
+fn is_secret(name: &str) -> bool {
+    const WORDS: [&str; 7] = ["pass", "secret", "auth", "conninfo", "access_key", "private_key", "token"];
+    name != "password_encryption" && WORDS.iter().any(|word| name.contains(word))
+}
+
 /// A value as a snapshot shows it: the same on the next laptop, and with another port offset.
 fn portable(endpoint: &Endpoint, value: &str) -> String {
     if !endpoint.identity.is_empty() && value == endpoint.identity {
@@ -220,6 +226,16 @@ mod tests {
             let attempt = probe(&endpoint(kind, port), Effort::Look);
             assert!(matches!(&attempt, Attempt::NotYet(_)), "{kind}: {attempt:?}");
             assert!(started.elapsed() < Duration::from_secs(4), "{kind}: {:?}", started.elapsed());
+        }
+    }
+
+    #[test]
+    fn settings_that_could_hold_a_secret_are_known_by_their_names() {
+        for name in ["requirepass", "masterauth", "primary_conninfo", "s3.client.default.secret_key"] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["maxmemory", "password_encryption", "cluster.name"] {
+            assert!(!is_secret(name), "{name}");
         }
     }
 

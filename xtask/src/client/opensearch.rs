@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 pub use bulk::{Document, Index, Search};
 
 use super::http::{Http, Reply};
-use super::{Effort, portable, trouble, unusable};
+use super::{Effort, is_secret, portable, trouble, unusable};
 
 const ROLE: &str = "http";
 
@@ -101,14 +101,16 @@ pub(super) fn describe(endpoint: &Endpoint) -> anyhow::Result<BTreeMap<String, S
                 found.insert(kind.to_owned(), names.join(", "));
             }
             for (name, value) in node["settings"].as_object().into_iter().flatten() {
-                if is_set(name) {
+                if is_set(name) && !is_secret(name) {
                     found.insert(format!("node.{name}"), portable(endpoint, &plain(value)));
                 }
             }
         }
         for scope in ["persistent", "transient"] {
             for (name, value) in cluster[scope].as_object().into_iter().flatten() {
-                found.insert(format!("cluster.{scope}.{name}"), plain(value));
+                if !is_secret(name) {
+                    found.insert(format!("cluster.{scope}.{name}"), plain(value));
+                }
             }
         }
         let new = new["index_templates"].as_array().into_iter().flatten().filter_map(|t| t["name"].as_str());
@@ -123,9 +125,17 @@ pub(super) fn describe(endpoint: &Endpoint) -> anyhow::Result<BTreeMap<String, S
 
 /// Whether a node setting was set by us, rather than by the server itself, and is the same in every place.
 fn is_set(name: &str) -> bool {
-    !["path.", "client.type", "http.type", "transport.type", "pidfile", "node.processors"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    ![
+        "path.",
+        "client.type",
+        "http.type",
+        "transport.type",
+        "pidfile",
+        "node.processors",
+        "node.attr.shard_indexing",
+    ]
+    .iter()
+    .any(|prefix| name.starts_with(prefix))
 }
 
 fn plain(value: &Value) -> String {

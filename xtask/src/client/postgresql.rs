@@ -17,7 +17,7 @@ use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 pub use bulk::{Database, Loading, Receipt};
 
 use super::wire::Wire;
-use super::{CONNECT, Effort, portable, trouble, unusable};
+use super::{CONNECT, Effort, is_secret, portable, trouble, unusable};
 
 const ROLE: &str = "sql";
 
@@ -66,7 +66,6 @@ pub(super) fn describe(endpoint: &Endpoint) -> anyhow::Result<BTreeMap<String, S
     const SETTINGS: &str = "SELECT name, current_setting(name) FROM pg_settings \
         WHERE source IN ('configuration file', 'command line') \
         AND name NOT IN ('config_file', 'data_directory', 'hba_file', 'ident_file', 'external_pid_file', 'log_directory') \
-        AND (name NOT LIKE '%password%' OR name = 'password_encryption') \
         UNION ALL SELECT 'version', current_setting('server_version') \
         UNION ALL SELECT 'database.' || datname, pg_encoding_to_char(encoding) || ' ' || datcollate \
             FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres' \
@@ -77,7 +76,10 @@ pub(super) fn describe(endpoint: &Endpoint) -> anyhow::Result<BTreeMap<String, S
         .iter()
         .filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => {
-                Some((row.get(0)?.to_owned(), portable(endpoint, row.get(1).unwrap_or(""))))
+                let name = row.get(0).filter(|name| {
+                    !is_secret(name) || name.starts_with("database.") || name.starts_with("role.")
+                })?;
+                Some((name.to_owned(), portable(endpoint, row.get(1).unwrap_or(""))))
             }
             _ => None,
         })

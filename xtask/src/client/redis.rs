@@ -8,13 +8,16 @@ use ecosystem_core::endpoint::{Attempt, Endpoint};
 
 use super::resp::{self, Reply};
 use super::wire::Wire;
-use super::{Effort, portable, trouble, unusable};
+use super::{Effort, is_secret, portable, trouble, unusable};
 
 const ROLE: &str = "redis";
 
-/// Settings that hold secrets or paths of a place: never read back.
-const HIDDEN: [&str; 7] =
-    ["requirepass", "masterauth", "masteruser", "dir", "pidfile", "logfile", "unixsocket"];
+/// Settings that differ from place to place.
+const PATHS: [&str; 4] = ["dir", "pidfile", "logfile", "unixsocket"];
+
+fn is_hidden(name: &str) -> bool {
+    is_secret(name) || PATHS.contains(&name)
+}
 
 pub(super) fn check(endpoint: &Endpoint, effort: Effort) -> Result<(), Attempt> {
     let (mut session, _) = Session::login(endpoint, effort.limit())?;
@@ -37,14 +40,14 @@ pub(super) fn describe(endpoint: &Endpoint, asked: &[&str]) -> anyhow::Result<BT
         let (mut session, info) = Session::login(endpoint, Duration::from_secs(5))?;
         let mut found = BTreeMap::from([("version".to_owned(), info.get("redis_version").to_owned())]);
         let names: Vec<&str> =
-            ["bind", "port"].iter().chain(asked).copied().filter(|name| !HIDDEN.contains(name)).collect();
+            ["bind", "port"].iter().chain(asked).copied().filter(|name| !is_hidden(name)).collect();
         let commands: Vec<[&str; 3]> = names.iter().map(|name| ["CONFIG", "GET", *name]).collect();
         let commands: Vec<&[&str]> = commands.iter().map(<[&str; 3]>::as_slice).collect();
         for reply in session.call(&commands)? {
             let Reply::Array(pairs) = reply else { continue };
             for pair in pairs.chunks(2) {
                 if let [Reply::Text(name), Reply::Text(value)] = pair
-                    && !HIDDEN.contains(&name.as_str())
+                    && !is_hidden(name)
                 {
                     found.insert(name.clone(), portable(endpoint, value));
                 }
