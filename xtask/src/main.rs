@@ -44,6 +44,8 @@ fn run(cli: &Cli, context: &Context) -> Result<(), Vec<anyhow::Error>> {
         Command::Status => one(commands::status::run(context, global)),
         Command::Logs(args) => one(commands::logs::run(context, global, args)),
         Command::Env(args) => one(commands::env::run(context, global, args)),
+        Command::Provision(args) => one(commands::provision::run(context, global, args, &events)),
+        Command::Seed(args) => one(commands::seed::run(context, global, args, &events)),
         Command::Completions { shell } => one(commands::completions::run(*shell)),
         _ => Ok(()),
     }

@@ -92,6 +92,21 @@ impl Stack {
         }
     }
 
+    /// The folder of a pack: `seeds/<name>` of the project.
+    pub fn pack_folder(&self, name: &str) -> Result<Utf8PathBuf, Failure> {
+        let folder = self.site.root.join("seeds").join(name);
+        if !name.contains(['/', '\\']) && name != ".." && folder.is_dir() {
+            return Ok(folder);
+        }
+        let packs: Vec<String> = self.site.root.join("seeds").read_dir_utf8().map_or_else(
+            |_| Vec::new(),
+            |entries| entries.flatten().map(|entry| entry.file_name().to_owned()).collect(),
+        );
+        let known = if packs.is_empty() { "there is none".to_owned() } else { packs.join(", ") };
+        let text = format!("there is no pack {name} in {}", self.site.root.join("seeds"));
+        Err(Failure::new(Kind::Usage, "no-such-pack", text).hint(format!("packs: {known}")))
+    }
+
     /// The address that servers bind.
     pub fn bind(&self) -> &str {
         &self.site.ecosystem.bind.value
@@ -108,5 +123,10 @@ impl Stack {
             .iter()
             .map(|s| (s.name.clone(), catalog::endpoint(s, place, self.bind(), &secrets.of(&s.name))))
             .collect()
+    }
+
+    /// The same endpoints by kind: packs speak of kinds of services, not of their names.
+    pub fn by_kind(endpoints: &BTreeMap<String, Endpoint>) -> BTreeMap<String, Endpoint> {
+        endpoints.values().map(|endpoint| (endpoint.kind.name().to_owned(), endpoint.clone())).collect()
     }
 }

@@ -5,5 +5,7 @@ pub mod completions;
 pub mod down;
 pub mod env;
 pub mod logs;
+pub mod provision;
+pub mod seed;
 pub mod status;
 pub mod up;

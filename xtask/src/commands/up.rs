@@ -21,6 +21,7 @@ use crate::engine::{Engine, Outcome};
 use crate::event::{Event, Events};
 use crate::output::{self, Report};
 use crate::provision::Provisioner;
+use crate::seed::{self, Pack};
 use crate::site::Secrets;
 use crate::stack::Stack;
 use crate::sys::os;
@@ -102,13 +103,22 @@ pub fn run(
         })
         .collect();
 
-    let plan = plan(&place, &endpoints, &launches, restart).map_err(one)?;
+    let mut plan = plan(&place, &endpoints, &launches, restart).map_err(one)?;
+    let pack = stack.site.ecosystem.seed.as_ref().filter(|_| !args.no_seed);
+    if let Some(pack) = pack {
+        // Packs are laid into what is ready, and only into that.
+        let ready: Vec<usize> = plan.steps.iter().map(|step| step.id).collect();
+        plan.push(Action::Seed(pack.value.clone()), Cause::Requested, ready);
+    }
     let engine = Engine {
         place: &place,
         launches: &launches,
         events,
         patience: Duration::from_secs(args.timeout),
-        seed: &|_| Ok(()),
+        seed: &|name| {
+            let pack = Pack::open(&stack.pack_folder(name)?)?;
+            seed::seed(&pack, &Stack::by_kind(&endpoints), events).map(drop)
+        },
     };
     let outcome = engine.carry_out(&plan);
     stack.state.remember_durations(&outcome.took).map_err(one)?;
@@ -181,7 +191,7 @@ fn running(
     outcome: &Outcome,
     took: Duration,
 ) -> anyhow::Result<Running> {
-    let unchanged = plan.steps.iter().all(|step| matches!(step.action, Action::Verify(_)));
+    let unchanged = plan.steps.iter().all(|step| matches!(step.action, Action::Verify(_) | Action::Seed(_)));
     let mut memory_bytes = 0;
     if !unchanged {
         let pids = native::list(place)?.into_iter().filter_map(|s| s.status.pid);

@@ -1,0 +1,52 @@
+//! `seed`: lays a pack into the stores that run. What is there already stays as it is.
+
+use std::fmt::Write;
+
+use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::model::Service;
+
+use crate::backend::native;
+use crate::cli::{Global, Seed};
+use crate::context::Context;
+use crate::event::Events;
+use crate::output;
+use crate::seed::{self, Outcome, Pack, Report};
+use crate::stack::Stack;
+
+/// Loads a pack.
+pub fn run(context: &Context, global: &Global, args: &Seed, events: &dyn Events) -> anyhow::Result<()> {
+    let stack = Stack::open(context, global, None)?;
+    let named = stack.site.ecosystem.seed.as_ref().map(|seed| seed.value.as_str());
+    let pack = Pack::open(&stack.pack_folder(args.pack.as_deref().or(named).unwrap_or("demo"))?)?;
+    let Some(place) = stack.place() else { return Err(nothing_runs(&stack).into()) };
+    let _lock = stack.state.lock(&format!("{} seed", context.program), events)?;
+    let running: Vec<String> = native::list(&place)?.into_iter().map(|s| s.process.service).collect();
+    let services: Vec<&Service> =
+        stack.site.ecosystem.services.values().filter(|s| running.contains(&s.name)).collect();
+    if services.is_empty() {
+        return Err(nothing_runs(&stack).into());
+    }
+    let endpoints = Stack::by_kind(&stack.endpoints(&services, &place, &stack.state.secrets()?));
+    output::report(&seed::seed(&pack, &endpoints, events)?, global.format)
+}
+
+fn nothing_runs(stack: &Stack) -> Failure {
+    Failure::new(Kind::Finding, "nothing-runs", format!("nothing runs for {}", stack.site.root))
+        .hint("{program} up")
+}
+
+impl output::Report for Report {
+    fn human(&self) -> String {
+        let mut text = String::new();
+        for part in &self.parts {
+            let outcome = match part.outcome {
+                Outcome::Loaded => "loaded",
+                Outcome::Kept => "there already",
+                Outcome::Skipped => "skipped: its server does not run",
+            };
+            let _ = writeln!(text, "  {:<12} {:<16} {outcome}", part.part.name(), part.total());
+        }
+        let _ = writeln!(text, "Pack {}: {}", self.pack, output::seconds(self.took_ms));
+        text
+    }
+}
