@@ -107,7 +107,8 @@ pub fn run(
     let pack = stack.site.ecosystem.seed.as_ref().filter(|_| !args.no_seed);
     if let Some(pack) = pack {
         // Packs are laid into what is ready, and only into that.
-        let ready: Vec<usize> = plan.steps.iter().map(|step| step.id).collect();
+        let awaited = plan.steps.iter().filter(|step| matches!(step.action, Action::Await(_)));
+        let ready: Vec<usize> = awaited.map(|step| step.id).collect();
         plan.push(Action::Seed(pack.value.clone()), Cause::Requested, ready);
     }
     let engine = Engine {

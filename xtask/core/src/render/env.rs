@@ -142,14 +142,14 @@ mod tests {
         ]);
         insta::assert_snapshot!(render(&variables(&endpoints), Syntax::Shell), @r"
         export AMQP_URL='amqp://invenio:s3cret@127.0.0.1:5872/%2F'
-        export INVENIO_ACCOUNTS_SESSION_REDIS_URL='redis://:s3cret@127.0.0.1:6579/1'
+        export INVENIO_ACCOUNTS_SESSION_REDIS_URL='redis://default:s3cret@127.0.0.1:6579/1'
         export INVENIO_BROKER_URL='amqp://invenio:s3cret@127.0.0.1:5872/%2F'
-        export INVENIO_CACHE_REDIS_URL='redis://:s3cret@127.0.0.1:6579/0'
+        export INVENIO_CACHE_REDIS_URL='redis://default:s3cret@127.0.0.1:6579/0'
         export INVENIO_CACHE_TYPE='redis'
         export INVENIO_CELERY_BROKER_URL='amqp://invenio:s3cret@127.0.0.1:5872/%2F'
-        export INVENIO_CELERY_RESULT_BACKEND='redis://:s3cret@127.0.0.1:6579/2'
-        export INVENIO_COMMUNITIES_IDENTITIES_CACHE_REDIS_URL='redis://:s3cret@127.0.0.1:6579/4'
-        export INVENIO_RATELIMIT_STORAGE_URI='redis://:s3cret@127.0.0.1:6579/3'
+        export INVENIO_CELERY_RESULT_BACKEND='redis://default:s3cret@127.0.0.1:6579/2'
+        export INVENIO_COMMUNITIES_IDENTITIES_CACHE_REDIS_URL='redis://default:s3cret@127.0.0.1:6579/4'
+        export INVENIO_RATELIMIT_STORAGE_URI='redis://default:s3cret@127.0.0.1:6579/3'
         export INVENIO_SEARCH_HOSTS='[{'\''host'\'': '\''127.0.0.1'\'', '\''port'\'': 9400}]'
         export INVENIO_SEARCH_INDEX_PREFIX='invenio-'
         export INVENIO_SQLALCHEMY_DATABASE_URI='postgresql+psycopg2://invenio:s3cret@127.0.0.1:5632/invenio'
@@ -161,7 +161,7 @@ mod tests {
         export PGUSER='invenio'
         export RABBITMQ_MANAGEMENT_URL='http://invenio:s3cret@127.0.0.1:15872'
         export REDISCLI_AUTH='s3cret'
-        export REDIS_URL='redis://:s3cret@127.0.0.1:6579/0'
+        export REDIS_URL='redis://default:s3cret@127.0.0.1:6579/0'
         ");
     }
 
