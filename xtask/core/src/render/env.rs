@@ -72,8 +72,9 @@ fn postgresql(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
 
 /// Invenio keeps five things in five Redis databases; all of them have to move when the port does.
 fn redis(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
-    let url =
-        |database: u8| format!("redis://:{}@{}/{database}", endpoint.password(), endpoint.address("redis"));
+    let url = |database: u8| {
+        format!("redis://default:{}@{}/{database}", endpoint.password(), endpoint.address("redis"))
+    };
     vec![
         ("INVENIO_CACHE_TYPE", "redis".to_owned()),
         ("INVENIO_CACHE_REDIS_URL", url(0)),
