@@ -14,5 +14,6 @@ pub mod output;
 pub mod provision;
 pub mod seed;
 pub mod site;
+pub mod snapshot;
 pub mod stack;
 pub mod sys;

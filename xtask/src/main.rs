@@ -7,6 +7,7 @@ use ecosystem::cli::{Cli, Command};
 use ecosystem::commands;
 use ecosystem::context::Context;
 use ecosystem::output::{self, Progress};
+use ecosystem::snapshot;
 use ecosystem::sys::{interrupt, launch, supervisor};
 
 fn main() -> ExitCode {
@@ -18,6 +19,14 @@ fn main() -> ExitCode {
     match first.as_deref() {
         Some(launch::EXEC) => return inner(Err(launch::become_program())),
         Some(supervisor::SUPERVISE) => return inner(supervisor::run()),
+        Some(snapshot::COMPARE) => {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the hidden verbs are not in the command line's grammar"
+            )]
+            let order = std::env::args().nth(2).unwrap_or_default();
+            return inner(snapshot::run(order.as_str().into()));
+        }
         _ => {}
     }
     let cli = Cli::parse();
@@ -46,6 +55,7 @@ fn run(cli: &Cli, context: &Context) -> Result<(), Vec<anyhow::Error>> {
         Command::Env(args) => one(commands::env::run(context, global, args)),
         Command::Provision(args) => one(commands::provision::run(context, global, args, &events)),
         Command::Seed(args) => one(commands::seed::run(context, global, args, &events)),
+        Command::Snapshot(args) => one(commands::snapshot::run(context, global, args)),
         Command::Completions { shell } => one(commands::completions::run(*shell)),
         _ => Ok(()),
     }

@@ -7,5 +7,6 @@ pub mod env;
 pub mod logs;
 pub mod provision;
 pub mod seed;
+pub mod snapshot;
 pub mod status;
 pub mod up;

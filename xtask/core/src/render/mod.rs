@@ -1,4 +1,5 @@
 //! Text made from the model: settings for applications, schemas, documentation. Pure, so that generated files can be checked.
 
 pub mod env;
+pub mod launch;
 pub mod schema;
