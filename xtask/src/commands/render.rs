@@ -42,7 +42,7 @@ pub fn run(context: &Context, global: &Global, args: &Render) -> anyhow::Result<
     let root = Stack::open(context, global, None)?.site.root;
     if !root.join(MARK).is_dir() {
         let text = format!(
-            "`render` writes files of the Invenio Ecosystem project itself, and {root} is not a checkout of it"
+            "`render` writes this project's own files, and {root} is not a checkout of Invenio Ecosystem"
         );
         return Err(Failure::new(Kind::Usage, "not-a-checkout", text).into());
     }

@@ -70,10 +70,15 @@ fn is_own(arg: &Arg) -> bool {
 fn table<'a>(text: &mut String, args: impl Iterator<Item = &'a Arg>) {
     text.push_str("| option | | default |\n| --- | --- | --- |\n");
     for arg in args {
-        let defaults: Vec<String> =
-            arg.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy())).collect();
-        let defaults = if arg.get_action().takes_values() { defaults.join(" ") } else { String::new() };
-        let _ = writeln!(text, "| `{}` | {} | {defaults} |", written(arg), meaning(arg));
+        // Where clap does not know the default, the help text says it in clap's way.
+        let help = cell(arg.get_help());
+        let (help, told) = help.split_once(" [default: ").unwrap_or((&help, ""));
+        let known = arg.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy()));
+        let default = match arg.get_action().takes_values() {
+            true if told.is_empty() => known.collect::<Vec<_>>().join(" "),
+            _ => told.trim_end_matches(']').to_owned(),
+        };
+        let _ = writeln!(text, "| `{}` | {help}{} | {default} |", written(arg), words(arg));
     }
 }
 
@@ -90,20 +95,19 @@ fn written(arg: &Arg) -> String {
     if arg.get_action().takes_values() { format!("{words} <{value}>") } else { words }
 }
 
-/// What an option means, with the words that it takes.
-fn meaning(arg: &Arg) -> String {
-    let help = cell(arg.get_help());
-    let words: Vec<String> = if arg.get_action().takes_values() {
-        arg.get_possible_values().iter().filter(|value| !value.is_hide_set()).map(word).collect()
-    } else {
-        Vec::new()
-    };
-    if words.is_empty() { help } else { format!("{help}: {}", words.join("; ")) }
+/// The words that an option takes, where there is a choice.
+fn words(arg: &Arg) -> String {
+    if !arg.get_action().takes_values() {
+        return String::new();
+    }
+    let values = arg.get_possible_values();
+    let words: Vec<String> = values.iter().filter(|value| !value.is_hide_set()).map(word).collect();
+    if words.is_empty() { String::new() } else { format!(". One of {}", words.join(", ")) }
 }
 
 fn word(value: &PossibleValue) -> String {
     match value.get_help() {
-        Some(help) => format!("`{}` {}", value.get_name(), cell(Some(help))),
+        Some(help) => format!("`{}` ({})", value.get_name(), cell(Some(help))),
         None => format!("`{}`", value.get_name()),
     }
 }
