@@ -45,8 +45,10 @@ struct Running {
 struct Ready {
     name: String,
     started: bool,
-    /// Milliseconds until it was usable and ours.
+    /// Milliseconds until it was usable and ours, and had taken a write.
     took_ms: u64,
+    /// Milliseconds until it was first found usable and ours, where it was started.
+    detected_ms: Option<u64>,
     host: String,
     ports: BTreeMap<String, u16>,
 }
@@ -115,6 +117,7 @@ pub fn run(
         place: &place,
         launches: &launches,
         events,
+        begin,
         patience: Duration::from_secs(args.timeout),
         seed: &|name| {
             let pack = Pack::open(&stack.pack_folder(name)?)?;
@@ -207,6 +210,7 @@ fn running(
             name: name.clone(),
             started: outcome.started.contains(name),
             took_ms: outcome.ready.get(name).copied().unwrap_or(0),
+            detected_ms: outcome.detected.get(name).copied(),
             host: endpoint.host.clone(),
             ports: endpoint.ports.clone(),
         })
