@@ -95,7 +95,10 @@ pub(super) fn up(
     let figures: Vec<Figure> = samples.into_iter().map(|(name, values)| figure(name, values)).collect();
     let median = |name: &str| figures.iter().find(|f| f.name == name).map(|f| f.median_ms);
     let cold_to_bare = median("up, cold").zip(median("bare script, cold")).map(|(ours, bare)| ours / bare);
-    output::report(&Figures { rounds, all: figures, cold_to_bare, supervisor_rss_anon_kb: rss }, global.format)
+    output::report(
+        &Figures { rounds, all: figures, cold_to_bare, supervisor_rss_anon_kb: rss },
+        global.format,
+    )
 }
 
 struct Bench<'a> {
