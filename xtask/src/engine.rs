@@ -28,6 +28,8 @@ pub struct Engine<'a> {
     /// How the services of the plan are launched; empty for plans that only stop.
     pub launches: &'a BTreeMap<String, Launch>,
     pub events: &'a dyn Events,
+    /// When the command began: what `Outcome` tells is counted from there.
+    pub begin: Instant,
     /// How long a server may take until it is ready.
     pub patience: Duration,
     /// Loads a pack; given by the command, because engine and seed do not know each other.
@@ -43,6 +45,8 @@ pub struct Outcome {
     pub started: BTreeSet<String>,
     /// Services that are usable and ours, with the milliseconds that took.
     pub ready: BTreeMap<String, u64>,
+    /// When each was first found usable and ours, in milliseconds; the write comes after that.
+    pub detected: BTreeMap<String, u64>,
     pub failures: Vec<anyhow::Error>,
 }
 
@@ -51,7 +55,7 @@ impl Engine<'_> {
     pub fn carry_out(&self, plan: &Plan) -> Outcome {
         let mut outcome = Outcome::default();
         let tasks = Mutex::new(BTreeMap::new());
-        let begin = Instant::now();
+        let detected = Mutex::new(BTreeMap::new());
         let mut done: BTreeMap<usize, bool> = BTreeMap::new();
         let mut running: BTreeSet<usize> = BTreeSet::new();
         std::thread::scope(|scope| {
@@ -68,10 +72,10 @@ impl Engine<'_> {
                         continue;
                     }
                     running.insert(step.id);
-                    let (sender, tasks) = (sender.clone(), &tasks);
+                    let (sender, tasks, detected) = (sender.clone(), &tasks, &detected);
                     scope.spawn(move || {
                         let from = Instant::now();
-                        let result = self.perform(step, tasks);
+                        let result = self.perform(step, tasks, detected);
                         // The receiver lives as long as the scope.
                         let _delivered = sender.send((step, from.elapsed(), result));
                     });
@@ -86,18 +90,24 @@ impl Engine<'_> {
                 running.remove(&step.id);
                 done.insert(step.id, result.is_ok());
                 match result {
-                    Ok(()) => record(&mut outcome, step, took, begin.elapsed()),
+                    Ok(()) => record(&mut outcome, step, took, self.begin.elapsed()),
                     Err(error) => outcome.failures.push(error),
                 }
             }
         });
+        outcome.detected = detected.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Err(interrupted) = interrupt::check() {
             outcome.failures = vec![interrupted.into()];
         }
         outcome
     }
 
-    fn perform<'t>(&'t self, step: &Step, tasks: &Mutex<BTreeMap<String, Task<'t>>>) -> anyhow::Result<()> {
+    fn perform<'t>(
+        &'t self,
+        step: &Step,
+        tasks: &Mutex<BTreeMap<String, Task<'t>>>,
+        detected: &Mutex<BTreeMap<String, u64>>,
+    ) -> anyhow::Result<()> {
         let task = |service: &str, section| {
             let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
             tasks.entry(service.to_owned()).or_insert_with(|| Task::start(self.events, section, service));
@@ -123,7 +133,7 @@ impl Engine<'_> {
                 task(service, Section::Start);
                 native::start(self.place, service, &self.launches[service])
             }
-            Action::Await(service) => self.wait_until_ready(service).map(|()| {
+            Action::Await(service) => self.wait_until_ready(service, detected).map(|()| {
                 if let Some(task) = take(service) {
                     task.finish("ready");
                 }
@@ -145,7 +155,7 @@ impl Engine<'_> {
     }
 
     /// Asks from outside until the server is usable and ours; a write is tried once, at the end.
-    fn wait_until_ready(&self, service: &str) -> anyhow::Result<()> {
+    fn wait_until_ready(&self, service: &str, detected: &Mutex<BTreeMap<String, u64>>) -> anyhow::Result<()> {
         let endpoint = &self.launches[service].endpoint;
         let ended = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&ended);
@@ -158,6 +168,8 @@ impl Engine<'_> {
             let last = match client::probe(endpoint, effort) {
                 Attempt::Ready if effort == Effort::Write => return Ok(()),
                 Attempt::Ready => {
+                    let mut detected = detected.lock().unwrap_or_else(PoisonError::into_inner);
+                    detected.insert(service.to_owned(), ms(self.begin.elapsed()));
                     effort = Effort::Write;
                     continue;
                 }
@@ -201,8 +213,11 @@ impl Engine<'_> {
     }
 }
 
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn record(outcome: &mut Outcome, step: &Step, took: Duration, since_begin: Duration) {
-    let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     match &step.action {
         Action::Start(service) => {
             outcome.started.insert(service.clone());

@@ -12,7 +12,8 @@ use ecosystem_core::process::RunAs;
 
 use crate::cli::Global;
 use crate::context::Context;
-use crate::provision::{Host, Options};
+use crate::event::Events;
+use crate::provision::{Host, Lock, Mode, Provisioner};
 use crate::site::{LOCK, Secrets, Site, State};
 
 /// A project and its state.
@@ -73,23 +74,25 @@ impl Stack {
         }
     }
 
-    /// What provisioning is told for this project.
-    pub fn provision_options(&self, context: &Context, run_as: RunAs, locked: bool, relock: bool) -> Options {
-        Options {
-            store: self.store.clone(),
-            lock: self.site.root.join(LOCK),
-            locked,
-            relock,
+    /// What fills the store for this project.
+    pub fn provisioner<'a>(
+        &'a self,
+        context: &Context,
+        run_as: RunAs,
+        mode: Mode,
+        events: &'a dyn Events,
+    ) -> anyhow::Result<Provisioner<'a>> {
+        let lock_file = self.site.root.join(LOCK);
+        Ok(Provisioner {
+            store: &self.store,
+            lock: Lock::load(&lock_file)?,
+            // A project that has no lock file does not get one unasked.
+            lock_file: (lock_file.exists() || mode == Mode::Relock).then_some(lock_file),
+            mode,
             run_as,
             host: Host { path: context.path.clone(), java_home: context.java_home.clone() },
-            java: self
-                .site
-                .ecosystem
-                .runtimes
-                .get("java")
-                .map(|java| java.accept.clone())
-                .unwrap_or_default(),
-        }
+            events,
+        })
     }
 
     /// The folder of a pack: `seeds/<name>` of the project.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use ecosystem_core::failure::{Failure, Kind};
@@ -32,6 +32,7 @@ pub fn run(
     args: &Down,
     events: &dyn Events,
 ) -> Result<(), Vec<anyhow::Error>> {
+    let begin = Instant::now();
     let stack = Stack::open(context, global, None).map_err(|e| vec![e])?;
     let Some(place) = stack.place() else {
         return output::report(&Stopped { stopped: vec![], deleted: vec![] }, global.format)
@@ -55,6 +56,7 @@ pub fn run(
         place: &place,
         launches: &BTreeMap::new(),
         events,
+        begin,
         patience: Duration::ZERO,
         seed: &|_| Ok(()),
     };

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod completions;
+pub mod dev;
 pub mod down;
 pub mod env;
 pub mod logs;

@@ -9,7 +9,7 @@ use crate::cli::{Global, Provision};
 use crate::context::Context;
 use crate::event::Events;
 use crate::output::{self, Report};
-use crate::provision::{Need, Provisioner};
+use crate::provision::{Mode, Need};
 use crate::stack::Stack;
 
 #[derive(Debug, Serialize)]
@@ -32,8 +32,12 @@ pub fn run(context: &Context, global: &Global, args: &Provision, events: &dyn Ev
         )
         .hint("run as an ordinary user")
     })?;
-    let options = stack.provision_options(context, run_as, args.locked, args.relock);
-    let mut provisioner = Provisioner::new(options, events)?;
+    let mode = match (args.locked, args.relock) {
+        (true, _) => Mode::Locked,
+        (_, true) => Mode::Relock,
+        _ => Mode::Normal,
+    };
+    let mut provisioner = stack.provisioner(context, run_as, mode, events)?;
     let missing = provisioner.plan(&services)?.iter().filter(|need| !need.present).count();
     provisioner.provide(&services)?;
     let items = provisioner.plan(&services)?;
@@ -44,7 +48,13 @@ impl Report for Provided {
     fn human(&self) -> String {
         let mut text = String::new();
         for item in &self.items {
-            let _ = writeln!(text, "  {:<12} {:<20} {}", item.service, item.name, item.version);
+            let _ = writeln!(
+                text,
+                "  {:<12} {:<20} {}",
+                item.service,
+                item.name,
+                item.version.as_deref().unwrap_or("")
+            );
         }
         let did = if self.new == 0 { "nothing to do".to_owned() } else { format!("{} new", self.new) };
         let _ = writeln!(text, "All in {}: {did}", self.store);

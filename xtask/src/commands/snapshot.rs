@@ -18,7 +18,7 @@ use crate::client;
 use crate::context::Context;
 use crate::event::Silent;
 use crate::output::{self, Report};
-use crate::provision::Provisioner;
+use crate::provision::Mode;
 use crate::snapshot::{Difference, compare};
 use crate::stack::Stack;
 
@@ -62,8 +62,7 @@ fn documents(context: &Context, stack: &Stack) -> anyhow::Result<BTreeMap<String
         return Err(nothing_runs().into());
     }
     let run_as = context.host().run_as().context("root without user namespaces")?;
-    let options = stack.provision_options(context, run_as, true, false);
-    let installed = Provisioner::new(options, &Silent)?.provide(&services)?;
+    let installed = stack.provisioner(context, run_as, Mode::Locked, &Silent)?.provide(&services)?;
     let endpoints = stack.endpoints(&services, &place, &stack.state.secrets()?);
     services
         .into_iter()

@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::engine::{Engine, Outcome};
 use crate::event::{Event, Events};
 use crate::output::{self, Report};
-use crate::provision::Provisioner;
+use crate::provision::Mode;
 use crate::seed::{self, Pack};
 use crate::site::Secrets;
 use crate::stack::Stack;
@@ -45,8 +45,10 @@ struct Running {
 struct Ready {
     name: String,
     started: bool,
-    /// Milliseconds until it was usable and ours.
+    /// Milliseconds until it was usable and ours, and had taken a write.
     took_ms: u64,
+    /// Milliseconds until it was first found usable and ours, where it was started.
+    detected_ms: Option<u64>,
     host: String,
     ports: BTreeMap<String, u16>,
 }
@@ -89,8 +91,8 @@ pub fn run(
     native::end_leftovers(&place, &ports(&endpoints)).map_err(one)?;
     refuse_taken_ports(&place, &endpoints).map_err(one)?;
 
-    let options = stack.provision_options(context, run_as, args.locked, false);
-    let mut provisioner = Provisioner::new(options, events).map_err(one)?;
+    let mode = if args.locked { Mode::Locked } else { Mode::Normal };
+    let mut provisioner = stack.provisioner(context, run_as, mode, events).map_err(one)?;
     let installed = provisioner.provide(&services).map_err(one)?;
     let launches: BTreeMap<String, Launch> = services
         .iter()
@@ -115,6 +117,7 @@ pub fn run(
         place: &place,
         launches: &launches,
         events,
+        begin,
         patience: Duration::from_secs(args.timeout),
         seed: &|name| {
             let pack = Pack::open(&stack.pack_folder(name)?)?;
@@ -207,6 +210,7 @@ fn running(
             name: name.clone(),
             started: outcome.started.contains(name),
             took_ms: outcome.ready.get(name).copied().unwrap_or(0),
+            detected_ms: outcome.detected.get(name).copied(),
             host: endpoint.host.clone(),
             ports: endpoint.ports.clone(),
         })
@@ -234,7 +238,7 @@ fn plan_only(
     let secrets = stack.state.secrets()?;
     let endpoints = stack.endpoints(services, &place, &secrets);
     refuse_taken_ports(&place, &endpoints)?;
-    let mut provisioner = Provisioner::new(stack.provision_options(context, run_as, true, false), events)?;
+    let mut provisioner = stack.provisioner(context, run_as, Mode::Locked, events)?;
     let needs = provisioner.plan(services)?;
     let missing: Vec<String> = needs.iter().filter(|n| !n.present).map(|n| n.name.clone()).collect();
     let plan = if missing.is_empty() {

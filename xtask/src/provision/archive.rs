@@ -35,9 +35,8 @@ pub(super) fn zip_member<T>(
     let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
     let mut zip =
         zip::ZipArchive::new(BufReader::new(file)).with_context(|| format!("{path} is no zip file"))?;
-    let mut names = zip.file_names().filter_map(Result::ok);
-    let name = names.find(|name| name.ends_with(ending)).map(std::borrow::Cow::into_owned);
-    drop(names);
+    let name =
+        zip.file_names().flatten().find(|name| name.ends_with(ending)).map(std::borrow::Cow::into_owned);
     let name = name.with_context(|| format!("{path} holds no {ending}"))?;
     let mut member = zip.by_name(&name).with_context(|| format!("cannot read {name} in {path}"))?;
     use_it(&mut member)

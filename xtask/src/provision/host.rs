@@ -16,25 +16,24 @@ pub struct Host {
 
 impl Host {
     /// Every program of this name on PATH, in order.
-    pub(super) fn all(&self, program: &str) -> Vec<Utf8PathBuf> {
+    pub fn all(&self, program: &str) -> Vec<Utf8PathBuf> {
         let found = which::which_in_all(program, Some(self.path.clone()), "/");
         found.into_iter().flatten().filter_map(|path| Utf8PathBuf::from_path_buf(path).ok()).collect()
     }
 
     /// The first program of this name on PATH.
-    pub(super) fn find(&self, program: &str) -> Option<Utf8PathBuf> {
+    pub fn find(&self, program: &str) -> Option<Utf8PathBuf> {
         self.all(program).into_iter().next()
     }
 
     /// `bookworm`, `noble`: the name under which Debian and its relatives publish.
-    #[expect(clippy::unused_self, reason = "it is a fact of the host")]
-    pub(super) fn suite(&self) -> anyhow::Result<Option<String>> {
+    pub fn suite(&self) -> anyhow::Result<Option<String>> {
         let text = sys::fs::read_optional("/etc/os-release".into())?.unwrap_or_default();
         Ok(codename(&text))
     }
 
     /// The family that this system belongs to, for hints.
-    pub(super) fn family(&self) -> Family {
+    pub fn family(&self) -> Family {
         if cfg!(target_os = "macos") {
             Family::Homebrew
         } else if self.find("dnf").is_some() {
@@ -47,7 +46,7 @@ impl Host {
 
 /// How programs are installed by hand here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub enum Family {
     Apt,
     Dnf,
     Homebrew,
@@ -55,7 +54,7 @@ pub(super) enum Family {
 
 impl Family {
     /// The line that installs a package, given its name for each family.
-    pub(super) fn install(self, apt: &str, dnf: &str, homebrew: &str) -> String {
+    pub fn install(self, apt: &str, dnf: &str, homebrew: &str) -> String {
         match self {
             Self::Apt => format!("sudo apt-get install {apt}"),
             Self::Dnf => format!("sudo dnf install {dnf}"),

@@ -14,19 +14,19 @@ use crate::sys;
 
 /// The lock file's contents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Lock {
+pub struct Lock {
     /// By `group:artifact:version`.
-    pub(super) maven: BTreeMap<String, Pin>,
+    pub maven: BTreeMap<String, Pin>,
     /// By `suite.architecture.name`: `package=version`, in apt's order.
-    pub(super) debian: BTreeMap<String, Vec<String>>,
+    pub debian: BTreeMap<String, Vec<String>>,
 }
 
 /// An immutable artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Pin {
-    pub(super) sha256: String,
-    pub(super) size: u64,
+pub struct Pin {
+    pub sha256: String,
+    pub size: u64,
 }
 
 #[derive(Deserialize)]
@@ -48,12 +48,12 @@ const HEADER: &str = "\
 
 impl Lock {
     /// The lock that this program was built with.
-    pub(super) fn builtin() -> Result<Self, Failure> {
+    pub fn builtin() -> Result<Self, Failure> {
         Self::parse(include_str!("../../../ecosystem.lock"), "the built-in ecosystem.lock")
     }
 
     /// Reads a project's lock file; the built-in one where the project has none.
-    pub(super) fn load(path: &Utf8Path) -> anyhow::Result<Self> {
+    pub fn load(path: &Utf8Path) -> anyhow::Result<Self> {
         match sys::fs::read_optional(path)? {
             Some(text) => Ok(Self::parse(&text, path.as_str())?),
             None => Ok(Self::builtin()?),
@@ -61,7 +61,7 @@ impl Lock {
     }
 
     /// Parses a lock file; `name` is for the message.
-    pub(super) fn parse(text: &str, name: &str) -> Result<Self, Failure> {
+    pub fn parse(text: &str, name: &str) -> Result<Self, Failure> {
         let document: Document = toml::from_str(text).map_err(|error| {
             Failure::new(Kind::Manifest, "lock-invalid", format!("{name} cannot be read: {error}"))
                 .hint("it is a generated file: take it from version control again")
@@ -78,7 +78,7 @@ impl Lock {
     }
 
     /// The file's text: sorted, so that the same content is always the same bytes.
-    pub(super) fn print(&self) -> String {
+    pub fn print(&self) -> String {
         let mut text = HEADER.to_owned();
         text.push_str("\n[maven]\n");
         for (name, pin) in &self.maven {

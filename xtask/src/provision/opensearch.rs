@@ -1,198 +1,227 @@
-//! OpenSearch: the standard layout from official jars, and the class archive that halves its start.
+//! OpenSearch: the server assembled from its official jars, and an archive of its loaded classes that saves a second of every start.
+//!
+//! Which jars and modules there are is data of `ecosystem_core::release::assembly`.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
 
 use anyhow::Context;
 use camino::Utf8Path;
-use ecosystem_core::artifact::{Installed, Key};
+use ecosystem_core::artifact::{Facts, Installed, Key};
 use ecosystem_core::catalog::opensearch::{Jvm, LOG4J};
+use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::process::RunAs;
-use ecosystem_core::release::assembly::{Selection, descriptor};
+use ecosystem_core::release::assembly::{Part, Selection};
+use rustix::process::Signal;
 
 use super::lock::Pin;
-use super::maven::Jars;
-use super::run::process;
+use super::maven::{Gav, Jars};
+use super::run::Once;
 use super::store::{Built, Id, Source, Store};
 use crate::event::{Events, Section, Task};
-use crate::sys::fs::{create_private_dir, write_atomic};
-use crate::sys::{interrupt, launch};
+use crate::sys;
 
-/// Changes when the same jars make something else.
-const REVISION: &str = "1";
-/// The heap while the class archive is made; the archive does not depend on it.
-const HEAP: &str = "512m";
+/// The version in `pkg:maven/org.opensearch/opensearch@2.3.0`.
+pub(super) fn version(purl: Option<&str>) -> &str {
+    purl.and_then(|purl| purl.rsplit_once('@')).map_or("2.3.0", |(_, version)| version)
+}
 
-/// Where an assembled server is, or will be, in the store.
-pub(super) fn id(
-    version: &str,
-    selection: &Selection<'_>,
-    pins: &std::collections::BTreeMap<String, Pin>,
-) -> Id {
-    let sum = |jar: &str| pins.get(jar).map_or("unpinned", |pin| pin.sha256.as_str()).to_owned();
-    let sums: Vec<String> = selection.jars().into_iter().map(|jar| format!("{jar} {}", sum(jar))).collect();
-    let folders: Vec<String> = selection.folders().map(|(folder, ..)| folder).collect();
-    let parts = ["opensearch", REVISION, version].into_iter();
-    let parts = parts.chain(sums.iter().map(String::as_str)).chain(folders.iter().map(String::as_str));
-    Id { name: "opensearch".to_owned(), version: version.to_owned(), key: Key::of(parts) }
+/// The artifacts of a selection.
+pub(super) fn artifacts(selection: &Selection<'_>) -> Result<BTreeSet<Gav>, Failure> {
+    selection.artifacts().into_iter().map(Gav::parse).collect()
+}
+
+/// Depends on every jar and every descriptor and policy.
+pub(super) fn id(selection: &Selection<'_>, pins: &BTreeMap<String, Pin>) -> Id {
+    let mut parts = vec!["opensearch".to_owned(), "1".to_owned(), selection.assembly.version.clone()];
+    for (kind, chosen) in [("module", &selection.modules), ("plugin", &selection.plugins)] {
+        for (name, part) in chosen {
+            parts.extend([kind.to_owned(), (*name).to_owned(), format!("{part:?}")]);
+        }
+    }
+    for gav in selection.artifacts() {
+        parts.extend([gav.to_owned(), pins.get(gav).map(|pin| pin.sha256.clone()).unwrap_or_default()]);
+    }
+    Id {
+        name: "opensearch".to_owned(),
+        version: selection.assembly.version.clone(),
+        key: Key::of(parts.iter().map(String::as_str)),
+    }
 }
 
 /// Lays the jars out as the distribution does.
-pub(super) fn build(
-    version: &str,
-    selection: &Selection<'_>,
-    jars: &Jars,
-    pins: &std::collections::BTreeMap<String, Pin>,
-    folder: &Utf8Path,
-) -> anyhow::Result<Built> {
-    let place = |jar: &String, into: &Utf8Path| -> anyhow::Result<()> {
-        let from = jars.path(jar);
-        let to = into.join(from.file_name().unwrap_or(jar));
-        std::fs::copy(&from, &to).with_context(|| format!("cannot copy {from}"))?;
-        Ok(())
-    };
-    for empty in ["lib", "modules", "plugins", "config"] {
-        create_private_dir(&folder.join(empty))?;
-    }
-    selection.lib().iter().try_for_each(|jar| place(jar, &folder.join("lib")))?;
-    for (path, name, component) in selection.folders() {
-        let path = folder.join(path);
-        create_private_dir(&path)?;
-        component.jars.iter().try_for_each(|jar| place(jar, &path))?;
-        let text = descriptor(name, component, version);
-        write_atomic(&path.join("plugin-descriptor.properties"), text.as_bytes(), 0o600)?;
-        if let Some(policy) = &component.policy {
-            write_atomic(&path.join("plugin-security.policy"), policy.as_bytes(), 0o600)?;
-        }
-    }
-    let mut built = Built::default();
-    built.facts.paths.insert("home".to_owned(), folder.to_owned());
-    built.sources = selection
-        .jars()
-        .into_iter()
-        .filter_map(|jar| Some(Source { name: jar.to_owned(), sha256: pins.get(jar)?.sha256.clone() }))
-        .collect();
-    Ok(built)
-}
-
-/// Where the class archive of a server on a Java is, or will be.
-pub(super) fn archive_id(server: &Installed, java: &Installed) -> Id {
-    Id {
-        name: "opensearch-cds".to_owned(),
-        version: server.version.clone(),
-        key: Key::of(["class archive", REVISION, &server.key.to_string(), &java.key.to_string()]),
-    }
-}
-
-/// Starts the server once and lets the JVM write down the classes it loaded: later starts take 2.4 s instead of 3.3 s.
-pub(super) fn archive(
+pub(super) fn install(
     store: &Store,
-    server: &Installed,
-    java: &Installed,
-    run_as: RunAs,
     events: &dyn Events,
+    selection: &Selection<'_>,
+    id: &Id,
+    jars: &Jars,
 ) -> anyhow::Result<Installed> {
-    store.ensure(&archive_id(server, java), events, |folder| {
-        let task =
-            Task::start(events, Section::Build, format!("opensearch class archive {}", server.version));
-        let work = store.scratch()?;
-        let (config, tmp) = (work.path().join("config"), work.path().join("tmp"));
-        create_private_dir(&tmp)?;
-        let (http, transport) = (free_port()?, free_port()?);
-        write_atomic(
-            &config.join("opensearch.yml"),
-            settings(work.path(), http, transport).as_bytes(),
-            0o600,
-        )?;
-        write_atomic(&config.join("log4j2.properties"), LOG4J.as_bytes(), 0o600)?;
-        let archive = folder.join("classes.jsa");
-        let jvm = Jvm { java, server, heap: HEAP, config: &config, tmp: &tmp };
-        let argv = jvm.argv(&[&format!("-XX:ArchiveClassesAtExit={archive}")]);
-        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
-        let mut child = launch::spawn(&process(&argv, jvm.env(work.path()), work.path(), run_as))?;
-        let used = use_it(http, &mut child, work.path());
-        if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ended = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    store.ensure(id, events, |folder| {
+        let task = Task::start(events, Section::Build, format!("opensearch {}", id.version));
+        for gav in &selection.assembly.lib {
+            place(jars, gav, &folder.join("lib"))?;
         }
-        child.wait()?;
-        used?;
-        let size = std::fs::metadata(&archive).map_or(0, |meta| meta.len());
-        anyhow::ensure!(
-            size > 0,
-            "the JVM wrote no class archive; its log ends with\n{}",
-            log_end(work.path())
-        );
-        let mut built = Built::default();
-        built.facts.paths.insert("archive".to_owned(), archive);
-        task.finish(super::megabytes(size));
-        Ok(built)
+        for empty in ["modules", "plugins", "config"] {
+            sys::fs::create_private_dir(&folder.join(empty))?;
+        }
+        for (kind, chosen) in [("modules", &selection.modules), ("plugins", &selection.plugins)] {
+            for (name, part) in chosen {
+                fill(jars, name, part, &id.version, &folder.join(kind).join(name))?;
+            }
+        }
+        let sources = artifacts(selection)?;
+        let source = |gav: &Gav| Source {
+            name: gav.to_string(),
+            sha256: jars.pin(gav).map(|pin| pin.sha256.clone()).unwrap_or_default(),
+        };
+        task.finish(format!("{} modules, {} plugins", selection.modules.len(), selection.plugins.len()));
+        let facts =
+            Facts { paths: BTreeMap::from([("home".to_owned(), folder.to_owned())]), ..Facts::default() };
+        Ok(Built { facts, sources: sources.iter().map(source).collect(), version: None })
     })
 }
 
-fn settings(work: &Utf8Path, http: u16, transport: u16) -> String {
-    let quoted = |path: &str| serde_json::Value::from(work.join(path).as_str()).to_string();
-    format!(
-        "cluster.name: build\nnode.name: build\nnetwork.host: 127.0.0.1\nhttp.port: {http}\ntransport.port: {transport}\n\
-         discovery.type: single-node\npath.data: {}\npath.logs: {}\n",
-        quoted("data"),
-        quoted("logs"),
-    )
-}
-
-/// A port that is free now. Another process may take it; the build then fails and is repeated.
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-/// Does with the server what a first `up` does with it, so that the classes for that are loaded.
-fn use_it(port: u16, child: &mut std::process::Child, work: &Utf8Path) -> anyhow::Result<()> {
-    let begin = Instant::now();
-    loop {
-        if http(port, "GET", "/_cluster/health?wait_for_status=yellow", "")
-            .is_ok_and(|a| a.contains("\"status\":"))
-        {
-            break;
-        }
-        if let Some(status) = child.try_wait()? {
-            anyhow::bail!(
-                "OpenSearch ended with {status} while it was tried out; its log ends with\n{}",
-                log_end(work)
-            );
-        }
-        anyhow::ensure!(
-            begin.elapsed() < Duration::from_mins(2),
-            "OpenSearch did not start:\n{}",
-            log_end(work)
-        );
-        interrupt::pause(Duration::from_millis(50), || false)?;
+fn fill(jars: &Jars, name: &str, part: &Part, version: &str, folder: &Utf8Path) -> anyhow::Result<()> {
+    for gav in std::iter::once(&part.artifact).chain(&part.jars) {
+        place(jars, gav, folder)?;
     }
-    let requests = [
-        ("GET", "/", ""),
-        ("PUT", "/a/_doc/1?refresh=true", "{\"a\":1}"),
-        ("POST", "/a/_bulk", "{\"index\":{}}\n{\"a\":2}\n"),
-        ("GET", "/a/_search", ""),
-        ("DELETE", "/a", ""),
-    ];
-    for (method, path, body) in requests {
-        http(port, method, path, body)?;
+    let descriptor = part.descriptor(name, version);
+    sys::fs::write_atomic(&folder.join("plugin-descriptor.properties"), descriptor.as_bytes(), 0o600)?;
+    if let Some(policy) = &part.policy {
+        sys::fs::write_atomic(&folder.join("plugin-security.policy"), policy.as_bytes(), 0o600)?;
     }
     Ok(())
 }
 
-fn http(port: u16, method: &str, path: &str, body: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+fn place(jars: &Jars, gav: &str, folder: &Utf8Path) -> anyhow::Result<()> {
+    let gav = Gav::parse(gav)?;
+    sys::fs::create_private_dir(folder)?;
+    // Some modules share jars, and the folder of the downloads goes away.
+    std::fs::hard_link(jars.path(&gav), folder.join(gav.file_name()))
+        .with_context(|| format!("cannot put {gav} into {folder}"))
 }
 
-fn log_end(work: &Utf8Path) -> String {
-    launch::tail(&work.join("log"), 2_000).unwrap_or_default()
+pub(super) fn archive_id(server: &Installed, java: &Installed) -> Id {
+    Id {
+        name: "opensearch-cds".to_owned(),
+        version: server.version.clone(),
+        key: Key::of(["opensearch-cds", "2", &server.key.to_string(), &java.key.to_string(), &java.version]),
+    }
+}
+
+/// Starts the server once, and lets the JVM write down the classes that it loaded.
+pub(super) fn class_archive(
+    store: &Store,
+    events: &dyn Events,
+    server: &Installed,
+    java: &Installed,
+    run_as: RunAs,
+) -> anyhow::Result<Installed> {
+    store.ensure(&archive_id(server, java), events, |folder| {
+        let task = Task::start(events, Section::Build, "opensearch class archive");
+        let archive = folder.join("opensearch.jsa");
+        start_once(store, server, java, run_as, &archive).map_err(|error| {
+            let message = format!("the OpenSearch class archive could not be made: {error:#}");
+            Failure::new(Kind::Host, "class-archive-failed", message)
+        })?;
+        task.finish("");
+        let facts = Facts { paths: BTreeMap::from([("archive".to_owned(), archive)]), ..Facts::default() };
+        Ok(Built { facts, ..Built::default() })
+    })
+}
+
+fn start_once(
+    store: &Store,
+    server: &Installed,
+    java: &Installed,
+    run_as: RunAs,
+    archive: &Utf8Path,
+) -> anyhow::Result<()> {
+    let scratch = store.scratch()?;
+    let home = scratch.path();
+    let (config, tmp) = (home.join("config"), home.join("tmp"));
+    sys::fs::create_private_dir(&tmp)?;
+    let [http, transport] = free_ports()?;
+    let quoted = |path: &str| serde_json::Value::from(home.join(path).as_str()).to_string();
+    let settings = format!(
+        "cluster.name: class-archive\nnode.name: node-1\nnetwork.host: 127.0.0.1\nhttp.port: {http}\n\
+         transport.port: {transport}\ndiscovery.type: single-node\npath.data: {}\npath.logs: {}\n\
+         cluster.routing.allocation.disk.threshold_enabled: false\n",
+        quoted("data"),
+        quoted("log"),
+    );
+    sys::fs::write_atomic(&config.join("opensearch.yml"), settings.as_bytes(), 0o600)?;
+    sys::fs::write_atomic(&config.join("log4j2.properties"), LOG4J.as_bytes(), 0o600)?;
+
+    let jvm = Jvm { java, server, heap: "512m", config: &config, tmp: &tmp };
+    let run = Once {
+        argv: jvm.argv(&[&format!("-XX:ArchiveClassesAtExit={archive}")]),
+        env: jvm.env(home),
+        cwd: home.to_owned(),
+        stdin: String::new(),
+        run_as,
+        log: home.join("output"),
+    };
+    let mut running = run.start()?;
+    running.until(Duration::from_mins(3), || healthy(http))?;
+    use_it(http)?;
+    running.signal(Signal::TERM);
+    let status = running.wait(Duration::from_mins(2))?.context("it did not stop")?;
+    anyhow::ensure!(
+        archive.exists(),
+        "the JVM ended with status {status} and wrote none\n{}",
+        running.output().trim_end()
+    );
+    Ok(())
+}
+
+/// Whether the node answers and has formed its cluster.
+fn healthy(port: u16) -> bool {
+    let url = format!("http://127.0.0.1:{port}/_cluster/health?wait_for_status=yellow&timeout=10s");
+    // Proxies of the environment have no business on loopback.
+    let config = ureq::Agent::config_builder().proxy(None).timeout_global(Some(Duration::from_secs(15)));
+    ureq::Agent::from(config.build()).get(&url).call().is_ok()
+}
+
+/// Does what a first `up` does, so that the classes for it are loaded and written down, too.
+fn use_it(port: u16) -> anyhow::Result<()> {
+    let config = ureq::Agent::config_builder().proxy(None).timeout_global(Some(Duration::from_secs(30)));
+    let agent = ureq::Agent::from(config.build());
+    let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
+    let json = "application/json";
+    agent.put(&url("/a/_doc/1?refresh=true")).content_type(json).send("{\"a\":1}")?;
+    agent.post(&url("/a/_bulk")).content_type(json).send("{\"index\":{}}\n{\"a\":2}\n")?;
+    agent.get(&url("/a/_search")).call()?;
+    agent.delete(&url("/a")).call()?;
+    Ok(())
+}
+
+/// Ports that are free now. Nobody else knows them, so they most likely stay free for the moment that it takes.
+fn free_ports() -> anyhow::Result<[u16; 2]> {
+    let one = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let two = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok([one.local_addr()?.port(), two.local_addr()?.port()])
+}
+
+#[cfg(test)]
+mod tests {
+    use ecosystem_core::release::assembly::Assembly;
+
+    use super::*;
+
+    #[test]
+    fn the_key_depends_on_modules_and_on_checksums() {
+        let assembly = Assembly::of(version(Some("pkg:maven/org.opensearch/opensearch@2.3.0"))).unwrap();
+        let key = |modules: &[&str], sha256: &str| {
+            let modules: Vec<String> = modules.iter().map(ToString::to_string).collect();
+            let pin = Pin { sha256: sha256.to_owned(), size: 1 };
+            let pins = BTreeMap::from([("org.opensearch.plugin:geo:2.3.0".to_owned(), pin)]);
+            id(&assembly.select(&modules, &[]).unwrap(), &pins).key
+        };
+        assert_eq!(key(&["geo", "rank-eval"], "a"), key(&["rank-eval", "geo"], "a"));
+        assert_ne!(key(&["geo"], "a"), key(&["geo"], "b"));
+        assert_ne!(key(&["geo"], "a"), key(&["geo", "rank-eval"], "a"));
+    }
 }

@@ -16,15 +16,15 @@ use crate::sys;
 
 /// Where a thing is, or will be, in the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Id {
-    pub(super) name: String,
-    pub(super) version: String,
-    pub(super) key: Key,
+pub struct Id {
+    pub name: String,
+    pub version: String,
+    pub key: Key,
 }
 
 impl Id {
     /// `redis-7.0.15-0123456789abcdef`.
-    pub(super) fn folder(&self) -> String {
+    pub fn folder(&self) -> String {
         let safe = |c: char| if c.is_ascii_alphanumeric() || "._-+".contains(c) { c } else { '_' };
         let version: String = self.version.chars().map(safe).collect();
         format!("{}-{version}-{}", self.name, self.key)
@@ -33,16 +33,18 @@ impl Id {
 
 /// One of the files that a thing was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Source {
-    pub(super) name: String,
-    pub(super) sha256: String,
+pub struct Source {
+    pub name: String,
+    pub sha256: String,
 }
 
 /// What a build hands over: facts with paths relative to its folder, where they lie in it.
 #[derive(Debug, Default)]
-pub(super) struct Built {
-    pub(super) facts: Facts,
-    pub(super) sources: Vec<Source>,
+pub struct Built {
+    /// What the program says of itself, where the id could not know.
+    pub version: Option<String>,
+    pub facts: Facts,
+    pub sources: Vec<Source>,
 }
 
 /// `installed.json`. Paths inside the folder are relative: a store may be moved.
@@ -54,26 +56,26 @@ struct Record {
 
 /// A per-user folder of installed things.
 #[derive(Debug, Clone)]
-pub(super) struct Store {
+pub struct Store {
     root: Utf8PathBuf,
 }
 
 /// An exclusive lock of the store, released when dropped or when the process dies.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub struct Guard {
     _file: File,
 }
 
 /// A folder below `tmp`, removed when dropped.
 #[derive(Debug)]
-pub(super) struct Scratch {
+pub struct Scratch {
     path: Utf8PathBuf,
     // Held for life: a folder without a holder belongs to a process that died.
     _lock: File,
 }
 
 impl Scratch {
-    pub(super) fn path(&self) -> &Utf8Path {
+    pub fn path(&self) -> &Utf8Path {
         &self.path
     }
 }
@@ -87,16 +89,16 @@ impl Drop for Scratch {
 
 impl Store {
     /// A store at this path. Nothing is read or written yet.
-    pub(super) fn at(root: &Utf8Path) -> Self {
+    pub fn at(root: &Utf8Path) -> Self {
         Self { root: root.to_owned() }
     }
 
-    pub(super) fn root(&self) -> &Utf8Path {
+    pub fn root(&self) -> &Utf8Path {
         &self.root
     }
 
     /// What is installed under this id. One read.
-    pub(super) fn read(&self, id: &Id) -> anyhow::Result<Option<Installed>> {
+    pub fn read(&self, id: &Id) -> anyhow::Result<Option<Installed>> {
         let folder = self.root.join(id.folder());
         let path = folder.join("installed.json");
         let Some(text) = sys::fs::read_optional(&path)? else { return Ok(None) };
@@ -105,7 +107,7 @@ impl Store {
     }
 
     /// Waits for an exclusive lock of this name, and says so if somebody else has it.
-    pub(super) fn lock(&self, name: &str, events: &dyn Events) -> anyhow::Result<Guard> {
+    pub fn lock(&self, name: &str, events: &dyn Events) -> anyhow::Result<Guard> {
         let folder = self.root.join("locks");
         sys::fs::create_private_dir(&folder)?;
         let path = folder.join(name);
@@ -119,7 +121,9 @@ impl Store {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                events.emit(Event::Warning(format!("another process is installing {name}; waiting for it")));
+                events.emit(Event::Warning(format!(
+                    "another process is at work in the store ({name}); waiting for it"
+                )));
                 file.lock().with_context(|| format!("cannot lock {path}"))?;
             }
             Err(TryLockError::Error(error)) => {
@@ -130,7 +134,7 @@ impl Store {
     }
 
     /// A fresh folder below `tmp`; folders of processes that died are removed first.
-    pub(super) fn scratch(&self) -> anyhow::Result<Scratch> {
+    pub fn scratch(&self) -> anyhow::Result<Scratch> {
         let folder = self.root.join("tmp");
         sys::fs::create_private_dir(&folder)?;
         // Between making a folder and locking it, it looks like a dead one.
@@ -153,7 +157,7 @@ impl Store {
     }
 
     /// What is installed under this id, built first if it is not. `make` fills an empty folder.
-    pub(super) fn ensure(
+    pub fn ensure(
         &self,
         id: &Id,
         events: &dyn Events,
@@ -172,7 +176,7 @@ impl Store {
         let target = self.root.join(&folder);
         let installed = Installed {
             name: id.name.clone(),
-            version: id.version.clone(),
+            version: built.version.unwrap_or_else(|| id.version.clone()),
             key: id.key.clone(),
             root: Utf8PathBuf::new(),
             facts: relative(built.facts, scratch.path()),
@@ -204,7 +208,9 @@ fn relative(mut facts: Facts, folder: &Utf8Path) -> Facts {
 
 fn absolute(mut installed: Installed, folder: &Utf8Path) -> Installed {
     // Joining an absolute path yields that path: things of the host stay where they are.
-    each_path(&mut installed.facts, |path| *path = folder.join(&*path));
+    each_path(&mut installed.facts, |path| {
+        *path = if path.as_str().is_empty() { folder.to_owned() } else { folder.join(&*path) };
+    });
     folder.clone_into(&mut installed.root);
     installed
 }

@@ -99,6 +99,14 @@ impl Control {
         }
     }
 
+    /// The process id of the supervisor, where it tells.
+    pub fn peer(mut self) -> Option<u32> {
+        match self.ask(&Request::Hello) {
+            Ok(Response::Hello { pid, .. }) => Some(pid),
+            _ => None,
+        }
+    }
+
     /// A handle with which another thread can end a blocking question.
     pub fn hang_up_handle(&self) -> anyhow::Result<UnixStream> {
         self.stream.get_ref().try_clone().context("cannot duplicate the control connection")

@@ -34,14 +34,9 @@ struct Spec {
     input: bool,
 }
 
-/// Starts a process whose output is appended to its log. It dies with the thread that called this: call it from the main thread.
-pub fn spawn(process: &Process) -> anyhow::Result<Child> {
-    start(process, "")
-}
-
 /// Runs a program to its end, feeding it `input`, and returns an error with the end of its log if it fails.
 pub fn run(process: &Process, input: &str) -> anyhow::Result<()> {
-    let status = start(process, input)?.wait()?;
+    let status = spawn(process, input)?.wait()?;
     if status.success() {
         return Ok(());
     }
@@ -49,8 +44,9 @@ pub fn run(process: &Process, input: &str) -> anyhow::Result<()> {
     anyhow::bail!("{} ended with {status}:\n{said}", process.argv.join(" "))
 }
 
+/// Starts a process that is fed `input` and whose output is appended to its log. It dies with the thread that called this.
 #[expect(clippy::disallowed_methods, reason = "the one place where long-lived programs are started")]
-fn start(process: &Process, input: &str) -> anyhow::Result<Child> {
+pub fn spawn(process: &Process, input: &str) -> anyhow::Result<Child> {
     let spec = Spec {
         argv: process.argv.clone(),
         env: process.env.clone(),

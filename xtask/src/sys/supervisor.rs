@@ -248,7 +248,7 @@ impl Loop {
         match order {
             Order::Nothing => {}
             Order::Spawn => {
-                let input = match launch::spawn(&self.children[index].process) {
+                let input = match launch::spawn(&self.children[index].process, "") {
                     // The handle is dropped: children are reaped by pid, together with adopted orphans.
                     Ok(child) => Input::Spawned(child.id()),
                     Err(error) => Input::SpawnFailed(format!("{error:#}")),

@@ -1,6 +1,4 @@
-//! How OpenSearch is put together from jars, as data: which jars make the server, and which make each module and plugin.
-//!
-//! Fetching the jars and laying them out is `xtask/src/provision/opensearch.rs`.
+//! What an OpenSearch consists of: which jars, modules and plugins, and the files that describe them to the server. Data and selection only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,171 +6,164 @@ use serde::Deserialize;
 
 use crate::failure::{Failure, Kind};
 
-/// The assembly of one OpenSearch version.
+/// One version of OpenSearch, as it is assembled. Artifacts are `group:artifact:version`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Assembly {
-    /// The jars of `lib/`, as `group:artifact:version`.
+    pub version: String,
     pub lib: Vec<String>,
-    /// What the distribution calls modules: `modules/<name>/`.
-    pub modules: BTreeMap<String, Component>,
-    /// What is added by name: `plugins/<name>/`.
-    pub plugins: BTreeMap<String, Component>,
+    #[serde(rename = "module")]
+    pub modules: BTreeMap<String, Part>,
+    #[serde(rename = "plugin", default)]
+    pub plugins: BTreeMap<String, Part>,
 }
 
-/// A module or a plugin.
+/// A module or a plugin: they differ only in the folder they lie in.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Component {
+pub struct Part {
+    pub description: String,
     pub classname: String,
-    /// The modules whose classes it uses.
+    pub artifact: String,
+    /// What else belongs into its folder.
+    #[serde(default)]
+    pub jars: Vec<String>,
+    /// Modules whose classes it uses.
     #[serde(default)]
     pub extends: Vec<String>,
-    pub jars: Vec<String>,
-    /// The content of `plugin-security.policy`, where it needs rights of its own.
+    /// What the security manager allows it.
+    #[serde(default)]
     pub policy: Option<String>,
 }
 
-impl Assembly {
-    /// The assembly of a version; `None` where this program does not know how.
-    pub fn of(version: &str) -> Option<Self> {
-        (version == "2.3.0").then(|| match toml::from_str(include_str!("opensearch-2.3.0.toml")) {
-            Ok(assembly) => assembly,
-            Err(error) => unreachable!("the built-in assembly does not parse: {error}"),
-        })
-    }
-
-    /// The jars of everything that can be laid out.
-    pub fn all_jars(&self) -> impl Iterator<Item = &str> {
-        let components = self.modules.values().chain(self.plugins.values()).flat_map(|c| &c.jars);
-        self.lib.iter().chain(components).map(String::as_str)
-    }
-
-    /// The modules and plugins to lay out: those asked for, and the modules that they extend. All unknown names at once.
-    pub fn select(&self, modules: &[String], plugins: &[String]) -> Result<Selection<'_>, Failure> {
-        let unknown: Vec<String> = modules
-            .iter()
-            .filter(|name| !self.modules.contains_key(*name))
-            .map(|name| format!("module {name}"))
-            .chain(
-                plugins
-                    .iter()
-                    .filter(|n| !self.plugins.contains_key(*n))
-                    .map(|name| format!("plugin {name}")),
-            )
-            .collect();
-        if !unknown.is_empty() {
-            let list =
-                |names: &BTreeMap<String, Component>| names.keys().cloned().collect::<Vec<_>>().join(", ");
-            let message = format!("OpenSearch cannot be assembled with {}", unknown.join(", "));
-            return Err(Failure::new(Kind::Manifest, "component-unknown", message)
-                .hint(format!("modules: {}", list(&self.modules)))
-                .hint(format!("plugins: {}", list(&self.plugins))));
-        }
-        let mut names: BTreeSet<&str> = modules.iter().map(String::as_str).collect();
-        let mut todo: Vec<&Component> = modules.iter().map(|m| &self.modules[m]).collect();
-        todo.extend(plugins.iter().map(|p| &self.plugins[p]));
-        while let Some(component) = todo.pop() {
-            for needed in &component.extends {
-                if names.insert(needed) {
-                    todo.push(&self.modules[needed]);
-                }
-            }
-        }
-        let pick = |all: &'_ BTreeMap<String, Component>, name: &str| {
-            all.get_key_value(name).map(|(n, _)| n.clone())
-        };
-        Ok(Selection {
-            assembly: self,
-            modules: names.iter().filter_map(|name| pick(&self.modules, name)).collect(),
-            plugins: plugins.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect(),
-        })
-    }
+/// The parts that a service asked for, with the modules that these need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection<'a> {
+    pub assembly: &'a Assembly,
+    pub modules: BTreeMap<&'a str, &'a Part>,
+    pub plugins: BTreeMap<&'a str, &'a Part>,
 }
 
-/// The part of an assembly that is wanted.
-#[derive(Debug, Clone)]
-pub struct Selection<'a> {
-    assembly: &'a Assembly,
-    /// Sorted, without repetition.
-    pub modules: Vec<String>,
-    pub plugins: Vec<String>,
+const BUILT_IN: [&str; 1] = [include_str!("opensearch-2.3.0.toml")];
+
+impl Assembly {
+    /// How this version is assembled.
+    pub fn of(version: &str) -> Result<Self, Failure> {
+        let mut known = Vec::new();
+        for text in BUILT_IN {
+            let assembly: Self = toml::from_str(text).map_err(|error| {
+                Failure::new(
+                    Kind::Bug,
+                    "assembly-invalid",
+                    format!("a built-in assembly cannot be read: {error}"),
+                )
+            })?;
+            if assembly.version == version {
+                return Ok(assembly);
+            }
+            known.push(assembly.version);
+        }
+        let message = format!("OpenSearch {version} cannot be assembled natively");
+        Err(Failure::new(Kind::Manifest, "opensearch-unknown", message)
+            .hint(format!("known versions: {}", known.join(", "))))
+    }
+
+    /// The wanted modules and plugins and what they extend. Every unknown name is reported, with the known ones.
+    pub fn select(&self, modules: &[String], plugins: &[String]) -> Result<Selection<'_>, Failure> {
+        let mut unknown = Vec::new();
+        let mut chosen = Selection { assembly: self, modules: BTreeMap::new(), plugins: BTreeMap::new() };
+        let mut todo: Vec<&str> = modules.iter().map(String::as_str).collect();
+        for name in plugins {
+            match self.plugins.get_key_value(name) {
+                Some((name, part)) => {
+                    chosen.plugins.insert(name, part);
+                    todo.extend(part.extends.iter().map(String::as_str));
+                }
+                None => unknown.push(format!("plugin `{name}`")),
+            }
+        }
+        while let Some(name) = todo.pop() {
+            match self.modules.get_key_value(name) {
+                Some((name, part)) => {
+                    if chosen.modules.insert(name, part).is_none() {
+                        todo.extend(part.extends.iter().map(String::as_str));
+                    }
+                }
+                None => unknown.push(format!("module `{name}`")),
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(chosen);
+        }
+        unknown.sort();
+        let list = |parts: &BTreeMap<String, Part>| parts.keys().cloned().collect::<Vec<_>>().join(", ");
+        let message = format!("OpenSearch {} has no {}", self.version, unknown.join(", no "));
+        Err(Failure::new(Kind::Manifest, "opensearch-part-unknown", message)
+            .hint(format!("known modules: {}", list(&self.modules)))
+            .hint(format!("known plugins: {}", list(&self.plugins))))
+    }
 }
 
 impl Selection<'_> {
-    /// Every folder of the layout with its component: `modules/geo`.
-    pub fn folders(&self) -> impl Iterator<Item = (String, &str, &Component)> {
-        let modules = self.modules.iter().map(|name| ("modules", name, &self.assembly.modules[name]));
-        let plugins = self.plugins.iter().map(|name| ("plugins", name, &self.assembly.plugins[name]));
-        modules
-            .chain(plugins)
-            .map(|(kind, name, component)| (format!("{kind}/{name}"), name.as_str(), component))
-    }
-
-    /// The jars of `lib/`.
-    pub fn lib(&self) -> &[String] {
-        &self.assembly.lib
-    }
-
-    /// Every jar that is needed, once.
-    pub fn jars(&self) -> BTreeSet<&str> {
-        let components = self.folders().flat_map(|(_, _, component)| &component.jars);
-        self.assembly.lib.iter().chain(components).map(String::as_str).collect()
+    /// Every artifact that is needed, once.
+    pub fn artifacts(&self) -> BTreeSet<&str> {
+        let parts = self.modules.values().chain(self.plugins.values());
+        let theirs = parts.flat_map(|part| std::iter::once(&part.artifact).chain(&part.jars));
+        self.assembly.lib.iter().chain(theirs).map(String::as_str).collect()
     }
 }
 
-/// `plugin-descriptor.properties` of a module or plugin.
-pub fn descriptor(name: &str, component: &Component, version: &str) -> String {
-    format!(
-        "description={name}\nversion={version}\nname={name}\nclassname={}\njava.version=11\nopensearch.version={version}\n\
-         extended.plugins={}\nhas.native.controller=false\n",
-        component.classname,
-        component.extends.join(","),
-    )
+impl Part {
+    /// The text of `plugin-descriptor.properties`.
+    pub fn descriptor(&self, name: &str, version: &str) -> String {
+        format!(
+            "description={}\nversion={version}\nname={name}\nclassname={}\njava.version=11\n\
+             opensearch.version={version}\nextended.plugins={}\nhas.native.controller=false\n",
+            self.description,
+            self.classname,
+            self.extends.join(","),
+        )
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(list: &[&str]) -> Vec<String> {
-        list.iter().map(ToString::to_string).collect()
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn modules_bring_what_they_extend() {
+    fn what_a_module_extends_comes_along() {
         let assembly = Assembly::of("2.3.0").unwrap();
-        let selection = assembly.select(&names(&["analysis-common", "geo"]), &[]).unwrap();
-        assert_eq!(selection.modules, ["analysis-common", "geo", "lang-painless"]);
-        assert!(selection.jars().contains("org.ow2.asm:asm-util:9.3"));
+        let chosen = assembly.select(&names(&["analysis-common"]), &names(&["analysis-icu"])).unwrap();
+        assert_eq!(chosen.modules.keys().copied().collect::<Vec<_>>(), ["analysis-common", "lang-painless"]);
+        assert_eq!(chosen.plugins.keys().copied().collect::<Vec<_>>(), ["analysis-icu"]);
+        assert!(chosen.artifacts().contains("com.ibm.icu:icu4j:70.1"));
+        assert!(!chosen.artifacts().iter().any(|gav| gav.contains("netty")));
     }
 
     #[test]
-    fn plugins_get_a_folder_of_their_own() {
+    fn all_unknown_names_are_reported_with_the_known_ones() {
         let assembly = Assembly::of("2.3.0").unwrap();
-        let selection = assembly.select(&names(&["geo"]), &names(&["analysis-icu"])).unwrap();
-        let folders: Vec<_> = selection.folders().map(|(folder, ..)| folder).collect();
-        assert_eq!(folders, ["modules/geo", "plugins/analysis-icu"]);
+        let failure = assembly.select(&names(&["geo", "nope"]), &names(&["analysis-phonetic"])).unwrap_err();
+        assert_eq!(failure.message, "OpenSearch 2.3.0 has no module `nope`, no plugin `analysis-phonetic`");
+        assert!(failure.hints[0].contains("transport-netty4") && failure.hints[1].contains("analysis-icu"));
+        assert_eq!(Assembly::of("9.9").unwrap_err().code, "opensearch-unknown");
     }
 
     #[test]
-    fn unknown_names_arrive_together() {
+    fn the_table_is_whole() {
         let assembly = Assembly::of("2.3.0").unwrap();
-        let failure = assembly.select(&names(&["geos"]), &names(&["analysis-phonetic"])).unwrap_err();
-        assert_eq!(
-            failure.message,
-            "OpenSearch cannot be assembled with module geos, plugin analysis-phonetic"
-        );
-    }
-
-    #[test]
-    fn every_extended_module_exists_and_no_jar_is_in_lib_as_well() {
-        let assembly = Assembly::of("2.3.0").unwrap();
-        for (name, component) in assembly.modules.iter().chain(&assembly.plugins) {
-            assert!(component.extends.iter().all(|other| assembly.modules.contains_key(other)), "{name}");
-            assert!(component.jars.iter().all(|jar| !assembly.lib.contains(jar)), "{name}");
-        }
         assert_eq!(assembly.lib.len(), 36);
-        assert_eq!(Assembly::of("9.9.9"), None);
+        let all: Vec<_> = assembly.modules.keys().cloned().collect();
+        let chosen = assembly.select(&all, &names(&["analysis-icu"])).unwrap();
+        assert_eq!(chosen.modules.len(), 13);
+        for gav in chosen.artifacts() {
+            assert_eq!(gav.split(':').count(), 3, "{gav}");
+        }
+        let descriptor = assembly.modules["ingest-common"].descriptor("ingest-common", "2.3.0");
+        assert!(descriptor.contains("extended.plugins=lang-painless\n"));
     }
 }

@@ -17,21 +17,26 @@ pub(super) use recipes::{JAVA, POSTGRESQL_CLIENT, RABBITMQ, REDIS, Recipe, libra
 
 use super::archive;
 use super::host::{self, Host};
+use super::provisioner::Mode;
 use super::store::{Built, Id, Source, Store};
 use crate::event::{Event, Events, Section, Task};
 use crate::sys::cmd::Cmd;
 use apt::Apt;
+use packages::Package;
 
 /// Installs packages of the system's suite into the store.
 pub(super) struct Debian<'a> {
-    pub(super) store: &'a Store,
-    pub(super) host: &'a Host,
-    pub(super) events: &'a dyn Events,
-    /// Fail instead of resolving again.
-    pub(super) locked: bool,
+    store: &'a Store,
+    host: &'a Host,
+    events: &'a dyn Events,
+    mode: Mode,
     /// The system's suite.
-    pub(super) suite: &'a str,
-    pub(super) pins: Pins<'a>,
+    suite: &'a str,
+    pins: Pins<'a>,
+    /// The packages of every machine with apt, once they were asked for.
+    base: Option<Vec<Package>>,
+    /// The package lists were fetched by this run: fetching them again would bring nothing.
+    fresh: bool,
 }
 
 /// The lock's name for a recipe on this machine.
@@ -50,11 +55,23 @@ pub(super) fn id(recipe: &Recipe, suite: &str, pins: &[String]) -> Id {
     }
 }
 
-impl Debian<'_> {
+impl<'a> Debian<'a> {
+    pub(super) fn new(
+        store: &'a Store,
+        host: &'a Host,
+        events: &'a dyn Events,
+        mode: Mode,
+        suite: &'a str,
+        pins: Pins<'a>,
+    ) -> Self {
+        Self { store, host, events, mode, suite, pins, base: None, fresh: false }
+    }
+
     /// What the recipe makes, from the store if it is there.
     pub(super) fn install(&mut self, recipe: &Recipe) -> anyhow::Result<Installed> {
         let name = lock_name(recipe, self.suite);
-        let known = self.pins.get(&name);
+        // Asked to write the lock anew, what it says does not count.
+        let known = self.pins.get(&name).filter(|_| self.mode != Mode::Relock);
         if let Some(pins) = &known
             && let Some(installed) = self.store.read(&id(recipe, self.suite, pins))?
         {
@@ -62,14 +79,21 @@ impl Debian<'_> {
         }
         self.require(recipe)?;
         let _guard = self.store.lock("apt", self.events)?;
+        // Whoever held the lock may have done the work.
+        self.pins.reload(self.store)?;
+        let known = self.pins.get(&name).filter(|_| self.mode != Mode::Relock);
+        if let Some(pins) = &known
+            && let Some(installed) = self.store.read(&id(recipe, self.suite, pins))?
+        {
+            return Ok(installed);
+        }
         let apt = Apt::open(self.store.root().join("cache/apt"), self.events)?;
-        let mut fresh = !apt.has_lists();
-        if fresh {
-            apt.update()?;
+        if !apt.has_lists() || self.mode == Mode::Relock {
+            self.refresh(&apt)?;
         }
         let pins = match known {
-            Some(pins) => self.still_there(&apt, recipe, pins, &mut fresh)?,
-            None if self.locked => {
+            Some(pins) => self.still_there(&apt, recipe, pins)?,
+            None if self.mode == Mode::Locked => {
                 return Err(Failure::new(
                     Kind::Manifest,
                     "lock-missing",
@@ -81,7 +105,17 @@ impl Debian<'_> {
             None => self.resolve(&apt, recipe)?,
         };
         let id = id(recipe, self.suite, &pins);
-        self.store.ensure(&id, self.events, |folder| self.build(&apt, recipe, &id, &pins, fresh, folder))
+        self.store.ensure(&id, self.events, |folder| self.build(&apt, recipe, &id, &pins, folder))
+    }
+
+    /// Fetches the package lists, once a run. Whether it did.
+    fn refresh(&mut self, apt: &Apt<'_>) -> anyhow::Result<bool> {
+        if self.fresh {
+            return Ok(false);
+        }
+        apt.update()?;
+        self.fresh = true;
+        Ok(true)
     }
 
     fn require(&self, recipe: &Recipe) -> Result<(), Failure> {
@@ -104,20 +138,15 @@ impl Debian<'_> {
         apt: &Apt<'_>,
         recipe: &Recipe,
         pins: Vec<String>,
-        fresh: &mut bool,
     ) -> anyhow::Result<Vec<String>> {
         if apt.locate(&pins)?.is_some() {
             return Ok(pins);
         }
-        if !*fresh {
-            apt.update()?;
-            *fresh = true;
-            if apt.locate(&pins)?.is_some() {
-                return Ok(pins);
-            }
+        if self.refresh(apt)? && apt.locate(&pins)?.is_some() {
+            return Ok(pins);
         }
         let was = id(recipe, self.suite, &pins).version;
-        if self.locked {
+        if self.mode == Mode::Locked {
             return Err(Failure::new(
                 Kind::Host,
                 "lock-gone",
@@ -127,22 +156,26 @@ impl Debian<'_> {
             .into());
         }
         let now = self.resolve(apt, recipe)?;
+        let others: Vec<&str> = now.iter().filter(|pin| !pins.contains(pin)).map(String::as_str).collect();
         self.events.emit(Event::Warning(format!(
-            "{} has dropped the locked packages of {} {was}; using {} instead",
+            "{} has dropped locked packages of {}; using {} instead",
             self.suite,
             recipe.name,
-            id(recipe, self.suite, &now).version,
+            others.join(", "),
         )));
         Ok(now)
     }
 
     fn resolve(&mut self, apt: &Apt<'_>, recipe: &Recipe) -> anyhow::Result<Vec<String>> {
         let task = Task::start(self.events, Section::Fetch, format!("packages of {}", recipe.name));
-        let base = apt.closure(&["?essential", "apt"])?.context("apt does not know its own base system")?;
+        let base = match self.base.take() {
+            Some(base) => base,
+            None => apt.closure(&["?essential", "apt"])?.context("apt does not know its own base system")?,
+        };
+        let base = &*self.base.insert(base);
         for root in recipe.roots {
             let Some(closure) = apt.closure(&[root])? else { continue };
-            let pins: Vec<_> =
-                recipe.keep.select(closure, &base).iter().map(packages::Package::pin).collect();
+            let pins: Vec<_> = recipe.keep.select(closure, base).iter().map(Package::pin).collect();
             task.finish(format!("{} packages", pins.len()));
             self.pins.record(lock_name(recipe, self.suite), &pins, self.store)?;
             return Ok(pins);
@@ -159,13 +192,12 @@ impl Debian<'_> {
         recipe: &Recipe,
         id: &Id,
         pins: &[String],
-        fresh: bool,
         folder: &Utf8Path,
     ) -> anyhow::Result<Built> {
         let downloads = self.store.scratch()?;
         let title = format!("{} {}", recipe.name, id.version);
         let mut output = apt.download(pins, downloads.path(), &title)?;
-        if !output.ok() && !fresh {
+        if !output.ok() && !self.fresh {
             // The lists may be older than the mirror.
             apt.update()?;
             output = apt.download(pins, downloads.path(), &title)?;
@@ -189,7 +221,7 @@ impl Debian<'_> {
             probe(&facts.paths[role], args, &facts.libraries, recipe.name)?;
         }
         task.finish("");
-        Ok(Built { facts, sources })
+        Ok(Built { facts, sources, version: None })
     }
 }
 

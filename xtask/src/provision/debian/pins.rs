@@ -46,6 +46,11 @@ impl Pins<'_> {
         self.overlay.over(name, self.lock.get(name))
     }
 
+    pub(super) fn reload(&mut self, store: &Store) -> anyhow::Result<()> {
+        self.overlay = Overlay::load(store)?;
+        Ok(())
+    }
+
     pub(super) fn record(&mut self, name: String, packages: &[String], store: &Store) -> anyhow::Result<()> {
         let instead_of = self.lock.get(&name).cloned().unwrap_or_default();
         // Another process may have added to it since; the lock `apt` is held.

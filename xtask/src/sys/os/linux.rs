@@ -92,6 +92,11 @@ pub fn resident_memory(pid: u32) -> Option<u64> {
     Some(status.vmrss? * 1024)
 }
 
+/// Memory of a process that is its own alone, in kB.
+pub fn anonymous_memory(pid: u32) -> Option<u64> {
+    procfs::process::Process::new(pid.cast_signed()).ok()?.status().ok()?.rssanon
+}
+
 /// Everything that listens on TCP in this network namespace, restricted to `ports` where given.
 pub fn listeners(ports: Option<&BTreeSet<u16>>) -> anyhow::Result<Vec<Listener>> {
     let mut sockets: BTreeMap<u64, (std::net::IpAddr, u16)> = BTreeMap::new();

@@ -61,6 +61,11 @@ pub fn resident_memory(pid: u32) -> Option<u64> {
     Some(output.stdout.trim().parse::<u64>().ok()? * 1024)
 }
 
+/// Memory of a process that is its own alone is not told apart here.
+pub fn anonymous_memory(_pid: u32) -> Option<u64> {
+    None
+}
+
 /// Everything that listens on TCP, restricted to `ports` where given.
 pub fn listeners(ports: Option<&BTreeSet<u16>>) -> anyhow::Result<Vec<Listener>> {
     let output = Cmd::new("lsof").args(["-nP", "-iTCP", "-sTCP:LISTEN", "-Fpcn"]).run()?;

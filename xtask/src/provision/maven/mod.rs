@@ -1,0 +1,227 @@
+//! The Maven provider: jars by exact coordinates, fetched by `mvn` in one call and checked against the lock before anything uses them.
+//!
+//! Where artifacts come from is Maven's business: mirrors and proxies of its own configuration apply.
+
+mod pom;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::failure::{Failure, Kind};
+
+pub(super) use pom::Gav;
+
+use super::archive;
+use super::host::{self, Host};
+use super::lock::Pin;
+use super::store::{Scratch, Store};
+use super::watch::watch;
+use crate::event::{Events, Section, Task, Unit};
+use crate::sys;
+use crate::sys::cmd::{Cmd, Output};
+
+/// Fetches jars.
+pub(super) struct Maven<'a> {
+    pub(super) store: &'a Store,
+    pub(super) host: &'a Host,
+    pub(super) events: &'a dyn Events,
+    /// Trust what comes and write it down.
+    pub(super) relock: bool,
+    pub(super) pins: &'a mut BTreeMap<String, Pin>,
+}
+
+/// Jars that were fetched and checked. They vanish with this value.
+#[derive(Debug)]
+pub(super) struct Jars {
+    folder: Scratch,
+    pins: BTreeMap<Gav, Pin>,
+}
+
+impl Jars {
+    /// The file of an artifact.
+    pub(super) fn path(&self, gav: &Gav) -> Utf8PathBuf {
+        self.folder.path().join(gav.file_name())
+    }
+
+    /// Its checksum.
+    pub(super) fn pin(&self, gav: &Gav) -> Option<&Pin> {
+        self.pins.get(gav)
+    }
+}
+
+impl Maven<'_> {
+    /// Fetches all of these in one call: most of the time of a first one goes into Maven's own plugins.
+    pub(super) fn fetch(&mut self, wanted: &BTreeSet<Gav>, title: &str) -> anyhow::Result<Jars> {
+        if !self.relock {
+            unlocked(wanted, self.pins)?;
+        }
+        self.require()?;
+        let _guard = self.store.lock("maven", self.events)?;
+        let folder = self.store.scratch()?;
+        let repository = self.store.root().join("cache/maven");
+        sys::fs::create_private_dir(&repository)?;
+        let work = self.store.scratch()?;
+        let pom = work.path().join("pom.xml");
+        sys::fs::write_atomic(&pom, pom::pom(wanted, folder.path()).as_bytes(), 0o600)?;
+
+        let sizes: Option<u64> =
+            wanted.iter().map(|gav| self.pins.get(&gav.to_string()).map(|pin| pin.size)).sum();
+        let task = Task::start(self.events, Section::Fetch, title);
+        let command = Cmd::new("mvn")
+            .args(["-B", "-q", "-f", pom.as_str()])
+            .args([format!("-Dmaven.repo.local={repository}"), "-Dmaven.artifact.threads=8".to_owned()])
+            .args(["dependency:copy"])
+            .cwd(work.path())
+            .limit(Duration::from_mins(20));
+        let output = watch(
+            || command.run(),
+            || {
+                let done = wanted.iter().map(|gav| fetched(&repository, gav)).sum();
+                task.progress(done, sizes, Unit::Bytes);
+            },
+        )?;
+        if !output.ok() {
+            return Err(failed(&output).into());
+        }
+        let mut pins = BTreeMap::new();
+        for gav in wanted {
+            let file = folder.path().join(gav.file_name());
+            let (sha256, size) = archive::sha256(&file)?;
+            let pin = Pin { sha256, size };
+            self.check(gav, &pin, &repository)?;
+            pins.insert(gav.clone(), pin);
+        }
+        let total: u64 = pins.values().map(|pin| pin.size).sum();
+        task.progress(total, Some(total), Unit::Bytes);
+        task.finish(format!("{} jars", wanted.len()));
+        Ok(Jars { folder, pins })
+    }
+
+    fn check(&mut self, gav: &Gav, got: &Pin, repository: &Utf8Path) -> anyhow::Result<()> {
+        let name = gav.to_string();
+        if self.relock {
+            self.pins.insert(name, got.clone());
+            return Ok(());
+        }
+        match self.pins.get(&name) {
+            Some(pin) if pin == got => Ok(()),
+            locked => {
+                // Maven would hand out the same bytes again.
+                let _gone = std::fs::remove_dir_all(repository.join(gav.folder()));
+                let expected = locked.map_or("nothing", |pin| &pin.sha256);
+                let message = format!(
+                    "{name} is not what ecosystem.lock says: expected {expected}, got {}; it was thrown away",
+                    got.sha256
+                );
+                Err(Failure::new(Kind::Host, "artifact-changed", message)
+                    .hint("a released version never changes: ask who runs the Maven mirror of this machine (~/.m2/settings.xml)")
+                    .into())
+            }
+        }
+    }
+
+    fn require(&self) -> Result<(), Failure> {
+        if self.host.find("mvn").is_some() {
+            return Ok(());
+        }
+        let line = self.host.family().install("maven", "maven", "maven");
+        Err(host::missing("mvn", "PostgreSQL and OpenSearch", line))
+    }
+}
+
+/// Refuses what the lock does not know, all of it at once, before anything is fetched.
+fn unlocked(wanted: &BTreeSet<Gav>, pins: &BTreeMap<String, Pin>) -> Result<(), Failure> {
+    let missing: Vec<String> =
+        wanted.iter().map(ToString::to_string).filter(|name| !pins.contains_key(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!("ecosystem.lock has no checksum for {}", missing.join(", "));
+    Err(Failure::new(Kind::Manifest, "artifact-unlocked", message)
+        .hint("`cargo xtask provision --relock` fetches them once and writes their checksums down"))
+}
+
+/// Bytes of an artifact in Maven's repository, half-fetched ones too.
+fn fetched(repository: &Utf8Path, gav: &Gav) -> u64 {
+    let entries = std::fs::read_dir(repository.join(gav.folder())).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.contains(".jar") && !name.ends_with(".sha1")
+        })
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|meta| meta.len())
+        .sum()
+}
+
+fn failed(output: &Output) -> Failure {
+    let text = format!("{}\n{}", output.stdout, output.stderr);
+    let errors: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("[ERROR] ")).collect();
+    let reason = match errors.first() {
+        _ if output.timed_out => "it took longer than 20 minutes".to_owned(),
+        Some(first) => first.split(" -> [Help").next().unwrap_or(first).to_owned(),
+        None => format!("it ended with status {}\n{}", output.status, text.trim()),
+    };
+    Failure::new(Kind::Host, "maven-failed", format!("mvn could not fetch what is needed: {reason}"))
+        .hint("is this machine online? Behind a proxy, Maven reads ~/.m2/settings.xml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_not_locked_is_named_before_a_fetch() {
+        let wanted: BTreeSet<Gav> =
+            ["a:b:1", "c:d:2", "e:f:3"].into_iter().map(|gav| Gav::parse(gav).unwrap()).collect();
+        let pins = BTreeMap::from([("c:d:2".to_owned(), Pin { sha256: String::new(), size: 0 })]);
+        let failure = unlocked(&wanted, &pins).unwrap_err();
+        assert_eq!(failure.code, "artifact-unlocked");
+        assert_eq!(failure.message, "ecosystem.lock has no checksum for a:b:1, e:f:3");
+    }
+
+    #[test]
+    fn other_bytes_are_refused_and_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        let gav = Gav::parse("org.x:y:1").unwrap();
+        let cached = root.join("repo").join(gav.folder()).join(gav.file_name());
+        sys::fs::write_atomic(&cached, b"evil", 0o600).unwrap();
+        let store = Store::at(root);
+        let mut pins = BTreeMap::from([("org.x:y:1".to_owned(), Pin { sha256: "aa".into(), size: 4 })]);
+        let host = Host::default();
+        let mut maven = Maven {
+            store: &store,
+            host: &host,
+            events: &crate::event::Silent,
+            relock: false,
+            pins: &mut pins,
+        };
+        let got = Pin { sha256: "bb".into(), size: 4 };
+        let error = maven.check(&gav, &got, &root.join("repo")).unwrap_err();
+        assert_eq!(error.downcast_ref::<Failure>().unwrap().code, "artifact-changed");
+        assert!(!cached.exists());
+
+        maven.relock = true;
+        maven.check(&gav, &got, &root.join("repo")).unwrap();
+        assert_eq!(pins["org.x:y:1"], got);
+    }
+
+    #[test]
+    fn a_missing_client_says_how_to_get_it() {
+        let store = Store::at("/nowhere".into());
+        let host = Host::default();
+        let mut pins = BTreeMap::new();
+        let mut maven = Maven {
+            store: &store,
+            host: &host,
+            events: &crate::event::Silent,
+            relock: true,
+            pins: &mut pins,
+        };
+        let error = maven.fetch(&BTreeSet::new(), "x").unwrap_err();
+        assert_eq!(error.downcast_ref::<Failure>().unwrap().code, "package-client-missing");
+    }
+}

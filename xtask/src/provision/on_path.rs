@@ -1,0 +1,141 @@
+//! `from = "path"`: servers that are installed already. Nothing is fetched; what was found is written down once.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::artifact::{Facts, Installed, Key};
+use ecosystem_core::failure::{Failure, Kind};
+
+use super::debian::probe;
+use super::host::Host;
+use super::rabbitmq;
+use super::store::{Built, Id, Store};
+use super::tree::folders;
+use crate::event::Events;
+
+/// Programs of the host that make up a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OnPath {
+    name: &'static str,
+    paths: BTreeMap<String, Utf8PathBuf>,
+    /// The one that is asked for its version.
+    main: Utf8PathBuf,
+}
+
+/// Redis on PATH.
+pub(super) fn redis(host: &Host) -> Result<OnPath, Failure> {
+    let server = host.find("redis-server");
+    let server =
+        server.ok_or_else(|| absent(host, "redis", "redis-server", ["redis-server", "redis", "redis"]))?;
+    Ok(OnPath { name: "redis", paths: one("server", &server), main: server })
+}
+
+/// PostgreSQL on PATH, or where Debian keeps what it does not put there.
+pub(super) fn postgresql(host: &Host) -> Result<OnPath, Failure> {
+    let debian = folders("/usr/lib/postgresql".into()).unwrap_or_default();
+    let server = host.find("postgres").or_else(|| {
+        debian.into_iter().rev().map(|version| version.join("bin/postgres")).find(|program| program.is_file())
+    });
+    let names = ["postgresql", "postgresql-server", "postgresql@16"];
+    let server = server.ok_or_else(|| absent(host, "postgresql", "postgres", names))?;
+    let initdb = server.with_file_name("initdb");
+    if !initdb.is_file() {
+        return Err(absent(host, "postgresql", "initdb", names));
+    }
+    let mut paths = one("server", &server);
+    paths.insert("initdb".to_owned(), initdb);
+    Ok(OnPath { name: "postgresql", paths, main: server })
+}
+
+/// PostgreSQL's client programs on PATH.
+pub(super) fn postgresql_client(host: &Host) -> Result<OnPath, Failure> {
+    let names = ["postgresql-client", "postgresql", "libpq"];
+    let psql = host.find("psql").ok_or_else(|| absent(host, "postgresql", "psql", names))?;
+    let others = ["pg_dump", "pg_restore", "pg_isready", "createdb", "dropdb"];
+    let mut paths = one("psql", &psql);
+    paths.extend(others.into_iter().filter_map(|name| Some((name.to_owned(), host.find(name)?))));
+    Ok(OnPath { name: "postgresql-client", paths, main: psql })
+}
+
+/// RabbitMQ where Debian's packages put it.
+pub(super) fn rabbitmq(host: &Host) -> Result<OnPath, Failure> {
+    let main: Utf8PathBuf = "/usr/lib/rabbitmq".into();
+    if !main.is_dir() {
+        return Err(absent(host, "rabbitmq", "/usr/lib/rabbitmq", ["rabbitmq-server"; 3]));
+    }
+    Ok(OnPath { name: "rabbitmq", paths: BTreeMap::new(), main })
+}
+
+fn one(role: &str, path: &Utf8Path) -> BTreeMap<String, Utf8PathBuf> {
+    BTreeMap::from([(role.to_owned(), path.to_owned())])
+}
+
+fn absent(host: &Host, service: &str, program: &str, [apt, dnf, homebrew]: [&str; 3]) -> Failure {
+    let message = format!("services.{service} has from = \"path\", but {program} is not installed");
+    Failure::new(Kind::Host, "program-missing", message)
+        .hint(host.family().install(apt, dnf, homebrew))
+        .hint("or leave `from` out: it is fetched then")
+}
+
+impl OnPath {
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Changes when one of the programs does.
+    pub(super) fn id(&self) -> anyhow::Result<Id> {
+        let mut parts = vec!["host".to_owned(), self.name.to_owned()];
+        for path in std::iter::once(&self.main).chain(self.paths.values()) {
+            let meta = std::fs::metadata(path)?;
+            parts.push(format!("{path} {} {}", meta.len(), meta.mtime()));
+        }
+        let key = Key::of(parts.iter().map(String::as_str));
+        Ok(Id { name: self.name.to_owned(), version: "host".to_owned(), key })
+    }
+
+    /// Writes down what was found.
+    pub(super) fn record(&self, store: &Store, events: &dyn Events) -> anyhow::Result<Installed> {
+        store.ensure(&self.id()?, events, |_| {
+            if self.name == "rabbitmq" {
+                // The host's own libraries are found without help, and the C library must not be among those on a path.
+                let facts = Facts { libraries: Vec::new(), ..rabbitmq::inspect("/".into())? };
+                let version = facts.paths["home"].as_str().rsplit_once('-').map(|(_, v)| v.to_owned());
+                return Ok(Built { version, facts, ..Built::default() });
+            }
+            let banner = probe(&self.main, &["--version"], &[], self.name)?;
+            let facts = Facts { paths: self.paths.clone(), ..Facts::default() };
+            Ok(Built { version: version(&banner), facts, ..Built::default() })
+        })
+    }
+}
+
+/// The first thing in a banner that looks like a version: `7.0.15` of `Redis server v=7.0.15 sha=…`.
+fn version(banner: &str) -> Option<String> {
+    let word = |word: &str| {
+        let word = word.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let end = word.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(word.len());
+        (word[..end].contains('.')).then(|| word[..end].to_owned())
+    };
+    banner.split_whitespace().find_map(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_banners() {
+        let redis = "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64";
+        assert_eq!(version(redis).as_deref(), Some("7.0.15"));
+        assert_eq!(version("postgres (PostgreSQL) 15.20 (Debian 15.20-0)").as_deref(), Some("15.20"));
+        assert_eq!(version("nothing"), None);
+    }
+
+    #[test]
+    fn what_is_not_installed_is_named_with_both_ways_out() {
+        let failure = redis(&Host::default()).unwrap_err();
+        assert_eq!(failure.code, "program-missing");
+        assert_eq!(failure.hints.len(), 2);
+    }
+}

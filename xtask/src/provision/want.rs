@@ -1,0 +1,86 @@
+//! What services need from the store, before anything is looked up or fetched.
+
+use ecosystem_core::catalog::Kind;
+use ecosystem_core::failure::{Failure, Kind as Class};
+use ecosystem_core::model::{From, Service};
+use ecosystem_core::release::assembly::Assembly;
+
+use super::debian::{self, Recipe};
+use super::host::Host;
+use super::java::{self, HostJava};
+use super::maven::Gav;
+use super::on_path::{self, OnPath};
+use super::{opensearch, postgresql};
+
+/// One thing that a service needs.
+#[derive(Debug)]
+pub(super) enum Want {
+    Packages(&'static Recipe),
+    OnPath(OnPath),
+    HostJava(HostJava),
+    PostgresqlBuild(Gav),
+    Opensearch(Box<Home>),
+}
+
+/// An OpenSearch home and what goes into it.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) assembly: Assembly,
+    pub(super) modules: Vec<String>,
+    pub(super) plugins: Vec<String>,
+}
+
+impl Want {
+    /// The name under which the catalog looks for it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Packages(recipe) => recipe.name,
+            Self::OnPath(programs) => programs.name(),
+            Self::HostJava(_) => "java",
+            Self::PostgresqlBuild(_) => "postgresql",
+            Self::Opensearch(_) => "opensearch",
+        }
+    }
+}
+
+/// What a service needs. What is made from it (templates, archives) follows by itself.
+pub(super) fn wants(service: &Service, host: &Host) -> Result<Vec<Want>, Failure> {
+    let purl = service.get.as_ref().map(|purl| purl.value.as_str());
+    let path = service.from.value == From::Path;
+    Ok(match service.kind {
+        Kind::Redis if path => vec![Want::OnPath(on_path::redis(host)?)],
+        Kind::Redis => vec![Want::Packages(&debian::REDIS)],
+        Kind::Postgresql if path => {
+            vec![Want::OnPath(on_path::postgresql(host)?), postgresql_client(host, true)?]
+        }
+        Kind::Postgresql => {
+            vec![Want::PostgresqlBuild(postgresql::artifact(purl)?), postgresql_client(host, false)?]
+        }
+        Kind::Rabbitmq if path => vec![Want::OnPath(on_path::rabbitmq(host)?)],
+        Kind::Rabbitmq => vec![Want::Packages(&debian::RABBITMQ)],
+        Kind::Opensearch if path => {
+            let message = format!("services.{}: OpenSearch cannot be taken from PATH", service.name);
+            return Err(Failure::new(Class::Manifest, "from-path-unsupported", message)
+                .hint("leave `from` out: it is assembled from its official jars"));
+        }
+        Kind::Opensearch => {
+            let assembly = Assembly::of(opensearch::version(purl))?;
+            let (modules, plugins) = (service.modules.value.clone(), service.plugins.value.clone());
+            assembly.select(&modules, &plugins)?;
+            let java = java::on_host(host).map_or(Want::Packages(&debian::JAVA), Want::HostJava);
+            vec![Want::Opensearch(Box::new(Home { assembly, modules, plugins })), java]
+        }
+        kind => {
+            let message = format!("{kind} cannot be provisioned natively by this version");
+            return Err(Failure::new(Class::Manifest, "service-unsupported", message));
+        }
+    })
+}
+
+/// psql and its kin: from PATH where that was asked for, or where there is no apt to fetch them with.
+fn postgresql_client(host: &Host, path: bool) -> Result<Want, Failure> {
+    if path || (host.find("apt-get").is_none() && host.find("psql").is_some()) {
+        return Ok(Want::OnPath(on_path::postgresql_client(host)?));
+    }
+    Ok(Want::Packages(&debian::POSTGRESQL_CLIENT))
+}
