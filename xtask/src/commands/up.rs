@@ -1,67 +1,44 @@
 //! `up` and `restart`: fetch what is missing, start what does not run as wanted, wait until all of it is usable and ours, fill it.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use ecosystem_core::artifact::Installation;
 use ecosystem_core::catalog::{Inputs, Launch, launch};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::Service;
 use ecosystem_core::place::Place;
-use ecosystem_core::plan::{Action, Cause, Plan, obstacles_failure, port_obstacles, reconcile_up, render};
+use ecosystem_core::plan::{Action, Cause, Plan, obstacles_failure, port_obstacles, reconcile_up};
 use ecosystem_core::process::RunAs;
-use owo_colors::OwoColorize;
-use serde::Serialize;
 
 use crate::backend::native;
 use crate::cli::{Global, Up};
 use crate::context::Context;
 use crate::engine::{Engine, Outcome};
 use crate::event::{Event, Events};
-use crate::output::{self, Report};
+use crate::output;
 use crate::provision::Mode;
 use crate::seed::{self, Pack};
 use crate::site::Secrets;
 use crate::stack::Stack;
-use crate::sys::os;
-
-/// What `up` reports.
-#[derive(Debug, Serialize)]
-struct Running {
-    place: String,
-    /// Milliseconds from the beginning of the command until everything was ready.
-    took_ms: u64,
-    memory_bytes: u64,
-    /// Nothing had to be done.
-    unchanged: bool,
-    services: Vec<Ready>,
-    /// What the person typed, for the closing lines.
-    #[serde(skip)]
-    program: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-struct Ready {
-    name: String,
-    started: bool,
-    /// Milliseconds until it was usable and ours, and had taken a write.
-    took_ms: u64,
-    /// Milliseconds until it was first found usable and ours, where it was started.
-    detected_ms: Option<u64>,
-    host: String,
-    ports: BTreeMap<String, u16>,
-}
-
-/// What `up --dry-run` reports.
-#[derive(Debug, Serialize)]
-struct Planned {
-    plan: Plan,
-    #[serde(skip)]
-    last: BTreeMap<String, u64>,
-}
 
 type Failures = Vec<anyhow::Error>;
+
+/// What is to be brought up, and where.
+struct Wanted<'a> {
+    stack: &'a Stack,
+    services: &'a [&'a Service],
+    place: &'a Place,
+    secrets: &'a Secrets,
+    endpoints: BTreeMap<String, Endpoint>,
+    run_as: RunAs,
+    restart: bool,
+    /// The pack that is laid into what is ready.
+    pack: Option<&'a str>,
+}
 
 /// Brings services up.
 pub fn run(
@@ -80,39 +57,35 @@ pub fn run(
     let services =
         stack.site.ecosystem.select(args.profile.as_deref(), &args.services).map_err(|e| one(e.into()))?;
     let run_as = context.host().run_as().ok_or_else(|| one(root_without_namespaces().into()))?;
+    let wanted = |place, secrets| Wanted {
+        endpoints: stack.endpoints(&services, place, secrets),
+        pack: stack.site.ecosystem.seed.as_ref().filter(|_| !args.no_seed).map(|seed| seed.value.as_str()),
+        stack: &stack,
+        services: &services,
+        place,
+        secrets,
+        run_as,
+        restart,
+    };
     if args.dry_run {
-        return plan_only(context, global, &stack, &services, run_as, restart, events).map_err(one);
+        let place = stack.place().unwrap_or_else(|| stack.imagined_place(context));
+        let secrets = stack.state.secrets().map_err(one)?;
+        return plan_only(context, global, &wanted(&place, &secrets), events).map_err(one);
     }
 
     let verb = if restart { "restart" } else { "up" };
     let _lock = stack.state.lock(&format!("{} {verb}", context.program), events).map_err(one)?;
     let (place, secrets) = set_up(&stack, &services).map_err(one)?;
-    let endpoints = stack.endpoints(&services, &place, &secrets);
-    native::end_leftovers(&place, &ports(&endpoints)).map_err(one)?;
-    refuse_taken_ports(&place, &endpoints).map_err(one)?;
-
+    let wanted = wanted(&place, &secrets);
+    native::end_leftovers(&place, &wanted.ports()).map_err(one)?;
+    let all_run = wanted.refuse_taken_ports().map_err(one)?;
+    if !all_run {
+        introduce(&stack, events);
+    }
     let mode = if args.locked { Mode::Locked } else { Mode::Normal };
     let mut provisioner = stack.provisioner(context, run_as, mode, events).map_err(one)?;
-    let installed = provisioner.provide(&services).map_err(one)?;
-    let launches: BTreeMap<String, Launch> = services
-        .iter()
-        .map(|service| {
-            let secret = secrets.of(&service.name);
-            let installed = &installed[&service.name];
-            let inputs =
-                Inputs { service, place: &place, bind: stack.bind(), installed, run_as, secret: &secret };
-            (service.name.clone(), launch(inputs))
-        })
-        .collect();
-
-    let mut plan = plan(&place, &endpoints, &launches, restart).map_err(one)?;
-    let pack = stack.site.ecosystem.seed.as_ref().filter(|_| !args.no_seed);
-    if let Some(pack) = pack {
-        // Packs are laid into what is ready, and only into that.
-        let awaited = plan.steps.iter().filter(|step| matches!(step.action, Action::Await(_)));
-        let ready: Vec<usize> = awaited.map(|step| step.id).collect();
-        plan.push(Action::Seed(pack.value.clone()), Cause::Requested, ready);
-    }
+    let launches = wanted.launches(&provisioner.provide(&services).map_err(one)?);
+    let plan = wanted.plan(&launches).map_err(one)?;
     let engine = Engine {
         place: &place,
         launches: &launches,
@@ -121,7 +94,7 @@ pub fn run(
         patience: Duration::from_secs(args.timeout),
         seed: &|name| {
             let pack = Pack::open(&stack.pack_folder(name)?)?;
-            seed::seed(&pack, &Stack::by_kind(&endpoints), events).map(drop)
+            seed::seed(&pack, &Stack::by_kind(&wanted.endpoints), events).map(drop)
         },
     };
     let outcome = engine.carry_out(&plan);
@@ -130,8 +103,19 @@ pub fn run(
         undo_if_interrupted(&place, &outcome);
         return Err(outcome.failures);
     }
-    let report = running(context, &place, &endpoints, &plan, &outcome, begin.elapsed()).map_err(one)?;
+    let report =
+        report::running(context, &place, &wanted.endpoints, &plan, &outcome, begin.elapsed()).map_err(one)?;
     output::report(&report, global.format).map_err(one)
+}
+
+/// Says what is about to be started, and why that way.
+fn introduce(stack: &Stack, events: &dyn Events) {
+    let manifest =
+        if stack.site.manifest { "ecosystem.toml" } else { "no ecosystem.toml: built-in defaults" };
+    let fact = |title, text| events.emit(Event::Fact { title, text });
+    fact("Project", format!("{} ({manifest})", stack.site.root));
+    fact("Release", stack.site.ecosystem.release.to_string());
+    fact("Backend", "native: the servers run as processes of yours, without a container engine".to_owned());
 }
 
 /// The place and its secrets, made where they are missing.
@@ -141,32 +125,92 @@ fn set_up(stack: &Stack, services: &[&Service]) -> anyhow::Result<(Place, Secret
     Ok((place, secrets))
 }
 
-/// Looks at all ports before anything is fetched or started.
-fn refuse_taken_ports(place: &Place, endpoints: &BTreeMap<String, Endpoint>) -> anyhow::Result<()> {
-    let wanted: Vec<(&str, &Endpoint)> = endpoints.iter().map(|(name, e)| (name.as_str(), e)).collect();
-    let observed = native::observe(place, &wanted)?;
-    match obstacles_failure(&port_obstacles(&wanted, &observed)) {
-        Some(failure) => Err(failure.into()),
-        None => Ok(()),
+impl Wanted<'_> {
+    /// Looks at all ports before anything is fetched or started. Returns whether every service runs already.
+    fn refuse_taken_ports(&self) -> anyhow::Result<bool> {
+        let endpoints = self.named_endpoints();
+        let observed = native::observe(self.place, &endpoints)?;
+        match obstacles_failure(&port_obstacles(&endpoints, &observed)) {
+            Some(failure) => Err(failure.into()),
+            None => Ok(endpoints.iter().all(|(service, _)| observed.runs(service))),
+        }
+    }
+
+    fn launches(&self, installed: &BTreeMap<String, Installation>) -> BTreeMap<String, Launch> {
+        let of = |service: &Service| {
+            let inputs = Inputs {
+                service,
+                place: self.place,
+                bind: self.stack.bind(),
+                installed: &installed[&service.name],
+                run_as: self.run_as,
+                secret: &self.secrets.of(&service.name),
+            };
+            launch(inputs)
+        };
+        self.services.iter().map(|service| (service.name.clone(), of(service))).collect()
+    }
+
+    fn plan(&self, launches: &BTreeMap<String, Launch>) -> anyhow::Result<Plan> {
+        let observed = native::observe(self.place, &self.named_endpoints())?;
+        let mut launches: Vec<(&str, &Launch)> =
+            launches.iter().map(|(name, l)| (name.as_str(), l)).collect();
+        // The slowest to start goes first: nothing waits for it, and it has the most to gain.
+        launches.sort_by_key(|(_, launch)| std::cmp::Reverse(launch.endpoint.kind.start_cost()));
+        let mut plan = reconcile_up(&launches, &observed, self.restart);
+        if let Some(failure) = obstacles_failure(&plan.obstacles) {
+            return Err(failure.into());
+        }
+        self.push_seed(&mut plan);
+        Ok(plan)
+    }
+
+    /// What a first start does: how servers are launched exactly depends on what is still to be fetched.
+    fn first_plan(&self, missing: Vec<String>) -> Plan {
+        let mut plan = Plan::default();
+        let provided: Vec<usize> =
+            missing.into_iter().map(|name| plan.push(Action::Provide(name), Cause::Missing, [])).collect();
+        for service in self.services {
+            let start = plan.push(Action::Start(service.name.clone()), Cause::Missing, provided.clone());
+            plan.push(Action::Await(service.name.clone()), Cause::Follows, [start]);
+        }
+        self.push_seed(&mut plan);
+        plan
+    }
+
+    /// Packs are laid into what is ready. What runs already is looked at right away.
+    fn push_seed(&self, plan: &mut Plan) {
+        let Some(pack) = self.pack else { return };
+        let awaited = plan.steps.iter().filter(|step| matches!(step.action, Action::Await(_)));
+        let ready: Vec<usize> = awaited.map(|step| step.id).collect();
+        plan.push(Action::Seed(pack.to_owned()), Cause::Requested, ready);
+    }
+
+    fn named_endpoints(&self) -> Vec<(&str, &Endpoint)> {
+        self.endpoints.iter().map(|(name, endpoint)| (name.as_str(), endpoint)).collect()
+    }
+
+    fn ports(&self) -> BTreeSet<u16> {
+        self.endpoints.values().flat_map(|endpoint| endpoint.ports.values().copied()).collect()
     }
 }
 
-fn plan(
-    place: &Place,
-    endpoints: &BTreeMap<String, Endpoint>,
-    launches: &BTreeMap<String, Launch>,
-    restart: bool,
-) -> anyhow::Result<Plan> {
-    let wanted: Vec<(&str, &Endpoint)> = endpoints.iter().map(|(name, e)| (name.as_str(), e)).collect();
-    let observed = native::observe(place, &wanted)?;
-    let mut launches: Vec<(&str, &Launch)> = launches.iter().map(|(name, l)| (name.as_str(), l)).collect();
-    // The slowest to start goes first: nothing waits for it, and it has the most to gain.
-    launches.sort_by_key(|(name, _)| !matches!(*name, "opensearch" | "rabbitmq"));
-    let plan = reconcile_up(&launches, &observed, restart);
-    match obstacles_failure(&plan.obstacles) {
-        Some(failure) => Err(failure.into()),
-        None => Ok(plan),
-    }
+fn plan_only(
+    context: &Context,
+    global: &Global,
+    wanted: &Wanted<'_>,
+    events: &dyn Events,
+) -> anyhow::Result<()> {
+    wanted.refuse_taken_ports()?;
+    let mut provisioner = wanted.stack.provisioner(context, wanted.run_as, Mode::Locked, events)?;
+    let needs = provisioner.plan(wanted.services)?;
+    let missing: Vec<String> = needs.into_iter().filter(|need| !need.present).map(|need| need.name).collect();
+    let plan = if missing.is_empty() {
+        wanted.plan(&wanted.launches(&provisioner.provide(wanted.services)?))?
+    } else {
+        wanted.first_plan(missing)
+    };
+    output::report(&report::Planned { plan, last: wanted.stack.state.durations() }, global.format)
 }
 
 /// An interrupted `up` stops what it started itself and leaves what ran before.
@@ -187,91 +231,6 @@ fn undo_if_interrupted(place: &Place, outcome: &Outcome) {
     }
 }
 
-fn running(
-    context: &Context,
-    place: &Place,
-    endpoints: &BTreeMap<String, Endpoint>,
-    plan: &Plan,
-    outcome: &Outcome,
-    took: Duration,
-) -> anyhow::Result<Running> {
-    let unchanged = plan.steps.iter().all(|step| matches!(step.action, Action::Verify(_) | Action::Seed(_)));
-    let mut memory_bytes = 0;
-    if !unchanged {
-        let pids = native::list(place)?.into_iter().filter_map(|s| s.status.pid);
-        memory_bytes = pids
-            .flat_map(|pid| os::descendants(pid).into_iter().chain([pid]))
-            .filter_map(os::resident_memory)
-            .sum();
-    }
-    let services = endpoints
-        .iter()
-        .map(|(name, endpoint)| Ready {
-            name: name.clone(),
-            started: outcome.started.contains(name),
-            took_ms: outcome.ready.get(name).copied().unwrap_or(0),
-            detected_ms: outcome.detected.get(name).copied(),
-            host: endpoint.host.clone(),
-            ports: endpoint.ports.clone(),
-        })
-        .collect();
-    Ok(Running {
-        place: place.id.clone(),
-        took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        memory_bytes,
-        unchanged,
-        services,
-        program: context.program,
-    })
-}
-
-fn plan_only(
-    context: &Context,
-    global: &Global,
-    stack: &Stack,
-    services: &[&Service],
-    run_as: RunAs,
-    restart: bool,
-    events: &dyn Events,
-) -> anyhow::Result<()> {
-    let place = stack.place().unwrap_or_else(|| stack.imagined_place(context));
-    let secrets = stack.state.secrets()?;
-    let endpoints = stack.endpoints(services, &place, &secrets);
-    refuse_taken_ports(&place, &endpoints)?;
-    let mut provisioner = stack.provisioner(context, run_as, Mode::Locked, events)?;
-    let needs = provisioner.plan(services)?;
-    let missing: Vec<String> = needs.iter().filter(|n| !n.present).map(|n| n.name.clone()).collect();
-    let plan = if missing.is_empty() {
-        let installed = provisioner.provide(services)?;
-        let launches = services
-            .iter()
-            .map(|service| {
-                let secret = secrets.of(&service.name);
-                let installed = &installed[&service.name];
-                let inputs =
-                    Inputs { service, place: &place, bind: stack.bind(), installed, run_as, secret: &secret };
-                (service.name.clone(), launch(inputs))
-            })
-            .collect();
-        plan(&place, &endpoints, &launches, restart)?
-    } else {
-        // How servers are launched depends on what is fetched: the rest is what a first start does.
-        let mut plan = Plan::default();
-        let provided: Vec<usize> =
-            missing.into_iter().map(|name| plan.push(Action::Provide(name), Cause::Missing, [])).collect();
-        for service in services {
-            let start = plan.push(Action::Start(service.name.clone()), Cause::Missing, provided.clone());
-            plan.push(Action::Await(service.name.clone()), Cause::Follows, [start]);
-        }
-        plan
-    };
-    output::report(&Planned { plan, last: stack.state.durations() }, global.format)
-}
-
-fn ports(endpoints: &BTreeMap<String, Endpoint>) -> std::collections::BTreeSet<u16> {
-    endpoints.values().flat_map(|e| e.ports.values().copied()).collect()
-}
-
 fn root_without_namespaces() -> Failure {
     Failure::new(
         Kind::Host,
@@ -280,53 +239,4 @@ fn root_without_namespaces() -> Failure {
     )
     .hint("run as an ordinary user")
     .hint("allow them: sysctl -w user.max_user_namespaces=10000; in a container: --security-opt seccomp=unconfined")
-}
-
-impl Report for Planned {
-    fn human(&self) -> String {
-        render(&self.plan, &self.last)
-    }
-}
-
-impl Report for Running {
-    fn human(&self) -> String {
-        let mut text = String::new();
-        let took = output::seconds(self.took_ms);
-        let _ = if self.unchanged {
-            writeln!(
-                text,
-                "{}: nothing to do, all of it usable and yours ({} ms)",
-                "Ready".green().bold(),
-                self.took_ms
-            )
-        } else {
-            let memory = output::bytes(self.memory_bytes);
-            writeln!(text, "\n{} in {took}, {memory} of memory, all on loopback", "Ready".green().bold())
-        };
-        text.push('\n');
-        for service in &self.services {
-            let _ = writeln!(text, "  {:<12} {}", service.name, service.addresses());
-        }
-        if !self.unchanged {
-            let program = self.program;
-            let _ = write!(
-                text,
-                "\nNext   eval \"$({program} env)\"      settings for an application, psql, redis-cli\n       \
-                 {program} status | logs -f | down\n"
-            );
-        }
-        text
-    }
-}
-
-impl Ready {
-    /// The address to connect to, and the console where there is one.
-    fn addresses(&self) -> String {
-        let at = |role: &str| self.ports.get(role).map(|port| format!("{}:{port}", self.host));
-        match (at("amqp"), at("http")) {
-            (Some(amqp), Some(http)) => format!("{amqp:<24} console http://{http}"),
-            (None, Some(http)) => format!("http://{http}"),
-            (amqp, _) => amqp.or_else(|| at("sql")).or_else(|| at("redis")).unwrap_or_default(),
-        }
-    }
 }

@@ -75,6 +75,15 @@ impl Kind {
         }
     }
 
+    /// How much work its start is, compared with the others.
+    pub const fn start_cost(self) -> u8 {
+        match self {
+            Self::Opensearch => 2,
+            Self::Rabbitmq => 1,
+            _ => 0,
+        }
+    }
+
     /// Whether this version of the project can run it. The others stand in the manifest and say so when asked for.
     pub const fn runs(self) -> bool {
         matches!(self, Self::Postgresql | Self::Redis | Self::Rabbitmq | Self::Opensearch)

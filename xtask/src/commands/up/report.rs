@@ -1,0 +1,140 @@
+//! What `up` has to say at its end.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::place::Place;
+use ecosystem_core::plan::{Action, Plan, render};
+use owo_colors::OwoColorize;
+use serde::Serialize;
+
+use crate::backend::native;
+use crate::context::Context;
+use crate::engine::Outcome;
+use crate::output::{self, Report};
+use crate::sys::os;
+
+/// What `up` reports.
+#[derive(Debug, Serialize)]
+pub(super) struct Running {
+    place: String,
+    /// Milliseconds from the beginning of the command until everything was ready.
+    took_ms: u64,
+    memory_bytes: u64,
+    /// Nothing had to be done.
+    unchanged: bool,
+    services: Vec<Ready>,
+    /// What the person typed, for the closing lines.
+    #[serde(skip)]
+    program: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Ready {
+    name: String,
+    started: bool,
+    /// Milliseconds until it was usable and ours, and had taken a write.
+    took_ms: u64,
+    /// Milliseconds until it was first found usable and ours, where it was started.
+    detected_ms: Option<u64>,
+    host: String,
+    ports: BTreeMap<String, u16>,
+}
+
+/// What `up --dry-run` reports.
+#[derive(Debug, Serialize)]
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    #[serde(skip)]
+    pub(super) last: BTreeMap<String, u64>,
+}
+
+/// The report of an `up` that succeeded.
+pub(super) fn running(
+    context: &Context,
+    place: &Place,
+    endpoints: &BTreeMap<String, Endpoint>,
+    plan: &Plan,
+    outcome: &Outcome,
+    took: Duration,
+) -> anyhow::Result<Running> {
+    let unchanged = plan.steps.iter().all(|step| matches!(step.action, Action::Verify(_) | Action::Seed(_)));
+    let mut memory_bytes = 0;
+    if !unchanged {
+        let pids = native::list(place)?.into_iter().filter_map(|s| s.status.pid);
+        memory_bytes = pids
+            .flat_map(|pid| os::descendants(pid).into_iter().chain([pid]))
+            .filter_map(os::resident_memory)
+            .sum();
+    }
+    let services = endpoints
+        .iter()
+        .map(|(name, endpoint)| Ready {
+            name: name.clone(),
+            started: outcome.started.contains(name),
+            took_ms: outcome.ready.get(name).copied().unwrap_or(0),
+            detected_ms: outcome.detected.get(name).copied(),
+            host: endpoint.host.clone(),
+            ports: endpoint.ports.clone(),
+        })
+        .collect();
+    Ok(Running {
+        place: place.id.clone(),
+        took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        memory_bytes,
+        unchanged,
+        services,
+        program: context.program,
+    })
+}
+
+impl Report for Planned {
+    fn human(&self) -> String {
+        render(&self.plan, &self.last)
+    }
+}
+
+impl Report for Running {
+    fn human(&self) -> String {
+        let mut text = String::new();
+        let took = output::seconds(self.took_ms);
+        let _ = if self.unchanged {
+            writeln!(
+                text,
+                "{}: nothing to do, all of it usable and yours ({} ms)",
+                "Ready".green().bold(),
+                self.took_ms
+            )
+        } else {
+            let memory = output::bytes(self.memory_bytes);
+            writeln!(text, "\n{} in {took}, {memory} of memory, all on loopback", "Ready".green().bold())
+        };
+        text.push('\n');
+        for service in &self.services {
+            let _ = writeln!(text, "  {:<12} {}", service.name, service.addresses());
+        }
+        if !self.unchanged {
+            let program = self.program;
+            let _ = write!(
+                text,
+                "\nNext   eval \"$({program} env)\"      settings for an application, psql, redis-cli\n       \
+                 {program} status | logs -f | down\n"
+            );
+        }
+        text
+    }
+}
+
+impl Ready {
+    /// The address to connect to, and the console where there is one.
+    fn addresses(&self) -> String {
+        let at = |role: &str| self.ports.get(role).map(|port| format!("{}:{port}", self.host));
+        match (at("amqp"), at("http")) {
+            (Some(amqp), Some(http)) => format!("{amqp:<24} console http://{http}"),
+            (None, Some(http)) => format!("http://{http}"),
+            (amqp, _) => amqp.or_else(|| at("sql")).or_else(|| at("redis")).unwrap_or_default(),
+        }
+    }
+}
