@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod command_line;
+mod generated;
 mod redis;
 mod support;
 mod tidy;

@@ -15,7 +15,8 @@ const LAYERS: [&[&str]; 5] = [
     &["event", "sys"],
 ];
 
-fn files(folder: &Utf8Path, extension: &str) -> Vec<Utf8PathBuf> {
+/// Every file with this extension below a folder.
+pub(crate) fn files(folder: &Utf8Path, extension: &str) -> Vec<Utf8PathBuf> {
     let mut found = Vec::new();
     for entry in folder.read_dir_utf8().unwrap().flatten() {
         let path = entry.path();
@@ -28,7 +29,8 @@ fn files(folder: &Utf8Path, extension: &str) -> Vec<Utf8PathBuf> {
     found
 }
 
-fn sources() -> Vec<(Utf8PathBuf, String)> {
+/// Every source file with its path in this repository.
+pub(crate) fn sources() -> Vec<(Utf8PathBuf, String)> {
     let root = repository();
     let all = files(&root.join("xtask"), "rs").into_iter().chain(files(&root.join("tests"), "rs"));
     all.map(|path| (path.strip_prefix(root).unwrap().to_owned(), std::fs::read_to_string(&path).unwrap()))
@@ -37,7 +39,7 @@ fn sources() -> Vec<(Utf8PathBuf, String)> {
 
 /// Collects every problem before it fails.
 #[track_caller]
-fn none(problems: &[String]) {
+pub(crate) fn none(problems: &[String]) {
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 

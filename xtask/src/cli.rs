@@ -29,11 +29,13 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Check the tools of this machine against the release, all of them in one run
+    ///
+    /// These are the tools that the documentation of Invenio asks for. `up` needs none of them.
     Check,
     /// Start services and wait until they are usable and proven yours
     ///
     /// Fetches what is missing, starts what does not run, restarts what has changed, and leaves the rest alone.
-    /// Interrupted, it stops what it started itself.
+    /// When interrupted, it stops what it started itself.
     Up(Up),
     /// Stop services; their data stays
     Down(Down),
@@ -45,17 +47,19 @@ pub enum Command {
     Logs(Logs),
     /// Print settings for an application and for psql, redis-cli, curl
     ///
-    /// Example: eval "$(cargo xtask env)" && psql
+    /// Example: eval "$(cargo xtask env)" && psql. Holds passwords; works as soon as `up` has run once.
     Env(Env),
     /// Fetch and build what the services need, without starting them
     Provision(Provision),
-    /// Load a pack of demo data into database, search and broker
+    /// Load a pack of data into database, search and broker
+    ///
+    /// What was loaded before stays as it is. `up` does this by itself where the manifest names a pack.
     Seed(Seed),
     /// Compare the effective configuration of the running services with the accepted one
     ///
     /// Exit status 1 and a diff where they differ. For data see `seed`.
     Snapshot(Snapshot),
-    /// Write generated files: command reference, manifest schema
+    /// Write this project's own generated files: command reference, manifest page and schema
     Render(Render),
     /// Print a completion script for a shell
     Completions {
@@ -78,7 +82,7 @@ pub struct Up {
     /// Print the plan, with the reason of every step, and do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Shift every port by this number, from now on
+    /// Add this number to every port; remembered for later commands in this project
     #[arg(long, value_name = "N")]
     pub port_offset: Option<u16>,
     /// Fail where ecosystem.lock does not know exactly what to fetch
@@ -123,7 +127,7 @@ pub struct Env {
     /// Services whose settings are wanted [default: those of the profile core]
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
-    /// shell: export lines for eval; dotenv: lines for an .env file; json: one object
+    /// How the settings are written
     #[arg(long, value_enum, default_value_t)]
     pub syntax: EnvSyntax,
 }
@@ -131,9 +135,12 @@ pub struct Env {
 /// How `env` writes settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum EnvSyntax {
+    /// `export` lines, for `eval`
     #[default]
     Shell,
+    /// Lines for an .env file
     Dotenv,
+    /// One JSON object
     Json,
 }
 
@@ -145,7 +152,7 @@ pub struct Provision {
     /// Fail where ecosystem.lock does not know exactly what to fetch
     #[arg(long)]
     pub locked: bool,
-    /// Write what was fetched into ecosystem.lock, trusting it
+    /// Fetch from a network you trust and write what arrives into ecosystem.lock, instead of checking it
     #[arg(long, conflicts_with = "locked")]
     pub relock: bool,
 }
@@ -161,7 +168,7 @@ pub struct Snapshot {
     /// Accept the present configuration
     #[arg(long)]
     pub accept: bool,
-    /// Compare only; the default
+    /// Compare only, which is also what happens without any option
     #[arg(long, conflicts_with = "accept")]
     pub check: bool,
 }
@@ -175,7 +182,7 @@ pub struct Render {
 
 #[derive(Debug, Subcommand)]
 pub enum Dev {
-    /// Measure against peers, interleaved, medians
+    /// Measure, interleaved with peers; prints medians
     #[command(subcommand)]
     Bench(Bench),
 }

@@ -7,6 +7,7 @@ pub mod down;
 pub mod env;
 pub mod logs;
 pub mod provision;
+pub mod render;
 pub mod seed;
 pub mod snapshot;
 pub mod status;

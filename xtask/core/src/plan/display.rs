@@ -47,7 +47,8 @@ pub fn obstacles_failure(obstacles: &[Obstacle]) -> Option<Failure> {
     for obstacle in obstacles {
         match obstacle {
             Obstacle::PortTaken { service, role, port, holder } => {
-                ports.entry(holder.as_ref()).or_default().push((*port, format!("{service} {role}")));
+                let what = if service == role { service.clone() } else { format!("{service} {role}") };
+                ports.entry(holder.as_ref()).or_default().push((*port, what));
             }
             Obstacle::OtherData { service, folder, made_by, wanted } => {
                 data.push((service, folder, made_by, wanted));
@@ -67,7 +68,10 @@ pub fn obstacles_failure(obstacles: &[Obstacle]) -> Option<Failure> {
             }
             if let Some(place) = place {
                 let _ = write!(text, "\n  it belongs to the stack of {place}");
-                hints.push(format!("stop the other stack: {{program}} down -C '{place}'"));
+                let hint = format!("stop the other stack: {{program}} down -C '{place}'");
+                if !hints.contains(&hint) {
+                    hints.push(hint);
+                }
             }
         } else {
             let port = wanted.first().map_or(0, |(port, _)| *port);

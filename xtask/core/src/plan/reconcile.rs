@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(plan.obstacles.len(), 2);
         insta::assert_snapshot!(super::super::obstacles_failure(&plan.obstacles).unwrap(), @"
         nothing was started
-        port 1 (redis redis) is held by pid 4711: redis-server *:1
+        port 1 (redis) is held by pid 4711: redis-server *:1
           in /srv
         the data of redis was made by redis 6 and cannot be used by redis 7
           /data

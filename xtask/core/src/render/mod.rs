@@ -2,4 +2,5 @@
 
 pub mod env;
 pub mod launch;
+pub mod page;
 pub mod schema;

@@ -103,7 +103,7 @@ impl Report for Running {
         let _ = if self.unchanged {
             writeln!(
                 text,
-                "{} nothing to do, all of it usable and yours ({} ms)",
+                "{}: nothing to do, all of it usable and yours ({} ms)",
                 "Ready".green().bold(),
                 self.took_ms
             )
