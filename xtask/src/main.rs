@@ -59,7 +59,6 @@ fn run(cli: &Cli, context: &Context) -> Result<(), Vec<anyhow::Error>> {
         Command::Render(args) => one(commands::render::run(context, global, args)),
         Command::Dev(chore) => one(commands::dev::run(context, global, chore)),
         Command::Completions { shell } => one(commands::completions::run(*shell)),
-        _ => Ok(()),
     }
 }
 

@@ -74,9 +74,10 @@ fn table<'a>(text: &mut String, args: impl Iterator<Item = &'a Arg>) {
         let help = cell(arg.get_help());
         let (help, told) = help.split_once(" [default: ").unwrap_or((&help, ""));
         let known = arg.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy()));
-        let default = match arg.get_action().takes_values() {
-            true if told.is_empty() => known.collect::<Vec<_>>().join(" "),
-            _ => told.trim_end_matches(']').to_owned(),
+        let default = if told.is_empty() && arg.get_action().takes_values() {
+            known.collect::<Vec<_>>().join(" ")
+        } else {
+            told.trim_end_matches(']').to_owned()
         };
         let _ = writeln!(text, "| `{}` | {help}{} | {default} |", written(arg), words(arg));
     }
