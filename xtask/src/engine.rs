@@ -113,6 +113,13 @@ impl Engine<'_> {
             tasks.entry(service.to_owned()).or_insert_with(|| Task::start(self.events, section, service));
         };
         let take = |service: &str| tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(service);
+        let wait = |service: &str| {
+            self.wait_until_ready(service, detected)?;
+            if let Some(task) = take(service) {
+                task.finish("ready");
+            }
+            Ok(())
+        };
         let result = match &step.action {
             // What is provided is needed to plan the rest: it is there before a plan is carried out.
             Action::Provide(_) => Ok(()),
@@ -133,19 +140,30 @@ impl Engine<'_> {
                 task(service, Section::Start);
                 native::start(self.place, service, &self.launches[service])
             }
-            Action::Await(service) => self.wait_until_ready(service, detected).map(|()| {
-                if let Some(task) = take(service) {
-                    task.finish("ready");
+            Action::Await(service) => wait(service),
+            Action::Verify(service) => match verify(service, &self.launches[service].endpoint) {
+                // Started a moment ago: by the supervisor, after a crash, or by a command that did not wait for it.
+                Ok(false) => {
+                    task(service, Section::Start);
+                    wait(service)
                 }
+                looked => looked.map(drop),
+            },
+            Action::Seed(pack) => (self.seed)(pack).or_else(|error| {
+                // Receipts are looked at while running services are verified, and one of those may still be on its way up.
+                if !error.downcast_ref::<Failure>().is_some_and(|failure| failure.kind == Kind::Service) {
+                    return Err(error);
+                }
+                self.launches.keys().try_for_each(|service| self.wait_until_ready(service, detected))?;
+                (self.seed)(pack)
             }),
-            Action::Verify(service) => verify(service, &self.launches[service].endpoint),
-            Action::Seed(pack) => (self.seed)(pack),
         };
         if let (
             Err(_),
             Action::Prepare(service)
             | Action::Start(service)
             | Action::Await(service)
+            | Action::Verify(service)
             | Action::Stop(service),
         ) = (&result, &step.action)
         {
@@ -210,6 +228,7 @@ impl Engine<'_> {
         Failure::new(Kind::Service, "service-not-ready", message)
             .hint(format!("it keeps running; look at it: {{program}} logs -f {service}"))
             .hint("give it more time: {program} up --timeout 300")
+            .hint(format!("start it again: {{program}} restart {service}"))
     }
 }
 
@@ -234,19 +253,12 @@ fn record(outcome: &mut Outcome, step: &Step, took: Duration, since_begin: Durat
     outcome.took.insert(step.action.title(), ms(took));
 }
 
-/// A running service is asked once; nothing is written.
-fn verify(service: &str, endpoint: &Endpoint) -> anyhow::Result<()> {
+/// A running service is asked once, whether it is usable by now; nothing is written.
+fn verify(service: &str, endpoint: &Endpoint) -> anyhow::Result<bool> {
     match client::probe(endpoint, Effort::Look) {
-        Attempt::Ready => Ok(()),
+        Attempt::Ready => Ok(true),
+        Attempt::NotYet(_) => Ok(false),
         Attempt::Never(reason) => Err(refused(service, &reason).into()),
-        Attempt::NotYet(reason) => Err(Failure::new(
-            Kind::Service,
-            "service-not-usable",
-            format!("{service} runs but is not usable: {reason}"),
-        )
-        .hint(format!("what it says: {{program}} logs {service}"))
-        .hint(format!("start it again: {{program}} restart {service}"))
-        .into()),
     }
 }
 

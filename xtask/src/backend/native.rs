@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use camino::Utf8Path;
-use ecosystem_core::catalog::{Fresh, Launch};
+use ecosystem_core::catalog::{Data, Fresh, Launch};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Holder, Observed, Supervisor};
@@ -135,10 +135,23 @@ pub fn prepare(launch: &Launch) -> anyhow::Result<()> {
 pub fn start(place: &Place, service: &str, launch: &Launch) -> anyhow::Result<()> {
     write_files(&launch.files)?;
     create_private_dir(&launch.data.folder)?;
+    remove_stale_lock(&launch.data)?;
     write_atomic(&made_by(place, service), launch.made_by.as_bytes(), 0o600)?;
     let mut control = supervise(place)?;
     control.processes(&Request::Start { processes: launch.processes.clone() })?;
     Ok(())
+}
+
+/// Removes the lock file of a server that was killed, once nothing is left of that server. Its own check of the process id in there
+/// would take any process that has this id today for itself.
+fn remove_stale_lock(data: &Data) -> anyhow::Result<()> {
+    let Some(lock) = data.lock.as_ref().filter(|lock| lock.exists()) else { return Ok(()) };
+    let Some(left) = os::working_in(&data.folder) else { return Ok(()) };
+    for pid in left {
+        os::wait_for_end(pid, Duration::from_secs(5))
+            .with_context(|| format!("something still works in {}", data.folder))?;
+    }
+    std::fs::remove_file(lock).with_context(|| format!("cannot remove {lock}"))
 }
 
 /// The supervisor of this place; started if none runs. The caller holds the place's lock.

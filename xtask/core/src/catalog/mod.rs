@@ -124,6 +124,9 @@ pub struct Launch {
 pub struct Data {
     pub folder: Utf8PathBuf,
     pub fresh: Fresh,
+    /// A file with the process id of the server. Left behind by one that was killed, it keeps the next one from starting
+    /// once that id belongs to any other process.
+    pub lock: Option<Utf8PathBuf>,
 }
 
 /// How an empty data folder becomes a usable one.

@@ -76,6 +76,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
             File { path: hba, content: Content::Text(HBA.to_owned()) },
         ],
         data: Data {
+            lock: Some(data.join("postmaster.pid")),
             folder: data,
             fresh: Fresh::Template {
                 archive: template.path("archive").to_owned(),

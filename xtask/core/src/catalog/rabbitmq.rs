@@ -99,7 +99,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     Launch {
         processes,
         files,
-        data: Data { folder: data, fresh: Fresh::Empty },
+        data: Data { folder: data, fresh: Fresh::Empty, lock: None },
         endpoint,
         made_by: format!("rabbitmq {}", super::major(&server.version)),
     }

@@ -77,7 +77,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     Launch {
         processes: vec![process],
         files: vec![File { path: conf, content: Content::Secret(text) }],
-        data: Data { folder: data, fresh: Fresh::Empty },
+        data: Data { folder: data, fresh: Fresh::Empty, lock: None },
         endpoint,
         made_by: format!("redis {}", super::major(&server.version)),
     }

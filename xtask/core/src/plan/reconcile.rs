@@ -6,7 +6,7 @@ use super::{Action, Cause, Change, Observed, Obstacle, Plan};
 use crate::catalog::{Fresh, Launch};
 use crate::endpoint::Endpoint;
 use crate::process::Process;
-use crate::supervise::Phase;
+use crate::supervise::{Phase, Status};
 
 /// The label that stands for everything that has no readable name: see [`drift`].
 const RECIPE: &str = "recipe";
@@ -32,8 +32,7 @@ pub fn reconcile_up(wanted: &[(&str, &Launch)], observed: &Observed, restart: bo
         plan.obstacles.extend(port_obstacles(&[(*service, &launch.endpoint)], observed));
         plan.obstacles.extend(data_obstacle(service, launch, observed));
         let (mut after, mut cause) = (replaced.clone(), cause);
-        let runs =
-            !lost && observed.processes.values().any(|(p, s)| p.service == *service && s.pid.is_some());
+        let runs = !lost && observed.processes.values().any(|(p, s)| p.service == *service && alive(s));
         if runs {
             after.push(plan.push(Action::Stop((*service).to_owned()), cause, after.clone()));
             cause = Cause::Follows;
@@ -57,7 +56,7 @@ pub fn reconcile_down(services: &[String], observed: &Observed) -> Plan {
     let running: BTreeSet<&str> = observed
         .processes
         .values()
-        .filter(|(_, status)| status.pid.is_some() || status.phase == Phase::Restarting)
+        .filter(|(_, status)| alive(status))
         .map(|(process, _)| process.service.as_str())
         .collect();
     let chosen: Vec<&str> = if services.is_empty() {
@@ -73,6 +72,11 @@ pub fn reconcile_down(services: &[String], observed: &Observed) -> Plan {
     plan
 }
 
+/// Whether there is something to stop.
+fn alive(status: &Status) -> bool {
+    status.pid.is_some() || status.phase == Phase::Restarting
+}
+
 /// Why a service has to be started, or `None` where it runs as wanted.
 fn reason_to_start(launch: &Launch, observed: &Observed) -> Option<Cause> {
     let mut changes = Vec::new();
@@ -81,9 +85,10 @@ fn reason_to_start(launch: &Launch, observed: &Observed) -> Option<Cause> {
             return Some(Cause::Missing);
         };
         match status.phase {
-            Phase::Running | Phase::Restarting => {}
+            Phase::Running => {}
             Phase::Stopping | Phase::Ended => return Some(Cause::Missing),
-            Phase::Failed => {
+            // Somebody waits: the supervisor's pause between two attempts is for when nobody does.
+            Phase::Restarting | Phase::Failed => {
                 let how = status.last_exit.clone().unwrap_or_else(|| "for an unknown reason".to_owned());
                 return Some(Cause::Ended { how });
             }
@@ -159,7 +164,6 @@ mod tests {
     use super::*;
     use crate::catalog::{Data, Kind};
     use crate::process::{RunAs, Signal, Stop};
-    use crate::supervise::Status;
 
     fn process(service: &str, name: &str, labels: &[(&str, &str)]) -> Process {
         Process {
@@ -180,7 +184,7 @@ mod tests {
         Launch {
             processes,
             files: vec![],
-            data: Data { folder: "/data".into(), fresh: Fresh::Empty },
+            data: Data { folder: "/data".into(), fresh: Fresh::Empty, lock: None },
             endpoint: Endpoint {
                 kind: Kind::Redis,
                 host: "127.0.0.1".into(),
@@ -255,6 +259,17 @@ mod tests {
         let (epmd, broker) = (process("redis", "epmd", &[]), process("redis", "redis", &[]));
         let seen = observed(&[(&epmd, Phase::Running), (&broker, Phase::Failed)]);
         insta::assert_snapshot!(up(&launch(vec![epmd, broker], 1), &seen), @"
+        1  stop redis   it ended by itself: exit status 1
+        2  start redis  follows
+        3  await redis  follows
+        ");
+    }
+
+    #[test]
+    fn one_that_waits_for_its_next_attempt_is_started_at_once() {
+        let redis = process("redis", "redis", &[]);
+        let seen = observed(&[(&redis, Phase::Restarting)]);
+        insta::assert_snapshot!(up(&launch(vec![redis], 1), &seen), @"
         1  stop redis   it ended by itself: exit status 1
         2  start redis  follows
         3  await redis  follows

@@ -157,6 +157,14 @@ pub fn wait_for_end(pid: u32, limit: std::time::Duration) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Living processes that work in a folder or below it; `None` where that cannot be found out.
+pub fn working_in(folder: &camino::Utf8Path) -> Option<BTreeSet<u32>> {
+    let processes = procfs::process::all_processes().ok()?.filter_map(Result::ok);
+    // Of a zombie no working directory can be read.
+    let here = processes.filter(|process| process.cwd().is_ok_and(|cwd| cwd.starts_with(folder)));
+    Some(here.map(|process| process.pid.unsigned_abs()).collect())
+}
+
 /// The working directory of the nearest ancestor of a process that was started with this argument.
 pub fn ancestor_folder(pid: u32, argument: &str) -> Option<String> {
     let mut process = procfs::process::Process::new(pid.cast_signed()).ok()?;

@@ -102,6 +102,11 @@ pub fn wait_for_end(pid: u32, limit: std::time::Duration) -> anyhow::Result<()> 
 }
 
 /// Working directories of other processes are not looked up here.
+pub fn working_in(_folder: &camino::Utf8Path) -> Option<BTreeSet<u32>> {
+    None
+}
+
+/// Working directories of other processes are not looked up here.
 pub fn ancestor_folder(_pid: u32, _argument: &str) -> Option<String> {
     None
 }
