@@ -9,8 +9,8 @@ use crate::sys::fs::utf8;
 /// The surroundings of a command.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// What the person typed: `cargo xtask` or `ecosystem`. Hints are made with it.
-    pub program: &'static str,
+    /// What the person typed: `cargo xtask` or `ecosystem`, with `-C` where that was given. Hints are made with it.
+    pub program: String,
     /// Where the person is.
     pub cwd: Utf8PathBuf,
     pub home: Option<Utf8PathBuf>,
@@ -47,7 +47,7 @@ impl Context {
         let quiet =
             std::env::var_os("CI").is_some() || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Ok(Self {
-            program: if cargo { "cargo xtask" } else { "ecosystem" },
+            program: if cargo { "cargo xtask" } else { "ecosystem" }.to_owned(),
             cwd: utf8(std::env::current_dir()?)?,
             home,
             store: path("ECOSYSTEM_STORE")?.or_else(|| cache.map(|c| c.join("invenio-ecosystem"))),
@@ -56,6 +56,17 @@ impl Context {
             java_home: path("JAVA_HOME")?,
             terminal: std::io::IsTerminal::is_terminal(&std::io::stderr()) && !quiet,
         })
+    }
+
+    /// The same surroundings for a command that was given `-C`.
+    #[must_use]
+    pub fn in_directory(mut self, directory: Option<&Utf8Path>) -> Self {
+        if let Some(directory) = directory {
+            let plain = directory.as_str().chars().all(|c| c.is_ascii_alphanumeric() || "/._-~".contains(c));
+            let quoted = if plain { directory.to_string() } else { format!("'{directory}'") };
+            self.program = format!("{} -C {quoted}", self.program);
+        }
+        self
     }
 
     /// The per-user store of servers.

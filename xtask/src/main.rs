@@ -32,12 +32,12 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let format = cli.global.format;
     let context = match Context::from_env().and_then(|context| interrupt::install().map(|()| context)) {
-        Ok(context) => context,
+        Ok(context) => context.in_directory(cli.global.directory.as_deref()),
         Err(error) => return output::failures(&[error], format, "ecosystem").into(),
     };
     match run(&cli, &context) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(errors) => output::failures(&errors, format, context.program).into(),
+        Err(errors) => output::failures(&errors, format, &context.program).into(),
     }
 }
 

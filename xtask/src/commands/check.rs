@@ -81,7 +81,13 @@ pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
 
 impl output::Report for Report {
     fn human(&self) -> String {
-        render_human(self, true)
+        let mut text = render_human(self, true);
+        if !self.ok {
+            text.push_str(
+                "`up` needs none of them: they are what the release asks for to develop the application.\n",
+            );
+        }
+        text
     }
 }
 

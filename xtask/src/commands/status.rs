@@ -79,8 +79,12 @@ pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
         });
     }
     output::report(&status, global.format)?;
-    let bad: Vec<&str> =
-        status.services.iter().filter(|s| s.state != State::Ready).map(|s| s.name.as_str()).collect();
+    let bad: Vec<&str> = status
+        .services
+        .iter()
+        .filter(|s| !matches!(s.state, State::Ready | State::Stopped))
+        .map(|s| s.name.as_str())
+        .collect();
     if bad.is_empty() {
         return Ok(());
     }
@@ -150,7 +154,7 @@ impl Report for Status {
         );
         let _ = writeln!(text, "{}", header.dimmed());
         for service in &self.services {
-            let (word, pids) = (format!("{:<10}", service.state.word()), self.pids(service));
+            let (word, pids) = (format!("{:<10}", service.state.word()), service.pid_list());
             let word = match service.state {
                 State::Ready => word.green().to_string(),
                 State::Stopped => word.dimmed().to_string(),
@@ -163,8 +167,8 @@ impl Report for Status {
                 service.name,
                 service.address,
                 service.version,
-                output::bytes(service.memory_bytes),
-                uptime(service.uptime_ms),
+                if pids.is_empty() { "-".to_owned() } else { output::bytes(service.memory_bytes) },
+                if pids.is_empty() { "-".to_owned() } else { uptime(service.uptime_ms) },
             );
             if let Some(reason) = &service.reason {
                 let _ = writeln!(text, "             {reason}");
@@ -177,10 +181,9 @@ impl Report for Status {
     }
 }
 
-impl Status {
-    #[expect(clippy::unused_self, reason = "part of how a status reads")]
-    fn pids(&self, service: &Service) -> String {
-        service.pids.values().flatten().map(u32::to_string).collect::<Vec<_>>().join(" ")
+impl Service {
+    fn pid_list(&self) -> String {
+        self.pids.values().flatten().map(u32::to_string).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -87,10 +87,19 @@ fn failure_of(error: &anyhow::Error, program: &str) -> Failure {
         None => Failure::new(Kind::Host, "unexpected", format!("{error:#}")),
     };
     // Core does not know what the person typed.
+    let here = |text: &str| {
+        // A hint that names a folder of its own must not name the present one as well.
+        let bare = program.split_once(" -C ").map_or(program, |(bare, _)| bare);
+        if text.contains(" -C ") {
+            text.replace("{program}", bare)
+        } else {
+            text.replace("{program}", program)
+        }
+    };
     for hint in &mut failure.hints {
-        *hint = hint.replace("{program}", program);
+        *hint = here(hint);
     }
-    failure.message = failure.message.replace("{program}", program);
+    failure.message = here(&failure.message);
     failure
 }
 
@@ -136,5 +145,8 @@ mod tests {
     fn hints_name_what_the_person_typed() {
         let error = Failure::new(Kind::Host, "x", "y").hint("{program} up").into();
         assert_eq!(failure_of(&error, "cargo xtask").hints, ["cargo xtask up"]);
+        assert_eq!(failure_of(&error, "ecosystem -C ../x").hints, ["ecosystem -C ../x up"]);
+        let error = Failure::new(Kind::Host, "x", "y").hint("{program} down -C '/z'").into();
+        assert_eq!(failure_of(&error, "ecosystem -C ../x").hints, ["ecosystem down -C '/z'"]);
     }
 }

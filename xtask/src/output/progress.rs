@@ -20,7 +20,7 @@ pub struct Progress {
 
 #[derive(Default)]
 struct State {
-    section: Option<Section>,
+    heading: Option<&'static str>,
     tasks: BTreeMap<u64, Shown>,
 }
 
@@ -50,19 +50,20 @@ impl Progress {
         }
     }
 
-    /// Opens a section with its heading, once.
+    /// Opens a section with its heading, once. Fetching and building go on at the same time: they share one.
     fn heading(&self, state: &mut State, section: Section) {
-        if state.section != Some(section) {
-            state.section = Some(section);
-            self.line(&name(section).bold().to_string());
+        if state.heading != Some(heading(section)) {
+            state.heading = Some(heading(section));
+            self.line(&heading(section).bold().to_string());
         }
     }
 
-    fn start(&self, task: u64, section: Section, title: String) {
+    fn start(&self, task: u64, section: Section, name: &str) {
+        let title = title(section, name);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new_spinner());
-            bar.set_style(style("  {spinner} {msg:30} {elapsed}"));
+            bar.set_style(style("  {spinner} {msg:34} {elapsed}"));
             bar.set_message(title.clone());
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
@@ -87,9 +88,9 @@ impl Progress {
             bar.set_length(total);
             bar.set_style(style(match unit {
                 Unit::Bytes => {
-                    "  {spinner} {msg:30} {bar:20} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left"
+                    "  {spinner} {msg:34} {bar:20} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left"
                 }
-                Unit::Items => "  {spinner} {msg:30} {bar:20} {pos}/{len}  {per_sec}  {eta} left",
+                Unit::Items => "  {spinner} {msg:34} {bar:20} {pos}/{len}  {per_sec}  {eta} left",
             }));
         }
         bar.set_position(done);
@@ -106,8 +107,8 @@ impl Progress {
             if matches!(shown.section, Section::Start) { self.begin.elapsed().min(took) } else { took };
         let took = seconds(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         let line = match outcome {
-            Some(detail) => format!("  {} {:<30} {took:>7}  {detail}", "✓".green(), shown.title),
-            None => format!("  {} {:<30} {took:>7}", "✗".red(), shown.title),
+            Some(detail) => format!("  {} {:<34} {took:>7}  {detail}", "✓".green(), shown.title),
+            None => format!("  {} {:<34} {took:>7}", "✗".red(), shown.title),
         };
         self.line(line.trim_end());
     }
@@ -116,7 +117,7 @@ impl Progress {
 impl Events for Progress {
     fn emit(&self, event: Event) {
         match event {
-            Event::Started { task, section, title } => self.start(task, section, title),
+            Event::Started { task, section, title } => self.start(task, section, &title),
             Event::Progress { task, done, total, unit } => self.advance(task, done, total, unit),
             Event::Finished { task, detail, took } => self.end(task, Some(&detail), took),
             Event::Failed { task, took } => self.end(task, None, took),
@@ -126,13 +127,21 @@ impl Events for Progress {
     }
 }
 
-fn name(section: Section) -> &'static str {
+fn heading(section: Section) -> &'static str {
     match section {
-        Section::Fetch => "Fetch",
-        Section::Build => "Build",
+        Section::Fetch | Section::Build => "Provide",
         Section::Start => "Start",
         Section::Stop => "Stop",
         Section::Seed => "Seed",
+    }
+}
+
+/// A task's line: what is done to it, where the heading does not say so.
+fn title(section: Section, title: &str) -> String {
+    match section {
+        Section::Fetch => format!("fetch {title}"),
+        Section::Build => format!("build {title}"),
+        Section::Start | Section::Stop | Section::Seed => title.to_owned(),
     }
 }
 

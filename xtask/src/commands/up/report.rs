@@ -28,7 +28,7 @@ pub(super) struct Running {
     services: Vec<Ready>,
     /// What the person typed, for the closing lines.
     #[serde(skip)]
-    program: &'static str,
+    program: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,12 +86,16 @@ pub(super) fn running(
         memory_bytes,
         unchanged,
         services,
-        program: context.program,
+        program: context.program.clone(),
     })
 }
 
 impl Report for Planned {
     fn human(&self) -> String {
+        let acts = |action: &Action| !matches!(action, Action::Verify(_) | Action::Seed(_));
+        if !self.plan.steps.iter().any(|step| acts(&step.action)) {
+            return "Nothing to start: everything runs as wanted and would only be looked at.\n".to_owned();
+        }
         render(&self.plan, &self.last)
     }
 }
@@ -116,7 +120,7 @@ impl Report for Running {
             let _ = writeln!(text, "  {:<12} {}", service.name, service.addresses());
         }
         if !self.unchanged {
-            let program = self.program;
+            let program = &self.program;
             let _ = write!(
                 text,
                 "\nNext   eval \"$({program} env)\"      settings for an application, psql, redis-cli\n       \

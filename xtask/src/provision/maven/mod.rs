@@ -94,7 +94,7 @@ impl Maven<'_> {
         }
         let total: u64 = pins.values().map(|pin| pin.size).sum();
         task.progress(total, Some(total), Unit::Bytes);
-        task.finish(format!("{} jars", wanted.len()));
+        task.finish(format!("{} jars, {} MB, sha256 ok", wanted.len(), total / 1_000_000));
         Ok(Jars { folder, pins })
     }
 
