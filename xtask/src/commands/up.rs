@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ecosystem_core::catalog::{Inputs, Launch, launch};
@@ -113,6 +114,7 @@ pub fn run(
         let ready: Vec<usize> = awaited.map(|step| step.id).collect();
         plan.push(Action::Seed(pack.value.clone()), Cause::Requested, ready);
     }
+    let loaded = AtomicBool::new(false);
     let engine = Engine {
         place: &place,
         launches: &launches,
@@ -121,7 +123,9 @@ pub fn run(
         patience: Duration::from_secs(args.timeout),
         seed: &|name| {
             let pack = Pack::open(&stack.pack_folder(name)?)?;
-            seed::seed(&pack, &Stack::by_kind(&endpoints), events).map(drop)
+            let report = seed::seed(&pack, &Stack::by_kind(&endpoints), events)?;
+            loaded.store(report.parts.iter().any(|p| p.outcome == seed::Outcome::Loaded), Ordering::SeqCst);
+            Ok(())
         },
     };
     let outcome = engine.carry_out(&plan);
@@ -130,7 +134,10 @@ pub fn run(
         undo_if_interrupted(&place, &outcome);
         return Err(outcome.failures);
     }
-    let report = running(context, &place, &endpoints, &plan, &outcome, begin.elapsed()).map_err(one)?;
+    let looked_only =
+        plan.steps.iter().all(|step| matches!(step.action, Action::Verify(_) | Action::Seed(_)));
+    let unchanged = looked_only && !loaded.load(Ordering::SeqCst);
+    let report = running(context, &place, &endpoints, unchanged, &outcome, begin.elapsed()).map_err(one)?;
     output::report(&report, global.format).map_err(one)
 }
 
@@ -191,11 +198,10 @@ fn running(
     context: &Context,
     place: &Place,
     endpoints: &BTreeMap<String, Endpoint>,
-    plan: &Plan,
+    unchanged: bool,
     outcome: &Outcome,
     took: Duration,
 ) -> anyhow::Result<Running> {
-    let unchanged = plan.steps.iter().all(|step| matches!(step.action, Action::Verify(_) | Action::Seed(_)));
     let mut memory_bytes = 0;
     if !unchanged {
         let pids = native::list(place)?.into_iter().filter_map(|s| s.status.pid);
