@@ -4,7 +4,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod amqp;
+mod clients;
 mod command_line;
+mod opensearch;
+mod postgresql;
+mod rabbitmq;
 mod redis;
+mod stranger;
 mod support;
 mod tidy;
+mod whole;
