@@ -4,8 +4,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod amqp;
+mod clients;
 mod command_line;
+<<<<<<< HEAD
 mod generated;
+=======
+mod opensearch;
+mod postgresql;
+mod rabbitmq;
+>>>>>>> tests
 mod redis;
+mod stranger;
 mod support;
 mod tidy;
+mod whole;

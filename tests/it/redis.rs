@@ -6,7 +6,7 @@ use std::thread;
 
 use rustix::process::Signal;
 
-use crate::support::{Place, eventually, kill, processes};
+use crate::support::{Place, eventually, kill, processes, walk};
 
 /// Sends Redis commands over one connection and returns everything that comes back.
 fn redis(port: u16, commands: &str) -> String {
@@ -169,23 +169,12 @@ fn secrets_are_neither_on_command_lines_nor_readable_by_others() {
     place.ok(&["up", "redis"]);
     let secret = place.env()["REDISCLI_AUTH"].clone();
     assert!(processes().iter().all(|(_, words)| !words.iter().any(|word| word.contains(&secret))));
-    for file in walk(place.state().as_std_path()).into_iter().filter(|path| path.is_file()) {
+    for file in walk(&place.state()).into_iter().filter(|path| path.is_file()) {
         let holds = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).contains(&secret);
         let mode = file.metadata().unwrap().permissions().mode() & 0o777;
-        assert!(!holds || matches!(mode, 0o600 | 0o400), "{} has mode {mode:o}", file.display());
+        assert!(!holds || matches!(mode, 0o600 | 0o400), "{file} has mode {mode:o}");
     }
     assert_eq!(place.state().metadata().unwrap().permissions().mode() & 0o777, 0o700);
     let log = std::fs::read_to_string(place.state().join("logs/redis.log")).unwrap();
     assert!(!log.contains(&secret));
-}
-
-fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        found.push(entry.path());
-        if entry.file_type().unwrap().is_dir() {
-            found.extend(walk(&entry.path()));
-        }
-    }
-    found
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
@@ -17,6 +18,8 @@ pub(crate) struct Place {
     _folder: tempfile::TempDir,
     pub(crate) root: Utf8PathBuf,
     pub(crate) offset: u16,
+    // Given back last, when nothing of the place runs any more.
+    turn: Option<Turn>,
 }
 
 /// What a run of the program printed and how it ended; `Display` shows all three.
@@ -37,8 +40,16 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let root = Utf8PathBuf::from_path_buf(folder.path().canonicalize().unwrap()).unwrap().join(name);
         std::fs::create_dir_all(&root).unwrap();
-        let place = Self { _folder: folder, root, offset: free_offset() };
+        let place = Self { _folder: folder, root, offset: free_offset(), turn: None };
         place.manifest("");
+        place
+    }
+
+    /// A project for servers that take seconds of a processor to start: only a few of these exist at a time.
+    pub(crate) fn heavy() -> Self {
+        let turn = Turn::take();
+        let mut place = Self::new();
+        place.turn = Some(turn);
         place
     }
 
@@ -103,7 +114,46 @@ impl Place {
         self.root.join(".ecosystem")
     }
 
-    /// The process id of the supervisor, from the lock that it holds.
+    /// The process ids of a service by process name, as `status` tells them.
+    #[track_caller]
+    pub(crate) fn pids(&self, service: &str) -> BTreeMap<String, Option<u32>> {
+        let status = self.json(&["status"]);
+        let services = status["services"].as_array().unwrap();
+        let found = services.iter().find(|s| s["name"] == service);
+        serde_json::from_value(found.unwrap_or_else(|| panic!("no {service} in {status}"))["pids"].clone())
+            .unwrap()
+    }
+
+    /// The process id of a running process of a service.
+    #[track_caller]
+    pub(crate) fn pid(&self, service: &str, process: &str) -> u32 {
+        self.pids(service)[process].unwrap()
+    }
+
+    /// Kills a process and waits until `status` or a new process id shows that it was noticed.
+    #[track_caller]
+    pub(crate) fn kill(&self, service: &str, process: &str) {
+        let pid = self.pid(service, process);
+        kill(pid, rustix::process::Signal::KILL);
+        eventually("the end is noticed", || self.pids(service)[process] != Some(pid));
+    }
+
+    /// Every process that works in the state folder: supervisor, servers, and what they started.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let state = self.state();
+        let works_here = |pid: &u32| {
+            std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&state))
+        };
+        processes().into_iter().map(|(pid, _)| pid).filter(works_here).collect()
+    }
+
+    /// The passwords of this place.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.state().join("secrets.toml")).unwrap();
+        toml::from_str::<BTreeMap<String, String>>(&text).unwrap().into_values().collect()
+    }
+
+    /// The process id of the supervisor.
     pub(crate) fn supervisor(&self) -> Option<u32> {
         let state = self.state();
         processes()
@@ -148,18 +198,39 @@ impl fmt::Display for Run {
     }
 }
 
+/// The right to start heavy servers. More than a few at once would only make each other late.
+struct Turn;
+
+static TURNS: Mutex<usize> = Mutex::new(2);
+static TURN_ENDED: Condvar = Condvar::new();
+
+impl Turn {
+    fn take() -> Self {
+        let left = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+        *TURN_ENDED.wait_while(left, |left| *left == 0).unwrap_or_else(PoisonError::into_inner) -= 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *TURNS.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        TURN_ENDED.notify_one();
+    }
+}
+
 /// Sends a signal as `kill` does.
 pub(crate) fn kill(pid: u32, signal: rustix::process::Signal) {
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(), signal)
         .unwrap();
 }
 
-/// Waits until something holds, looking often; panics after ten seconds.
+/// Waits until something holds, looking often; panics after half a minute.
 #[track_caller]
 pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
     let begin = std::time::Instant::now();
     while !holds() {
-        assert!(begin.elapsed().as_secs() < 10, "not within ten seconds: {what}");
+        assert!(begin.elapsed().as_secs() < 30, "not within half a minute: {what}");
         std::thread::park_timeout(std::time::Duration::from_millis(5));
     }
 }
@@ -172,6 +243,18 @@ pub(crate) fn processes() -> Vec<(u32, Vec<String>)> {
     };
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).filter_map(words).collect()
+}
+
+/// Every file and folder below a folder.
+pub(crate) fn walk(folder: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let mut found = Vec::new();
+    for entry in folder.read_dir_utf8().unwrap().flatten() {
+        found.push(entry.path().to_owned());
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(walk(entry.path()));
+        }
+    }
+    found
 }
 
 /// The folder of this repository.

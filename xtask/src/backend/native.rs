@@ -165,13 +165,14 @@ pub fn supervise(place: &Place) -> anyhow::Result<Control> {
     })
 }
 
-/// Stops the processes of a service and waits until they have ended.
+/// Stops the processes of a service and waits until they have ended: the last first, because it may want the ones before it,
+/// and may start its own where they are missing.
 pub fn stop(place: &Place, service: &str) -> anyhow::Result<()> {
     let Some(mut control) = Control::connect(&place.state)? else { return Ok(()) };
     let processes = control.processes(&Request::List)?;
-    let ids: Vec<String> =
-        processes.iter().filter(|s| s.process.service == service).map(|s| s.process.id()).collect();
-    control.processes(&Request::Stop { ids })?;
+    for process in processes.iter().rev().filter(|s| s.process.service == service) {
+        control.processes(&Request::Stop { ids: vec![process.process.id()] })?;
+    }
     Ok(())
 }
 

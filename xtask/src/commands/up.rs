@@ -3,6 +3,7 @@
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ecosystem_core::artifact::Installation;
@@ -86,6 +87,7 @@ pub fn run(
     let mut provisioner = stack.provisioner(context, run_as, mode, events).map_err(one)?;
     let launches = wanted.launches(&provisioner.provide(&services).map_err(one)?);
     let plan = wanted.plan(&launches).map_err(one)?;
+    let loaded = AtomicBool::new(false);
     let engine = Engine {
         place: &place,
         launches: &launches,
@@ -94,7 +96,9 @@ pub fn run(
         patience: Duration::from_secs(args.timeout),
         seed: &|name| {
             let pack = Pack::open(&stack.pack_folder(name)?)?;
-            seed::seed(&pack, &Stack::by_kind(&wanted.endpoints), events).map(drop)
+            let report = seed::seed(&pack, &Stack::by_kind(&wanted.endpoints), events)?;
+            loaded.store(report.parts.iter().any(|p| p.outcome == seed::Outcome::Loaded), Ordering::SeqCst);
+            Ok(())
         },
     };
     let outcome = engine.carry_out(&plan);
@@ -103,8 +107,10 @@ pub fn run(
         undo_if_interrupted(&place, &outcome);
         return Err(outcome.failures);
     }
-    let report =
-        report::running(context, &place, &wanted.endpoints, &plan, &outcome, begin.elapsed()).map_err(one)?;
+    let looked_only = plan.steps.iter().all(|step| step.action.only_looks());
+    let unchanged = looked_only && !loaded.load(Ordering::SeqCst);
+    let report = report::running(context, &place, &wanted.endpoints, unchanged, &outcome, begin.elapsed())
+        .map_err(one)?;
     output::report(&report, global.format).map_err(one)
 }
 

@@ -51,6 +51,11 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether it changes nothing where everything is as wanted.
+    pub const fn only_looks(&self) -> bool {
+        matches!(self, Self::Verify(_) | Self::Seed(_))
+    }
+
     /// The key under which its duration is remembered: `start redis`.
     pub fn title(&self) -> String {
         match self {

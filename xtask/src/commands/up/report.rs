@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::place::Place;
-use ecosystem_core::plan::{Action, Plan, render};
+use ecosystem_core::plan::{Plan, render};
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
@@ -56,11 +56,10 @@ pub(super) fn running(
     context: &Context,
     place: &Place,
     endpoints: &BTreeMap<String, Endpoint>,
-    plan: &Plan,
+    unchanged: bool,
     outcome: &Outcome,
     took: Duration,
 ) -> anyhow::Result<Running> {
-    let unchanged = plan.steps.iter().all(|step| matches!(step.action, Action::Verify(_) | Action::Seed(_)));
     let mut memory_bytes = 0;
     if !unchanged {
         let pids = native::list(place)?.into_iter().filter_map(|s| s.status.pid);
@@ -92,8 +91,7 @@ pub(super) fn running(
 
 impl Report for Planned {
     fn human(&self) -> String {
-        let acts = |action: &Action| !matches!(action, Action::Verify(_) | Action::Seed(_));
-        if !self.plan.steps.iter().any(|step| acts(&step.action)) {
+        if self.plan.steps.iter().all(|step| step.action.only_looks()) {
             return "Nothing to start: everything runs as wanted and would only be looked at.\n".to_owned();
         }
         render(&self.plan, &self.last)

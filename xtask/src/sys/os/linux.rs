@@ -103,7 +103,8 @@ pub fn listeners(ports: Option<&BTreeSet<u16>>) -> anyhow::Result<Vec<Listener>>
     let (v4, v6) =
         (procfs::net::tcp().context("cannot read /proc/net/tcp")?, procfs::net::tcp6().unwrap_or_default());
     for entry in v4.into_iter().chain(v6) {
-        let (ip, port) = (entry.local_address.ip(), entry.local_address.port());
+        // Java listens on IPv4 through IPv6 sockets: ::ffff:127.0.0.1 is 127.0.0.1.
+        let (ip, port) = (entry.local_address.ip().to_canonical(), entry.local_address.port());
         if entry.state == procfs::net::TcpState::Listen && ports.is_none_or(|wanted| wanted.contains(&port)) {
             sockets.insert(entry.inode, (ip, port));
         }
