@@ -7,13 +7,10 @@
 mod amqp;
 mod clients;
 mod command_line;
-<<<<<<< HEAD
 mod generated;
-=======
 mod opensearch;
 mod postgresql;
 mod rabbitmq;
->>>>>>> tests
 mod redis;
 mod stranger;
 mod support;
