@@ -12,6 +12,7 @@ mod opensearch;
 mod postgresql;
 mod rabbitmq;
 mod redis;
+mod snapshot;
 mod stranger;
 mod support;
 mod tidy;

@@ -103,3 +103,77 @@ fn render(launch: &Launch) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::{Facts, Key};
+    use crate::model::{Flags, Layer, resolve};
+
+    fn installed(name: &str, root: &str, paths: &[(&str, &str)]) -> (String, Installed) {
+        let facts = Facts {
+            paths: paths
+                .iter()
+                .map(|(role, path)| ((*role).into(), format!("{root}/{path}").into()))
+                .collect(),
+            libraries: vec![format!("{root}/usr/lib/x86_64-linux-gnu").into()],
+            ..Facts::default()
+        };
+        let key = Key::of([root]);
+        (name.into(), Installed { name: name.into(), version: "1.2.3".into(), key, root: root.into(), facts })
+    }
+
+    fn opensearch(manifest: &str, root: &str) -> String {
+        let ecosystem = resolve(&[Layer { name: "m", text: manifest }], &Flags::default()).unwrap();
+        let installation = Installation::from([
+            installed("opensearch", &format!("{root}/os"), &[]),
+            installed("java", &format!("{root}/jdk"), &[("java", "bin/java")]),
+            installed("opensearch-cds", &format!("{root}/cds"), &[("archive", "a.jsa")]),
+        ]);
+        portable(&ecosystem.services["opensearch"], "127.0.0.1", &installation)
+    }
+
+    #[test]
+    fn folders_the_heap_and_the_offset_leave_no_trace() {
+        let one = opensearch("", "/home/a/.cache");
+        let other = opensearch("port_offset = 100\nservices.opensearch.heap = \"2g\"\n", "/srv/b");
+        assert_eq!(one, other);
+        assert!(!one.contains("/home") && !one.contains("Xmx512m"), "{one}");
+    }
+
+    #[test]
+    fn a_setting_and_a_port_show() {
+        let one = opensearch("", "/a");
+        assert_ne!(
+            one,
+            opensearch("services.opensearch.settings.\"action.auto_create_index\" = false\n", "/a")
+        );
+        assert_ne!(one, opensearch("services.opensearch.ports.http = 9401\n", "/a"));
+    }
+
+    #[test]
+    fn a_launch_reads_like_this() {
+        let ecosystem = resolve(&[], &Flags::default()).unwrap();
+        let installation =
+            Installation::from([installed("redis", "/store/redis", &[("server", "bin/redis-server")])]);
+        insta::assert_snapshot!(portable(&ecosystem.services["redis"], "127.0.0.1", &installation), @r#"
+        process redis (stops by Term within 10000 ms)
+          {redis}/bin/redis-server
+          {state}/redis/redis.conf
+          HOME={state}/redis
+          LANG=C.UTF-8
+          LD_LIBRARY_PATH={redis}/usr/lib/{arch}
+          PATH=/usr/bin:/bin
+          TZ=UTC
+        file {state}/redis/redis.conf
+          # Written by ecosystem; changes are lost.
+          bind 127.0.0.1
+          port 6579
+          dir "{state}/redis/data"
+          requirepass {secret}
+          daemonize no
+          pidfile ""
+          logfile ""
+        "#);
+    }
+}
