@@ -227,12 +227,16 @@ fn interrupt_mid_start(place: &Place) {
     let mut command = place.command(&["up"]);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let child = command.spawn().unwrap();
+    let ended = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        stat.rsplit(')').next().unwrap().starts_with(" Z")
+    };
     let starting = || {
         place.processes().into_iter().any(|pid| {
             std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|program| program.ends_with("java"))
         })
     };
-    eventually("OpenSearch starts", starting);
+    eventually("OpenSearch starts", || starting() || ended());
     kill(child.id(), Signal::INT);
     let output = child.wait_with_output().unwrap();
     let run = Run {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -156,6 +157,9 @@ fn remove_stale_lock(data: &Data) -> anyhow::Result<()> {
 
 /// The supervisor of this place; started if none runs. The caller holds the place's lock.
 pub fn supervise(place: &Place) -> anyhow::Result<Control> {
+    // Services start at the same time, each in its thread. Two supervisors would take the socket from each other, and one would be lost.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(control) = Control::connect(&place.state)? {
         return Ok(control);
     }
@@ -183,7 +187,8 @@ pub fn shutdown(place: &Place) -> anyhow::Result<()> {
         Response::Hello { pid, .. } => pid,
         other => anyhow::bail!("the supervisor does not say who it is: {other:?}"),
     };
-    control.ask(&Request::Shutdown)?;
+    // Its end is the answer that counts: on a busy machine it may come before the other one was sent.
+    let _answered_by_its_end = control.ask(&Request::Shutdown);
     os::wait_for_end(pid, Duration::from_secs(5))
 }
 
