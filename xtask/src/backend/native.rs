@@ -1,9 +1,9 @@
 //! The native backend: looks at what runs, and carries out single steps. It decides nothing and waits for nothing but ends.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use camino::Utf8Path;
@@ -139,7 +139,26 @@ pub fn start(place: &Place, service: &str, launch: &Launch) -> anyhow::Result<()
     remove_stale_lock(&launch.data)?;
     write_atomic(&made_by(place, service), launch.made_by.as_bytes(), 0o600)?;
     let mut control = supervise(place)?;
-    control.processes(&Request::Start { processes: launch.processes.clone() })?;
+    let mut processes = launch.processes.as_slice();
+    if let (Some(port), [first, rest @ ..]) = (launch.gate, processes) {
+        control.processes(&Request::Start { processes: vec![first.clone()] })?;
+        wait_for_listener(&launch.endpoint.host, port)?;
+        processes = rest;
+    }
+    control.processes(&Request::Start { processes: processes.to_vec() })?;
+    Ok(())
+}
+
+/// Waits until something listens, for a few seconds at most: what does not come up is found out when the service is awaited.
+fn wait_for_listener(host: &str, port: u16) -> anyhow::Result<()> {
+    let address = SocketAddr::new(host.parse()?, port);
+    let begin = Instant::now();
+    while TcpStream::connect_timeout(&address, Duration::from_millis(250)).is_err() {
+        if begin.elapsed() > Duration::from_secs(5) {
+            break;
+        }
+        interrupt::pause(Duration::from_millis(2), || false)?;
+    }
     Ok(())
 }
 

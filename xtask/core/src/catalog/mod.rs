@@ -109,6 +109,9 @@ impl FromStr for Kind {
 pub struct Launch {
     /// In starting order.
     pub processes: Vec<Process>,
+    /// The port that the first process must listen on before the others are started, where they would otherwise
+    /// start one like it themselves.
+    pub gate: Option<u16>,
     /// What must be on disk before the first of them starts.
     pub files: Vec<File>,
     /// The data folder and how an empty one is made.

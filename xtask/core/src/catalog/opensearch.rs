@@ -84,6 +84,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     };
     Launch {
         processes: vec![process],
+        gate: None,
         files: vec![
             File { path: config.join("opensearch.yml"), content: Content::Text(yaml) },
             File { path: config.join("log4j2.properties"), content: Content::Text(LOG4J.to_owned()) },

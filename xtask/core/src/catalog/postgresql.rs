@@ -71,6 +71,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
 
     Launch {
         processes: vec![main],
+        gate: None,
         files: vec![
             File { path: conf, content: Content::Text(text) },
             File { path: hba, content: Content::Text(HBA.to_owned()) },

@@ -98,6 +98,8 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         .collect();
     Launch {
         processes,
+        // A broker that finds no port mapper starts a daemon of its own, which nobody would end.
+        gate: service.ports_at(place.offset).get("epmd").copied(),
         files,
         data: Data { folder: data, fresh: Fresh::Empty, lock: None },
         endpoint,

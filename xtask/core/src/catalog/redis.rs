@@ -76,6 +76,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     };
     Launch {
         processes: vec![process],
+        gate: None,
         files: vec![File { path: conf, content: Content::Secret(text) }],
         data: Data { folder: data, fresh: Fresh::Empty, lock: None },
         endpoint,

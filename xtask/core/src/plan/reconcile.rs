@@ -183,6 +183,7 @@ mod tests {
     fn launch(processes: Vec<Process>, port: u16) -> Launch {
         Launch {
             processes,
+            gate: None,
             files: vec![],
             data: Data { folder: "/data".into(), fresh: Fresh::Empty, lock: None },
             endpoint: Endpoint {
