@@ -94,11 +94,12 @@ impl Cmd {
                 command.process_group(0);
                 Ok(())
             });
-        for key in LEAKED {
-            expression = expression.env_remove(key);
-        }
+        // duct applies what is added last first: what a caller sets must survive the removal.
         for (key, value) in self.env {
             expression = expression.env(key, value);
+        }
+        for key in LEAKED {
+            expression = expression.env_remove(key);
         }
         if let Some(cwd) = self.cwd {
             expression = expression.dir(cwd);
@@ -151,6 +152,12 @@ mod tests {
         let output =
             Cmd::new("sh").args(["-c", "sleep 600 & wait"]).limit(Duration::from_millis(50)).run().unwrap();
         assert!(output.timed_out && !output.ok());
+    }
+
+    #[test]
+    fn what_is_set_survives_the_removal_of_what_leaks() {
+        let output = Cmd::new("sh").args(["-c", "echo $LD_LIBRARY_PATH"]).env("LD_LIBRARY_PATH", "/own").run().unwrap();
+        assert_eq!(output.stdout, "/own\n");
     }
 
     #[test]
