@@ -72,6 +72,10 @@ impl Engine<'_> {
                         continue;
                     }
                     running.insert(step.id);
+                    if let Action::Start(service) = &step.action {
+                        // Counted from now on: interrupted halfway, there may be a process already.
+                        outcome.started.insert(service.clone());
+                    }
                     let (sender, tasks, detected) = (sender.clone(), &tasks, &detected);
                     scope.spawn(move || {
                         let from = Instant::now();
@@ -238,9 +242,6 @@ fn ms(duration: Duration) -> u64 {
 
 fn record(outcome: &mut Outcome, step: &Step, took: Duration, since_begin: Duration) {
     match &step.action {
-        Action::Start(service) => {
-            outcome.started.insert(service.clone());
-        }
         Action::Await(service) => {
             outcome.ready.insert(service.clone(), ms(since_begin));
         }

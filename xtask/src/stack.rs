@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::event::Events;
 use crate::provision::{Host, Lock, Mode, Provisioner};
 use crate::site::{LOCK, Secrets, Site, State};
+use crate::sys::fs::canonical;
 
 /// A project and its state.
 #[derive(Debug)]
@@ -38,39 +39,49 @@ impl Stack {
             return Err(Failure::new(Kind::Usage, "no-such-folder", text).into());
         };
         let site = Site::open(&start, &Flags { release: None, port_offset })?;
-        let state = State::at(context.state(&site.root));
+        let state = State::at(canonical(&context.state(&site.root)));
         let store = context.store()?;
         let known = state.place(&store)?;
         Ok(Self { site, state, store, known })
     }
 
     /// The port offset: a flag, else what the manifest says, else what an earlier `up` was told.
-    fn offset(&self) -> u16 {
+    fn offset(&self, known: Option<&Place>) -> u16 {
         let wanted = &self.site.ecosystem.port_offset;
-        match (&wanted.origin, &self.known) {
+        match (&wanted.origin, known) {
             (Origin::Release(_), Some(place)) => place.offset,
             _ => wanted.value,
         }
     }
 
-    /// The place of this stack, set up if it was not. The caller holds the lock.
+    /// The place of this stack with the offset that is wanted now, set up if it was not. The caller holds the lock.
     pub fn create_place(&self) -> anyhow::Result<Place> {
-        self.state.create(&self.site.root, &self.store, self.offset())
+        // Read again: another command may have set it up while this one waited for the lock.
+        let known = self.state.place(&self.store)?;
+        let wanted = self.offset(known.as_ref());
+        let present = known.map_or(wanted, |place| place.offset);
+        let place = self.state.create(&self.site.root, &self.store, present)?;
+        Ok(Place { offset: wanted, ..place })
+    }
+
+    /// Remembers the offset of a place, once it is known to be possible.
+    pub fn remember_offset(&self, place: &Place) -> anyhow::Result<()> {
+        self.state.create(&self.site.root, &self.store, place.offset).map(drop)
     }
 
     /// The place of this stack if it was set up, with the offset that is wanted now.
     pub fn place(&self) -> Option<Place> {
-        self.known.clone().map(|place| Place { offset: self.offset(), ..place })
+        self.known.clone().map(|place| Place { offset: self.offset(self.known.as_ref()), ..place })
     }
 
     /// A place that was never set up, to plan with.
-    pub fn imagined_place(&self, context: &Context) -> Place {
+    pub fn imagined_place(&self) -> Place {
         Place {
             id: "new".to_owned(),
             root: self.site.root.clone(),
-            state: context.state(&self.site.root),
+            state: self.state.folder().to_owned(),
             store: self.store.clone(),
-            offset: self.offset(),
+            offset: self.offset(None),
         }
     }
 

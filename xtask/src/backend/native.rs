@@ -9,9 +9,10 @@ use anyhow::Context;
 use camino::Utf8Path;
 use ecosystem_core::catalog::{Data, Fresh, Launch};
 use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Holder, Observed, Supervisor};
-use ecosystem_core::process::{Content, File};
+use ecosystem_core::process::{Content, File, Process};
 
 use crate::sys::control::{self, Control, Request, Response, Supervised};
 use crate::sys::fs::{create_private_dir, read_optional, write_atomic};
@@ -34,7 +35,8 @@ pub fn observe(place: &Place, wanted: &[(&str, &Endpoint)]) -> anyhow::Result<Ob
         }
     }
     // Finding owners means reading all of /proc: not worth it when nothing is going to be started.
-    if wanted.iter().any(|(service, _)| !observed.runs(service)) {
+    if wanted.iter().any(|(service, endpoint)| !observed.runs(service) || moves(service, endpoint, &observed))
+    {
         observed.held = held(wanted, observed.supervisor.as_ref().map(|s| s.pid))?;
     }
     for (service, _) in wanted {
@@ -45,12 +47,28 @@ pub fn observe(place: &Place, wanted: &[(&str, &Endpoint)]) -> anyhow::Result<Ob
     Ok(observed)
 }
 
+/// Whether a service runs on other ports than it should.
+fn moves(service: &str, endpoint: &Endpoint, observed: &Observed) -> bool {
+    let processes = observed.processes.values().filter(|(process, _)| process.service == service);
+    let port =
+        |process: &Process, role: &str| process.labels.get(&format!("ports.{role}"))?.parse::<u16>().ok();
+    processes
+        .into_iter()
+        .any(|(process, _)| endpoint.ports.iter().any(|(role, wanted)| port(process, role) != Some(*wanted)))
+}
+
 /// The processes under supervision; none where no supervisor runs.
 pub fn list(place: &Place) -> anyhow::Result<Vec<Supervised>> {
     match Control::connect(&place.state)? {
         Some(mut control) => control.processes(&Request::List),
         None => Ok(Vec::new()),
     }
+}
+
+/// The services that have a running process.
+pub fn running(place: &Place) -> anyhow::Result<Vec<String>> {
+    let processes = list(place)?.into_iter().filter(|s| s.status.pid.is_some());
+    Ok(processes.map(|s| s.process.service).collect())
 }
 
 /// The ports that somebody else listens on, with the holder where it can be seen.
@@ -117,6 +135,7 @@ fn made_by(place: &Place, service: &str) -> camino::Utf8PathBuf {
 pub fn prepare(launch: &Launch) -> anyhow::Result<()> {
     let Fresh::Template { archive, command, input } = &launch.data.fresh else { return Ok(()) };
     let folder = &launch.data.folder;
+    refuse_link(folder)?;
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("cannot remove the unfinished data in {folder}"));
@@ -134,6 +153,7 @@ pub fn prepare(launch: &Launch) -> anyhow::Result<()> {
 
 /// Writes a service's files and starts its processes.
 pub fn start(place: &Place, service: &str, launch: &Launch) -> anyhow::Result<()> {
+    refuse_link(&launch.data.folder)?;
     write_files(&launch.files)?;
     create_private_dir(&launch.data.folder)?;
     remove_stale_lock(&launch.data)?;
@@ -252,6 +272,14 @@ fn write_files(files: &[File]) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A repository could come with links in its state folder that lead anywhere; what is made and removed must be below it.
+pub fn refuse_link(folder: &Utf8Path) -> Result<(), Failure> {
+    let Some(link) = folder.ancestors().take(2).find(|path| path.is_symlink()) else { return Ok(()) };
+    let message = format!("{link} is a link; nothing is made or deleted behind it");
+    Err(Failure::new(Kind::Host, "state-is-a-link", message)
+        .hint("remove the link; ECOSYSTEM_STATE names another place for the whole state folder"))
 }
 
 fn link(path: &Utf8Path, target: &Utf8Path) -> anyhow::Result<()> {

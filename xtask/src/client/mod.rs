@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use ecosystem_core::catalog::Kind;
+use ecosystem_core::catalog::{Kind, is_secret_setting as is_secret};
 use ecosystem_core::endpoint::{Attempt, Endpoint};
 use ecosystem_core::failure::{self, Failure};
 
@@ -103,12 +103,6 @@ fn unusable(endpoint: &Endpoint, attempt: Attempt) -> Failure {
         "service-unusable",
         format!("{} cannot be used: {reason}", endpoint.kind),
     )
-}
-
-/// Whether a setting of this name could hold a secret: such settings are never read back.
-fn is_secret(name: &str) -> bool {
-    const WORDS: [&str; 7] = ["pass", "secret", "auth", "conninfo", "access_key", "private_key", "token"];
-    name != "password_encryption" && WORDS.iter().any(|word| name.contains(word))
 }
 
 /// A value as a snapshot shows it: the same on the next laptop, and with another port offset.

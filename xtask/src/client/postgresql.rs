@@ -14,7 +14,7 @@ use ecosystem_core::endpoint::{Attempt, Endpoint};
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
-pub use bulk::{Database, Loading, Receipt};
+pub use bulk::{Brought, Database, Loading, Receipt};
 
 use super::wire::Wire;
 use super::{CONNECT, Effort, is_secret, portable, trouble, unusable};

@@ -102,6 +102,7 @@ fn delete(stack: &Stack, place: &Place, services: &[String]) -> anyhow::Result<V
     for name in stack.site.ecosystem.services.keys() {
         let folder = place.service(name);
         if (services.is_empty() || services.contains(name)) && folder.exists() {
+            native::refuse_link(&folder)?;
             std::fs::remove_dir_all(&folder).with_context(|| format!("cannot delete {folder}"))?;
             deleted.push(name.clone());
         }

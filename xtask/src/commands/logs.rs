@@ -20,7 +20,7 @@ const TAIL: u64 = 1 << 20;
 /// Prints the ends of logs, and what comes after where asked to.
 pub fn run(context: &Context, global: &Global, args: &Logs) -> anyhow::Result<()> {
     let stack = Stack::open(context, global, None)?;
-    let logs = find(&stack, context, &args.services)?;
+    let logs = find(&stack, &args.services)?;
     let several = logs.len() > 1;
     let prefix =
         |name: &str, line: &str| if several { format!("{name:<12} | {line}\n") } else { format!("{line}\n") };
@@ -60,8 +60,8 @@ fn follow(
     Ok(at)
 }
 
-fn find(stack: &Stack, context: &Context, services: &[String]) -> anyhow::Result<Vec<(String, Utf8PathBuf)>> {
-    let folder = context.state(&stack.site.root).join("logs");
+fn find(stack: &Stack, services: &[String]) -> anyhow::Result<Vec<(String, Utf8PathBuf)>> {
+    let folder = stack.state.folder().join("logs");
     let mut found = Vec::new();
     for entry in folder.read_dir_utf8().into_iter().flatten().flatten() {
         let name = entry.file_name().trim_end_matches(".log").to_owned();

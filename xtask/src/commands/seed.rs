@@ -20,7 +20,7 @@ pub fn run(context: &Context, global: &Global, args: &Seed, events: &dyn Events)
     let pack = Pack::open(&stack.pack_folder(args.pack.as_deref().or(named).unwrap_or("demo"))?)?;
     let Some(place) = stack.place() else { return Err(nothing_runs(&stack).into()) };
     let _lock = stack.state.lock(&format!("{} seed", context.program), events)?;
-    let running: Vec<String> = native::list(&place)?.into_iter().map(|s| s.process.service).collect();
+    let running: Vec<String> = native::running(&place)?;
     let services: Vec<&Service> =
         stack.site.ecosystem.services.values().filter(|s| running.contains(&s.name)).collect();
     if services.is_empty() {

@@ -36,7 +36,7 @@ pub fn run(context: &Context, global: &Global, args: &Snapshot) -> anyhow::Resul
     let documents = documents(context, &stack)?;
     let folder = stack.site.root.join("snapshots");
     let services = documents.keys().cloned().collect();
-    let scratch = context.state(&stack.site.root).join("tmp");
+    let scratch = stack.state.folder().join("tmp");
     let differences = compare(documents, &folder, &scratch, args.accept)?;
     let differ = !differences.is_empty() && !args.accept;
     let report = Compared { folder: folder.into_string(), services, accepted: args.accept, differences };
@@ -55,7 +55,7 @@ fn documents(context: &Context, stack: &Stack) -> anyhow::Result<BTreeMap<String
         Failure::new(Kind::Finding, "nothing-runs", text).hint("{program} up")
     };
     let place = stack.place().ok_or_else(nothing_runs)?;
-    let running: Vec<String> = native::list(&place)?.into_iter().map(|s| s.process.service).collect();
+    let running: Vec<String> = native::running(&place)?;
     let services: Vec<&Service> =
         stack.site.ecosystem.services.values().filter(|s| running.contains(&s.name)).collect();
     if services.is_empty() {

@@ -69,7 +69,7 @@ pub fn run(
         restart,
     };
     if args.dry_run {
-        let place = stack.place().unwrap_or_else(|| stack.imagined_place(context));
+        let place = stack.place().unwrap_or_else(|| stack.imagined_place());
         let secrets = stack.state.secrets().map_err(one)?;
         return plan_only(context, global, &wanted(&place, &secrets), events).map_err(one);
     }
@@ -80,6 +80,7 @@ pub fn run(
     let wanted = wanted(&place, &secrets);
     native::end_leftovers(&place, &wanted.ports()).map_err(one)?;
     let all_run = wanted.refuse_taken_ports().map_err(one)?;
+    stack.remember_offset(&place).map_err(one)?;
     if !all_run {
         introduce(&stack, events);
     }
@@ -102,15 +103,25 @@ pub fn run(
         },
     };
     let outcome = engine.carry_out(&plan);
-    stack.state.remember_durations(&outcome.took).map_err(one)?;
+    if let Err(error) = stack.state.remember_durations(&outcome.took) {
+        events.emit(Event::Warning(format!("{error:#}")));
+    }
     if !outcome.failures.is_empty() {
         undo_if_interrupted(&place, &outcome);
         return Err(outcome.failures);
     }
     let looked_only = plan.steps.iter().all(|step| step.action.only_looks());
     let unchanged = looked_only && !loaded.load(Ordering::SeqCst);
-    let report = report::running(context, &place, &wanted.endpoints, unchanged, &outcome, begin.elapsed())
-        .map_err(one)?;
+    let report = report::running(
+        context,
+        &place,
+        &wanted.endpoints,
+        unchanged,
+        stack.bind() == "0.0.0.0",
+        &outcome,
+        begin.elapsed(),
+    )
+    .map_err(one)?;
     output::report(&report, global.format).map_err(one)
 }
 

@@ -26,21 +26,37 @@ pub trait Report: Serialize {
     fn human(&self) -> String;
 }
 
+/// Nobody reads standard output any more. Any other pipe that breaks is an error like every other.
+#[derive(Debug)]
+struct ReaderGone;
+
+impl std::fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("nobody reads standard output any more")
+    }
+}
+
+impl std::error::Error for ReaderGone {}
+
+fn print(text: &str, out: &mut impl Write) -> anyhow::Result<()> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        other => Ok(other?),
+    }
+}
+
 /// Prints a report to standard output.
 pub fn report<R: Report>(report: &R, format: Format) -> anyhow::Result<()> {
-    let mut out = anstream::stdout().lock();
-    match format {
-        Format::Human => write!(out, "{}", report.human())?,
-        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(report)?)?,
-    }
-    Ok(out.flush()?)
+    let text = match format {
+        Format::Human => report.human(),
+        Format::Json => serde_json::to_string_pretty(report)? + "\n",
+    };
+    print(&text, &mut anstream::stdout().lock())
 }
 
 /// Prints text that is already in its final form: environment files, completions, logs.
 pub fn text(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    print(text, &mut std::io::stdout().lock())
 }
 
 /// Writes a line to standard error for processes that have nobody to report to.
@@ -56,7 +72,7 @@ pub fn failures(errors: &[anyhow::Error], format: Format, program: &str) -> u8 {
     if untold.is_empty() {
         return status;
     }
-    if errors.iter().any(is_broken_pipe) {
+    if errors.iter().all(anyhow::Error::is::<ReaderGone>) {
         return 0;
     }
     let mut err = anstream::stderr().lock();
@@ -101,13 +117,6 @@ fn failure_of(error: &anyhow::Error, program: &str) -> Failure {
     }
     failure.message = here(&failure.message);
     failure
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// A number of bytes as people write it: `14.2 MB`.

@@ -38,6 +38,23 @@ struct Document {
     debian: BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<String>>>>,
 }
 
+impl Document {
+    fn pins(&self) -> impl Iterator<Item = &String> {
+        self.debian.values().flat_map(BTreeMap::values).flat_map(BTreeMap::values).flatten()
+    }
+}
+
+/// Whether this is `package=version` and nothing that apt could take for an option.
+pub(super) fn is_pin(text: &str) -> bool {
+    let safe = |text: &str, more: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
+    text.split_once('=').is_some_and(|(package, version)| {
+        package.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && safe(package, "+.-:")
+            && version.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && safe(version, "+.:~-")
+    })
+}
+
 const HEADER: &str = "\
 # Written by `cargo xtask provision`. Check it in; do not edit it.
 #
@@ -66,6 +83,11 @@ impl Lock {
             Failure::new(Kind::Manifest, "lock-invalid", format!("{name} cannot be read: {error}"))
                 .hint("it is a generated file: take it from version control again")
         })?;
+        if let Some(pin) = document.pins().find(|pin| !is_pin(pin)) {
+            let message = format!("{name} holds `{}`, which is no package=version", pin.escape_debug());
+            return Err(Failure::new(Kind::Manifest, "lock-invalid", message)
+                .hint("it is a generated file: take it from version control again"));
+        }
         let mut debian = BTreeMap::new();
         for (suite, architectures) in document.debian {
             for (architecture, names) in architectures {
@@ -120,6 +142,15 @@ mod tests {
         let text = lock.print();
         assert_eq!(Lock::parse(&text, "x").unwrap(), lock);
         assert_eq!(Lock::parse(&text, "x").unwrap().print(), text);
+    }
+
+    #[test]
+    fn a_lock_cannot_slip_options_to_apt() {
+        for pin in ["-oDpkg::x=1", "redis", "redis=", "redis=-1", "re dis=1", "redis=1;x"] {
+            let text = format!("[debian.bookworm.amd64]\nredis = [{pin:?}]\n");
+            assert_eq!(Lock::parse(&text, "x").unwrap_err().code, "lock-invalid", "{pin}");
+        }
+        assert!(is_pin("redis-server=5:7.0.15-1~deb12u10") && is_pin("libstdc++6:amd64=12.2.0-14+deb12u1"));
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Store {
                 events.emit(Event::Warning(format!(
                     "another process is at work in the store ({name}); waiting for it"
                 )));
-                file.lock().with_context(|| format!("cannot lock {path}"))?;
+                sys::fs::lock(&file, &path)?;
             }
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("cannot lock {path}"));

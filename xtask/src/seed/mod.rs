@@ -22,6 +22,7 @@ pub use pack::Pack;
 
 use crate::client::Halt;
 use crate::event::{Event, Events, Section, Task, Unit};
+use crate::sys::interrupt;
 
 /// What a store holds of a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +94,7 @@ pub fn seed(
     events: &dyn Events,
 ) -> anyhow::Result<Report> {
     let started = Instant::now();
+    interrupt::check()?;
     let states = observe(pack, endpoints)?;
     refuse_foreign(pack, &states)?;
 
@@ -176,7 +178,8 @@ fn refuse_foreign(pack: &Pack, states: &BTreeMap<Part, State>) -> Result<(), Fai
         foreign.join("\n  ")
     );
     Err(Failure::new(Kind::Data, "data-foreign", message)
-        .hint("nothing was changed; keep this data and leave the pack out, or remove the data yourself and try again"))
+        .hint("keep this data and leave the pack out: {program} up --no-seed")
+        .hint("or remove the data yourself and try again; nothing was changed"))
 }
 
 /// Rows and documents that stand for the same things should be equally many. People may change either afterwards, so it is an

@@ -22,8 +22,10 @@ type Existing = BTreeMap<String, Index>;
 pub(super) fn observe(pack: &Pack, endpoint: &Endpoint) -> anyhow::Result<State> {
     let search = Search::open(endpoint)?;
     let existing = existing(pack, &search)?;
-    if let Some(state) = judge(pack, &existing) {
-        return Ok(state);
+    match judge(pack, &existing) {
+        Some(State::Missing(reason)) => return missing(reason, &existing, &search),
+        Some(state) => return Ok(state),
+        None => {}
     }
     let mut counts = Counts::new();
     for index in indices(pack) {
@@ -33,10 +35,25 @@ pub(super) fn observe(pack: &Pack, endpoint: &Endpoint) -> anyhow::Result<State>
         .expected(Part::Opensearch)
         .into_iter()
         .find(|(name, all)| *all > 0 && counts.get(name) == Some(&0));
-    Ok(match emptied {
-        Some((name, _)) => State::Missing(format!("the index {name} is empty")),
-        None => State::Loaded(counts),
-    })
+    match emptied {
+        Some((name, _)) => missing(format!("the index {name} is empty"), &existing, &search),
+        None => Ok(State::Loaded(counts)),
+    }
+}
+
+/// Missing, unless one of our indices holds more documents than it was given: loading again would lose somebody's own.
+fn missing(reason: String, existing: &Existing, search: &Search) -> anyhow::Result<State> {
+    for (name, index) in existing {
+        let Some(brought) = receipt(index)["documents"].as_u64() else { continue };
+        let documents = search.count(name)?;
+        if documents > brought {
+            let own = documents - brought;
+            return Ok(State::Foreign(format!(
+                "{reason}, but {name} holds {own} documents that the pack did not bring"
+            )));
+        }
+    }
+    Ok(State::Missing(reason))
 }
 
 fn existing(pack: &Pack, search: &Search) -> anyhow::Result<Existing> {
@@ -142,7 +159,11 @@ fn fill(
     search.refresh(name)?;
     meta.insert(
         RECEIPT.to_owned(),
-        json!({"pack": pack.manifest.name, "digest": pack.digest(Part::Opensearch)}),
+        json!({
+            "pack": pack.manifest.name,
+            "digest": pack.digest(Part::Opensearch),
+            "documents": documents.len(),
+        }),
     );
     search.confirm(name, &Value::Object(meta))
 }

@@ -7,7 +7,7 @@ use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::pack::{Part, Tables};
 
 use super::{Counts, Pack, State};
-use crate::client::postgresql::{Database, Loading, Receipt};
+use crate::client::postgresql::{Brought, Database, Loading, Receipt};
 
 pub(super) fn observe(pack: &Pack, endpoint: &Endpoint) -> anyhow::Result<State> {
     let mut database = Database::open(endpoint)?;
@@ -18,8 +18,17 @@ fn look(pack: &Pack, loading: &mut Loading<'_>) -> anyhow::Result<State> {
     let receipt = loading.receipt(&pack.manifest.name)?;
     let names: Vec<&str> = tables(pack).iter().map(|table| table.name.as_str()).collect();
     let existing = loading.tables(&names)?;
-    if let Some(state) = judge(&pack.digest(Part::Postgresql), receipt.as_ref(), &existing, &names) {
-        return Ok(state);
+    let judged = judge(&pack.digest(Part::Postgresql), receipt.as_ref(), &existing, &names);
+    let missing = match judged {
+        Some(State::Missing(reason)) => Some(reason),
+        Some(state) => return Ok(state),
+        None => None,
+    };
+    if let Some(reason) = missing {
+        return Ok(match added(receipt.as_ref(), loading)? {
+            Some(added) => State::Foreign(format!("{reason}, but {added}")),
+            None => State::Missing(reason),
+        });
     }
     let counts: Counts = names
         .iter()
@@ -29,10 +38,29 @@ fn look(pack: &Pack, loading: &mut Loading<'_>) -> anyhow::Result<State> {
         .expected(Part::Postgresql)
         .into_iter()
         .find(|(name, rows)| *rows > 0 && counts.get(name) == Some(&0));
-    Ok(match emptied {
-        Some((name, _)) => State::Missing(format!("the table {name} is empty")),
-        None => State::Loaded(counts),
+    let Some((name, _)) = emptied else { return Ok(State::Loaded(counts)) };
+    let reason = format!("the table {name} is empty");
+    Ok(match added(receipt.as_ref(), loading)? {
+        Some(added) => State::Foreign(format!("{reason}, but {added}")),
+        None => State::Missing(reason),
     })
+}
+
+/// The first of our tables that holds more rows than it was given: loading it again would lose somebody's own.
+fn added(receipt: Option<&Receipt>, loading: &mut Loading<'_>) -> anyhow::Result<Option<String>> {
+    let Some(receipt) = receipt else { return Ok(None) };
+    let names: Vec<&str> = receipt.tables.keys().map(String::as_str).collect();
+    for (name, oid) in loading.tables(&names)? {
+        let Some(brought) = receipt.tables.get(&name).filter(|brought| brought.oid == oid) else { continue };
+        let rows = loading.count(&name)?;
+        if rows > brought.rows {
+            return Ok(Some(format!(
+                "{name} holds {} rows that the pack did not bring",
+                rows - brought.rows
+            )));
+        }
+    }
+    Ok(None)
 }
 
 /// What receipt and tables say; `None`: all tables are there and ours, so their rows decide.
@@ -45,7 +73,9 @@ fn judge(
     // Same name, other object: dropped and made anew by somebody else, for whom this name is as natural as for us.
     let foreign: Vec<&str> = existing
         .iter()
-        .filter(|(name, oid)| receipt.and_then(|receipt| receipt.tables.get(*name)) != Some(oid))
+        .filter(|(name, oid)| {
+            receipt.and_then(|receipt| receipt.tables.get(*name)).map(|brought| &brought.oid) != Some(oid)
+        })
         .map(|(name, _)| name.as_str())
         .collect();
     if !foreign.is_empty() {
@@ -73,7 +103,10 @@ pub(super) fn load(pack: &Pack, endpoint: &Endpoint, progress: &dyn Fn(u64)) -> 
     let old = loading.receipt(&pack.manifest.name)?.map(|receipt| receipt.tables).unwrap_or_default();
     let mine: Vec<&str> = old.keys().map(String::as_str).collect();
     let existing = loading.tables(&mine)?;
-    let mine: Vec<&str> = mine.into_iter().filter(|name| existing.get(*name) == old.get(*name)).collect();
+    let mine: Vec<&str> = mine
+        .into_iter()
+        .filter(|name| existing.get(*name) == old.get(*name).map(|brought| &brought.oid))
+        .collect();
     loading.remove(&mine)?;
     loading.run("run the pack's schema", pack.schema()?)?;
 
@@ -86,7 +119,12 @@ pub(super) fn load(pack: &Pack, endpoint: &Endpoint, progress: &dyn Fn(u64)) -> 
         counts.insert(table.name.clone(), count);
     }
     let names: Vec<&str> = counts.keys().map(String::as_str).collect();
-    let receipt = Receipt { digest: pack.digest(Part::Postgresql), tables: loading.tables(&names)? };
+    let brought = |(name, oid): (String, u32)| {
+        let rows = counts.get(&name).copied().unwrap_or(0);
+        (name, Brought { oid, rows })
+    };
+    let tables = loading.tables(&names)?.into_iter().map(brought).collect();
+    let receipt = Receipt { digest: pack.digest(Part::Postgresql), tables };
     loading.confirm(&pack.manifest.name, &receipt)?;
     Ok(counts)
 }
@@ -104,7 +142,11 @@ mod tests {
     }
 
     fn judged(receipt: Option<(&str, &[(&str, u32)])>, existing: &[(&str, u32)]) -> Option<State> {
-        let receipt = receipt.map(|(digest, tables)| Receipt { digest: digest.into(), tables: oids(tables) });
+        let brought = |(name, oid): &(&str, u32)| ((*name).to_owned(), Brought { oid: *oid, rows: 0 });
+        let receipt = receipt.map(|(digest, tables)| Receipt {
+            digest: digest.into(),
+            tables: tables.iter().map(brought).collect(),
+        });
         judge("new", receipt.as_ref(), &oids(existing), &["a", "b"])
     }
 

@@ -8,6 +8,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::endpoint::Secret;
+use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::place::{Place, place_id};
 use serde::{Deserialize, Serialize};
 
@@ -71,10 +72,21 @@ impl State {
         }))
     }
 
+    /// The folder.
+    pub fn folder(&self) -> &Utf8Path {
+        &self.folder
+    }
+
     /// Sets a place up, or changes its port offset. The folder ignores itself for git.
     pub fn create(&self, root: &Utf8Path, store: &Utf8Path, offset: u16) -> anyhow::Result<Place> {
         self.make_folder()?;
         let known = self.place(store)?;
+        if let Some(other) = known.as_ref().filter(|place| place.root != root && place.root.exists()) {
+            let message = format!("the state folder {} belongs to {}", self.folder, other.root);
+            return Err(Failure::new(Kind::Usage, "state-of-another", message)
+                .hint("one state folder a project: leave ECOSYSTEM_STATE unset, or name another folder")
+                .into());
+        }
         let id = match &known {
             Some(place) => place.id.clone(),
             None => place_id(root, random()?),
@@ -147,7 +159,7 @@ impl State {
                 title: "Waiting",
                 text: format!("for {holder} in this project to finish"),
             });
-            file.lock().with_context(|| format!("cannot lock {path}"))?;
+            crate::sys::fs::lock(&file, &path)?;
         }
         file.set_len(0)?;
         file.rewind()?;

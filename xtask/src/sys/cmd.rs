@@ -104,6 +104,7 @@ impl Cmd {
         if let Some(cwd) = self.cwd {
             expression = expression.dir(cwd);
         }
+        super::interrupt::check()?;
         let handle = expression.start().with_context(|| format!("cannot run {name}"))?;
         let group = handle.pids().first().and_then(|pid| i32::try_from(*pid).ok());
         let _follows = group.map(super::interrupt::follow);
@@ -117,6 +118,8 @@ impl Cmd {
             }
             (handle.wait()?.status, true)
         };
+        // Whatever it ended with, it ended because somebody wants this program to stop.
+        super::interrupt::check()?;
         Ok(Output {
             status: status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(-1),
             stdout: read(&mut out)?,
@@ -156,7 +159,11 @@ mod tests {
 
     #[test]
     fn what_is_set_survives_the_removal_of_what_leaks() {
-        let output = Cmd::new("sh").args(["-c", "echo $LD_LIBRARY_PATH"]).env("LD_LIBRARY_PATH", "/own").run().unwrap();
+        let output = Cmd::new("sh")
+            .args(["-c", "echo $LD_LIBRARY_PATH"])
+            .env("LD_LIBRARY_PATH", "/own")
+            .run()
+            .unwrap();
         assert_eq!(output.stdout, "/own\n");
     }
 

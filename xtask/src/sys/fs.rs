@@ -7,6 +7,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 
+/// How often a lock that somebody else holds is tried.
+const LOCK_PERIOD: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// Writes a whole file by a rename: readers see the old content or the new, and the mode is right from the start.
 pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
     let folder = path.parent().with_context(|| format!("{path} has no folder"))?;
@@ -42,6 +45,28 @@ pub fn read_optional(path: &Utf8Path) -> anyhow::Result<Option<String>> {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {path}")),
+    }
+}
+
+/// Waits for an exclusive lock, for as long as nobody wants this program to stop.
+pub fn lock(file: &std::fs::File, path: &Utf8Path) -> anyhow::Result<()> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(std::fs::TryLockError::WouldBlock) => super::interrupt::pause(LOCK_PERIOD, || false)?,
+            Err(std::fs::TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {path}"));
+            }
+        }
+    }
+}
+
+/// A path without links and `..`, whose last parts need not exist yet.
+pub fn canonical(path: &Utf8Path) -> Utf8PathBuf {
+    let known = path.ancestors().find_map(|known| Some((known, known.canonicalize_utf8().ok()?)));
+    match known {
+        Some((known, real)) => real.join(path.strip_prefix(known).unwrap_or(path)),
+        None => path.to_owned(),
     }
 }
 

@@ -40,7 +40,6 @@ pub fn start(state: &Utf8Path) -> anyhow::Result<()> {
         .stdin(Stdio::from(socket))
         .stdout(log.try_clone()?)
         .stderr(log)
-        .process_group(0)
         .spawn()
         .context("cannot start the supervisor")?;
     Ok(())
@@ -59,8 +58,8 @@ pub fn run() -> anyhow::Result<()> {
     lock.try_lock().map_err(|_| anyhow::anyhow!("another supervisor holds the lock of this place"))?;
     let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
-    // A new session, so that closing the terminal does not end it. It fails only where it has one already.
-    let _own_session = rustix::process::setsid();
+    // A session of its own: neither Ctrl-C at the terminal nor closing it is meant for the servers.
+    rustix::process::setsid().context("cannot start a session")?;
     os::forget_inherited_files()?;
     os::adopt_orphans()?;
 

@@ -230,6 +230,21 @@ pub fn is_reserved(kind: Kind, setting: &str) -> bool {
     })
 }
 
+/// Whether a setting of this name could hold a secret. Its value is neither shown nor read back.
+pub fn is_secret_setting(name: &str) -> bool {
+    const WORDS: [&str; 7] = ["pass", "secret", "auth", "conninfo", "access_key", "private_key", "token"];
+    name != "password_encryption" && WORDS.iter().any(|word| name.contains(word))
+}
+
+/// Whether a plugin opens ports that the manifest does not name, on every address.
+pub fn listens_by_itself(kind: Kind, plugin: &str) -> bool {
+    const LISTENERS: [&str; 6] = ["prometheus", "mqtt", "stomp", "stream", "web_mqtt", "web_stomp"];
+    kind == Kind::Rabbitmq
+        && plugin.strip_prefix("rabbitmq_").is_some_and(|name| {
+            LISTENERS.iter().any(|listener| name == *listener || name.starts_with(&format!("{listener}_")))
+        })
+}
+
 /// Settings of a kind that a manifest may not set; `*` at the end stands for anything.
 pub fn reserved_settings(kind: Kind) -> &'static [&'static str] {
     match kind {
@@ -251,7 +266,12 @@ fn labels(inputs: Inputs<'_>, version: &str, own: &[(&str, String)]) -> BTreeMap
         labels.insert(format!("ports.{role}"), port.to_string());
     }
     for (name, value) in &inputs.service.settings {
-        labels.insert(format!("settings.{name}"), value.value.clone());
+        let shown = if is_secret_setting(name) {
+            Key::of([value.value.as_str()]).to_string()
+        } else {
+            value.value.clone()
+        };
+        labels.insert(format!("settings.{name}"), shown);
     }
     for (name, value) in own {
         labels.insert((*name).to_owned(), value.clone());

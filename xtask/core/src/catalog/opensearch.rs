@@ -25,6 +25,7 @@ pub(super) const RESERVED: &[&str] = &[
     "transport.host",
     "transport.bind_host",
     "transport.publish_*",
+    "transport.profiles*",
     "discovery.*",
     "path.*",
 ];
@@ -50,7 +51,8 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         ("path.data", quoted(data.as_str())),
         ("path.logs", quoted(home.join("log").as_str())),
     ];
-    settings.extend(DEVELOPMENT.map(|(name, value)| (name, value.to_owned())));
+    let own = DEVELOPMENT.iter().filter(|(name, _)| !service.settings.contains_key(*name));
+    settings.extend(own.map(|(name, value)| (*name, (*value).to_owned())));
     let mut yaml = "# Written by ecosystem; changes are lost.\n".to_owned();
     for (name, value) in settings {
         let _ = writeln!(yaml, "{name}: {value}");

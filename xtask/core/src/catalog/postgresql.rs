@@ -20,6 +20,16 @@ pub(super) const RESERVED: &[&str] = &[
     "ident_file",
     "config_file",
     "external_pid_file",
+    // These run programs or load code.
+    "archive_*",
+    "restore_command",
+    "recovery_end_command",
+    "ssl_passphrase_command",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "local_preload_libraries",
+    "dynamic_library_path",
+    "jit_provider",
     "data_directory",
     "password_encryption",
     "include*",
@@ -66,15 +76,24 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     };
     let config_file = format!("config_file={conf}");
     let main = process(&service.name, &["-D", data.as_str(), "-c", &config_file]);
-    let set_password =
-        process("set-password", &["--single", "-D", data.as_str(), "-c", &config_file, "postgres"]);
+    let mut single = vec!["--single", "-D", data.as_str(), "-c", &config_file];
+    single.extend(SILENT.iter().flat_map(|setting| ["-c", setting]));
+    single.push("postgres");
+    let set_password = process("set-password", &single);
 
     Launch {
         processes: vec![main],
         gate: None,
         files: vec![
             File { path: conf, content: Content::Text(text) },
-            File { path: hba, content: Content::Text(HBA.to_owned()) },
+            File {
+                path: hba,
+                content: Content::Text(if bind == "0.0.0.0" {
+                    HBA.to_owned() + HBA_OPEN
+                } else {
+                    HBA.to_owned()
+                }),
+            },
         ],
         data: Data {
             lock: Some(data.join("postmaster.pid")),
@@ -90,12 +109,25 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     }
 }
 
+/// The statement with the password must not reach a log, whatever the manifest sets, and must not fail unnoticed.
+const SILENT: [&str; 6] = [
+    "log_statement=none",
+    "log_duration=off",
+    "log_min_duration_statement=-1",
+    "log_min_error_statement=panic",
+    "exit_on_error=on",
+    "default_transaction_read_only=off",
+];
+
 const HBA: &str = "\
 # Written by ecosystem; changes are lost.
 host all         all 127.0.0.1/32 scram-sha-256
 host all         all ::1/128      scram-sha-256
 host replication all 127.0.0.1/32 scram-sha-256
 ";
+
+/// What is added where the manifest opens the servers to the network.
+const HBA_OPEN: &str = "host all         all all          scram-sha-256\n";
 
 /// A value in PostgreSQL's own quoting.
 fn quoted(text: &str) -> String {

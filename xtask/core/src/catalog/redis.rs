@@ -25,6 +25,7 @@ pub(super) const RESERVED: &[&str] = &[
     "rename-command",
     "user",
     "aclfile",
+    "loadmodule",
 ];
 
 pub(super) fn access(service: &Service, place: &Place) -> Access {

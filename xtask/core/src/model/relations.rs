@@ -100,6 +100,25 @@ pub(super) fn service(service: &Service) -> Vec<Problem> {
     }
     let (plugins, jvm) =
         (matches!(service.kind, Kind::Rabbitmq | Kind::Opensearch), matches!(service.kind, Kind::Opensearch));
+    if ["control", "logs", "tmp"].contains(&service.name.as_str()) {
+        problems.push(Problem::at(
+            service.ports.values().next().map_or(&service.from.origin, |port| &port.origin),
+            format!("services.{0}: {0} is the name of something else in the state folder", service.name),
+            "choose another name",
+        ));
+    }
+    let listening =
+        service.plugins.value.iter().filter(|plugin| catalog::listens_by_itself(service.kind, plugin));
+    for plugin in listening {
+        problems.push(Problem::at(
+            &service.plugins.origin,
+            format!(
+                "services.{}.plugins: {plugin} listens on ports of its own, on every address",
+                service.name
+            ),
+            "take it out; this version cannot put it on loopback",
+        ));
+    }
     let mut unwanted = |key: &str, origin: Option<&Origin>| {
         if let Some(origin @ Origin::File { .. }) = origin {
             problems.push(Problem::at(

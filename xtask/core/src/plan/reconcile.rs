@@ -127,10 +127,10 @@ fn drift(running: &Process, wanted: &Process) -> Vec<Change> {
     changes
 }
 
-/// The ports of services that do not run yet and that somebody else holds. Asked before anything is fetched.
+/// The ports that somebody else holds. Asked before anything is fetched.
 pub fn port_obstacles(wanted: &[(&str, &Endpoint)], observed: &Observed) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
-    for (service, endpoint) in wanted.iter().filter(|(service, _)| !observed.runs(service)) {
+    for (service, endpoint) in wanted {
         for (role, port) in &endpoint.ports {
             if let Some(holder) = observed.held.get(port) {
                 obstacles.push(Obstacle::PortTaken {

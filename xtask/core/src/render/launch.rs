@@ -8,7 +8,7 @@ use std::fmt::Write;
 use camino::Utf8PathBuf;
 
 use crate::artifact::{Installation, Installed};
-use crate::catalog::{Inputs, Launch, launch};
+use crate::catalog::{Inputs, Launch, is_secret_setting, launch};
 use crate::endpoint::Secret;
 use crate::model::{Service, Sourced};
 use crate::place::Place;
@@ -19,6 +19,9 @@ pub fn portable(service: &Service, bind: &str, installed: &Installation) -> Stri
     let mut service = service.clone();
     if let Some(heap) = &service.heap {
         service.heap = Some(Sourced { value: "{heap}".to_owned(), origin: heap.origin.clone() });
+    }
+    for (_, value) in service.settings.iter_mut().filter(|(name, _)| is_secret_setting(name)) {
+        "{secret}".clone_into(&mut value.value);
     }
     let place = Place {
         id: "{id}".to_owned(),

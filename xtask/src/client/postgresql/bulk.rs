@@ -28,8 +28,16 @@ pub struct Loading<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     pub digest: String,
-    /// Tables by name with their object identifiers: a table that was dropped and made again by somebody else has another one.
-    pub tables: BTreeMap<String, u32>,
+    pub tables: BTreeMap<String, Brought>,
+}
+
+/// A table as it was loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brought {
+    /// Its object identifier: a table that was dropped and made again by somebody else has another one.
+    pub oid: u32,
+    /// How many rows it was given. More than these are somebody's own.
+    pub rows: u64,
 }
 
 impl Database {

@@ -26,6 +26,8 @@ pub(super) struct Running {
     /// Nothing had to be done.
     unchanged: bool,
     services: Vec<Ready>,
+    /// The servers can be reached from other machines.
+    open: bool,
     /// What the person typed, for the closing lines.
     #[serde(skip)]
     program: String,
@@ -57,6 +59,7 @@ pub(super) fn running(
     place: &Place,
     endpoints: &BTreeMap<String, Endpoint>,
     unchanged: bool,
+    open: bool,
     outcome: &Outcome,
     took: Duration,
 ) -> anyhow::Result<Running> {
@@ -84,6 +87,7 @@ pub(super) fn running(
         took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         memory_bytes,
         unchanged,
+        open,
         services,
         program: context.program.clone(),
     })
@@ -111,7 +115,8 @@ impl Report for Running {
             )
         } else {
             let memory = output::bytes(self.memory_bytes);
-            writeln!(text, "\n{} in {took}, {memory} of memory, all on loopback", "Ready".green().bold())
+            let reach = if self.open { "open to the network" } else { "all on loopback" };
+            writeln!(text, "\n{} in {took}, {memory} of memory, {reach}", "Ready".green().bold())
         };
         text.push('\n');
         for service in &self.services {
