@@ -73,7 +73,7 @@ pub(super) fn pom(wanted: &BTreeSet<Gav>, folder: &Utf8Path) -> String {
     }
     let folder = folder.as_str().replace('&', "&amp;").replace('<', "&lt;");
     format!(
-        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\">
+        "<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>ecosystem</groupId>
   <artifactId>provision</artifactId>
