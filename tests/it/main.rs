@@ -14,6 +14,7 @@ mod rabbitmq;
 mod redis;
 mod snapshot;
 mod stranger;
+mod supervision;
 mod support;
 mod tidy;
 mod whole;

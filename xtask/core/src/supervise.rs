@@ -195,6 +195,25 @@ impl Supervision {
     }
 }
 
+/// One process, as [`next_to_stop`] looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaver<'a> {
+    pub service: &'a str,
+    /// It is to stop, and was not told yet.
+    pub to_tell: bool,
+    /// It is there, and is going to leave or about to be told so.
+    pub leaving: bool,
+}
+
+/// Which processes are told to stop now, as positions in the list: of each service the one that was started last first, because
+/// it may want the ones before it, and may start its own where they are missing. The list is in the order of their start.
+pub fn next_to_stop(processes: &[Leaver<'_>]) -> Vec<usize> {
+    let waits = |index: usize| {
+        processes[index + 1..].iter().any(|later| later.service == processes[index].service && later.leaving)
+    };
+    (0..processes.len()).filter(|index| processes[*index].to_tell && !waits(*index)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,5 +319,20 @@ mod tests {
         it.on(Input::Tick, at(5_100));
         it.on(Input::Spawned(9), at(5_100));
         assert_eq!((it.status(at(5_200)).incarnation, it.status(at(5_200)).uptime_ms), (2, Some(100)));
+    }
+
+    #[test]
+    fn of_a_service_the_last_one_stops_first() {
+        let leaver = |service, to_tell, leaving| Leaver { service, to_tell, leaving };
+        let (epmd, redis) = (leaver("rabbitmq", true, true), leaver("redis", true, true));
+        assert_eq!(next_to_stop(&[epmd, leaver("rabbitmq", true, true), redis]), [1, 2]);
+        assert!(next_to_stop(&[epmd, leaver("rabbitmq", false, true)]).is_empty(), "told, and not gone yet");
+        assert_eq!(
+            next_to_stop(&[epmd, leaver("rabbitmq", false, false)]),
+            [0],
+            "gone, or not to stop at all"
+        );
+        // What is not there is told as well: it must not come back.
+        assert_eq!(next_to_stop(&[epmd, leaver("rabbitmq", true, false)]), [0, 1]);
     }
 }

@@ -107,7 +107,7 @@ fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint) -> Service
     let (state, reason) = if phases.iter().all(|p| *p == Phase::Running) {
         match client::probe(endpoint, Effort::Look) {
             Attempt::Ready => (State::Ready, None),
-            Attempt::NotYet(reason) => (State::NotReady, Some(reason)),
+            Attempt::NotYet(reason) => (State::NotReady, Some(stopped(processes).unwrap_or(reason))),
             Attempt::Never(reason) => (State::NotOurs, Some(reason)),
         }
     } else if phases.iter().all(|p| *p == Phase::Ended) {
@@ -133,6 +133,13 @@ fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint) -> Service
         pids: processes.iter().map(|p| (p.process.name.clone(), p.status.pid)).collect(),
         ports: endpoint.ports.clone(),
     }
+}
+
+/// The process that a signal has stopped, where there is one: why nothing answers.
+fn stopped(processes: &[Supervised]) -> Option<String> {
+    let with_pid = |supervised: &Supervised| Some((supervised.process.id(), supervised.status.pid?));
+    let (id, pid) = processes.iter().filter_map(with_pid).find(|(_, pid)| os::is_stopped(*pid))?;
+    Some(format!("a signal has stopped {id} (pid {pid}); kill -CONT {pid} lets it go on"))
 }
 
 /// The address that people use.

@@ -12,7 +12,9 @@ use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::Service;
 use ecosystem_core::place::Place;
-use ecosystem_core::plan::{Action, Cause, Plan, obstacles_failure, port_obstacles, reconcile_up};
+use ecosystem_core::plan::{
+    Action, Cause, Plan, obstacles_failure, port_obstacles, reconcile_up, silent_supervisor,
+};
 use ecosystem_core::process::RunAs;
 
 use crate::backend::native;
@@ -107,7 +109,7 @@ pub fn run(
         events.emit(Event::Warning(format!("{error:#}")));
     }
     if !outcome.failures.is_empty() {
-        undo_if_interrupted(&place, &outcome);
+        undo_if_interrupted(&place, &outcome, events);
         return Err(outcome.failures);
     }
     let looked_only = plan.steps.iter().all(|step| step.action.only_looks());
@@ -147,7 +149,9 @@ impl Wanted<'_> {
     fn refuse_taken_ports(&self) -> anyhow::Result<bool> {
         let endpoints = self.named_endpoints();
         let observed = native::observe(self.place, &endpoints)?;
-        match obstacles_failure(&port_obstacles(&endpoints, &observed)) {
+        let mut obstacles = port_obstacles(&endpoints, &observed);
+        obstacles.extend(silent_supervisor(&observed));
+        match obstacles_failure(&obstacles) {
             Some(failure) => Err(failure.into()),
             None => Ok(endpoints.iter().all(|(service, _)| observed.runs(service))),
         }
@@ -169,9 +173,10 @@ impl Wanted<'_> {
     }
 
     fn plan(&self, launches: &BTreeMap<String, Launch>) -> anyhow::Result<Plan> {
-        let observed = native::observe(self.place, &self.named_endpoints())?;
+        let mut observed = native::observe(self.place, &self.named_endpoints())?;
         let mut launches: Vec<(&str, &Launch)> =
             launches.iter().map(|(name, l)| (name.as_str(), l)).collect();
+        observed.data = native::data(self.place, &launches)?;
         // The slowest to start goes first: nothing waits for it, and it has the most to gain.
         launches.sort_by_key(|(_, launch)| std::cmp::Reverse(launch.endpoint.kind.start_cost()));
         let mut plan = reconcile_up(&launches, &observed, self.restart);
@@ -231,7 +236,7 @@ fn plan_only(
 }
 
 /// An interrupted `up` stops what it started itself and leaves what ran before.
-fn undo_if_interrupted(place: &Place, outcome: &Outcome) {
+fn undo_if_interrupted(place: &Place, outcome: &Outcome, events: &dyn Events) {
     let interrupted = outcome
         .failures
         .iter()
@@ -239,10 +244,16 @@ fn undo_if_interrupted(place: &Place, outcome: &Outcome) {
     if !interrupted {
         return;
     }
-    for service in &outcome.started {
-        // The interruption is what is reported; `status` shows what could not be stopped.
-        let _shown_by_status = native::stop(place, service);
+    let started: Vec<&str> = outcome.started.iter().map(String::as_str).collect();
+    if !started.is_empty() {
+        let text = format!(
+            "stopping {}; Ctrl-C again leaves at once, and they end by themselves",
+            started.join(", ")
+        );
+        events.emit(Event::Fact { title: "Ctrl-C", text });
     }
+    // The interruption is what is reported; `status` shows what could not be stopped.
+    let _shown_by_status = native::stop_all(place, &started);
     if native::list(place).is_ok_and(|processes| processes.iter().all(|p| p.status.pid.is_none())) {
         let _shown_by_status = native::shutdown(place);
     }

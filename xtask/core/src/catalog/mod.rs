@@ -130,6 +130,8 @@ pub struct Data {
     /// A file with the process id of the server. Left behind by one that was killed, it keeps the next one from starting
     /// once that id belongs to any other process.
     pub lock: Option<Utf8PathBuf>,
+    /// A file in which the server itself writes the major version of its data.
+    pub version: Option<Utf8PathBuf>,
 }
 
 /// How an empty data folder becomes a usable one.
@@ -137,8 +139,9 @@ pub struct Data {
 pub enum Fresh {
     /// The server fills it by itself.
     Empty,
-    /// A tar archive is unpacked into it, then one command is fed these lines on its standard input.
-    Template { archive: Utf8PathBuf, command: Box<Process>, input: Secret },
+    /// A tar archive is unpacked into `folder`, one command that works there is fed these lines on its standard input, and then the
+    /// folder becomes the data folder.
+    Template { archive: Utf8PathBuf, folder: Utf8PathBuf, command: Box<Process>, input: Secret },
 }
 
 /// What a launch is computed from.

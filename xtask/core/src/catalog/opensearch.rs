@@ -93,7 +93,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
             File { path: home.join("tmp"), content: Content::Folder },
             File { path: home.join("log"), content: Content::Folder },
         ],
-        data: Data { folder: data, fresh: Fresh::Empty, lock: None },
+        data: Data { folder: data, fresh: Fresh::Empty, lock: None, version: None },
         endpoint,
         made_by: format!("opensearch {}", super::major(&server.version)),
     }

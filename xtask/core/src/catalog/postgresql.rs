@@ -48,6 +48,8 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     let endpoint = super::endpoint(service, place, bind, secret);
     let home = place.service(&service.name);
     let data = home.join("data");
+    // Made beside the data folder: an interrupted preparation never looks like data.
+    let fresh = home.join("data.new");
     let (conf, hba) = (home.join("postgresql.conf"), home.join("pg_hba.conf"));
 
     let mut text = format!(
@@ -76,7 +78,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     };
     let config_file = format!("config_file={conf}");
     let main = process(&service.name, &["-D", data.as_str(), "-c", &config_file]);
-    let mut single = vec!["--single", "-D", data.as_str(), "-c", &config_file];
+    let mut single = vec!["--single", "-D", fresh.as_str(), "-c", &config_file];
     single.extend(SILENT.iter().flat_map(|setting| ["-c", setting]));
     single.push("postgres");
     let set_password = process("set-password", &single);
@@ -97,9 +99,11 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         ],
         data: Data {
             lock: Some(data.join("postmaster.pid")),
+            version: Some(data.join("PG_VERSION")),
             folder: data,
             fresh: Fresh::Template {
                 archive: template.path("archive").to_owned(),
+                folder: fresh,
                 command: Box::new(set_password),
                 input: Secret::new(format!("ALTER ROLE {USER} PASSWORD '{}';\n", secret.reveal())),
             },

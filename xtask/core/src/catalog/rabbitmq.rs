@@ -101,7 +101,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         // A broker that finds no port mapper starts a daemon of its own, which nobody would end.
         gate: service.ports_at(place.offset).get("epmd").copied(),
         files,
-        data: Data { folder: data, fresh: Fresh::Empty, lock: None },
+        data: Data { folder: data, fresh: Fresh::Empty, lock: None, version: None },
         endpoint,
         made_by: format!("rabbitmq {}", super::major(&server.version)),
     }

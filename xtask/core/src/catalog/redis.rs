@@ -79,7 +79,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         processes: vec![process],
         gate: None,
         files: vec![File { path: conf, content: Content::Secret(text) }],
-        data: Data { folder: data, fresh: Fresh::Empty, lock: None },
+        data: Data { folder: data, fresh: Fresh::Empty, lock: None, version: None },
         endpoint,
         made_by: format!("redis {}", super::major(&server.version)),
     }

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
-pub use display::{obstacles_failure, render};
-pub use reconcile::{port_obstacles, reconcile_down, reconcile_up};
+pub use display::{obstacles_failure, render, silence, taken_meanwhile};
+pub use reconcile::{port_obstacles, reconcile_down, reconcile_up, silent_supervisor};
 
 use crate::process::Process;
 use crate::supervise::Status;
@@ -34,6 +34,8 @@ pub enum Action {
     Provide(String),
     /// End a supervisor that this build cannot talk to, and everything it runs.
     Replace,
+    /// Kill a supervisor that does not answer, and everything it runs.
+    Kill,
     /// Stop the processes of a service.
     Stop(String),
     /// Make the data folder of a service from its template.
@@ -61,6 +63,7 @@ impl Action {
         match self {
             Self::Provide(what) => format!("provide {what}"),
             Self::Replace => "replace supervisor".to_owned(),
+            Self::Kill => "kill supervisor".to_owned(),
             Self::Stop(service) => format!("stop {service}"),
             Self::Prepare(service) => format!("prepare {service}"),
             Self::Start(service) => format!("start {service}"),
@@ -84,6 +87,8 @@ pub enum Cause {
     Drifted { changes: Vec<Change> },
     /// The supervisor speaks another protocol.
     OtherBuild { build: String },
+    /// The supervisor does not answer.
+    Silent,
     /// Another step of the same service makes it necessary.
     Follows,
     /// A person, or the manifest, asked for it.
@@ -106,6 +111,8 @@ pub enum Obstacle {
     PortTaken { service: String, role: String, port: u16, holder: Option<Holder> },
     /// The data folder was made by another major version.
     OtherData { service: String, folder: Utf8PathBuf, made_by: String, wanted: String },
+    /// There is a supervisor, and it does not answer.
+    SilentSupervisor { pid: u32, stopped: bool },
 }
 
 /// A process that holds a port.
@@ -143,17 +150,26 @@ pub struct Observed {
     pub processes: BTreeMap<String, (Process, Status)>,
     /// Ports that somebody else listens on, where it would be in our way.
     pub held: BTreeMap<u16, Option<Holder>>,
-    /// What made the data of each service; absent where there is no data yet.
-    pub data: BTreeMap<String, String>,
+    /// What made the data of each service; absent where there is no data yet, `None` where nothing tells.
+    pub data: BTreeMap<String, Option<String>>,
 }
 
 /// A running supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Supervisor {
     pub pid: u32,
-    pub build: String,
+    pub voice: Voice,
+}
+
+/// Whether a supervisor can be talked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Voice {
     /// It speaks this build's protocol.
-    pub compatible: bool,
+    Ours,
+    /// It was started by this build, which speaks another protocol.
+    Other { build: String },
+    /// It does not answer, perhaps because a signal has stopped it.
+    Silent { stopped: bool },
 }
 
 impl Observed {

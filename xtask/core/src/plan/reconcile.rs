@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Cause, Change, Observed, Obstacle, Plan};
+use super::{Action, Cause, Change, Observed, Obstacle, Plan, Voice};
 use crate::catalog::{Fresh, Launch};
 use crate::endpoint::Endpoint;
 use crate::process::Process;
@@ -17,11 +17,10 @@ const RECIPE: &str = "recipe";
 pub fn reconcile_up(wanted: &[(&str, &Launch)], observed: &Observed, restart: bool) -> Plan {
     let mut plan = Plan::default();
     let mut replaced = Vec::new();
-    let supervisor = observed.supervisor.as_ref();
-    let lost = supervisor.is_some_and(|s| !s.compatible);
-    if let Some(supervisor) = supervisor.filter(|s| !s.compatible) {
-        let cause = Cause::OtherBuild { build: supervisor.build.clone() };
-        replaced.push(plan.push(Action::Replace, cause, []));
+    let lost = observed.supervisor.as_ref().is_some_and(|supervisor| supervisor.voice != Voice::Ours);
+    plan.obstacles.extend(silent_supervisor(observed));
+    if let Some(Voice::Other { build }) = observed.supervisor.as_ref().map(|supervisor| &supervisor.voice) {
+        replaced.push(plan.push(Action::Replace, Cause::OtherBuild { build: build.clone() }, []));
     }
     for (service, launch) in wanted {
         let cause = if lost { Some(Cause::Missing) } else { reason_to_start(launch, observed) };
@@ -50,7 +49,14 @@ pub fn reconcile_up(wanted: &[(&str, &Launch)], observed: &Observed, restart: bo
 /// What it takes to stop these services; all of them, and the supervisor with them, where none is named.
 pub fn reconcile_down(services: &[String], observed: &Observed) -> Plan {
     let mut plan = Plan::default();
-    if observed.supervisor.is_none() {
+    let Some(supervisor) = &observed.supervisor else { return plan };
+    if let Voice::Silent { .. } = supervisor.voice {
+        // It cannot be asked to stop some and keep others.
+        if services.is_empty() {
+            plan.push(Action::Kill, Cause::Silent, []);
+        } else {
+            plan.obstacles.extend(silent_supervisor(observed));
+        }
         return plan;
     }
     let running: BTreeSet<&str> = observed
@@ -127,6 +133,13 @@ fn drift(running: &Process, wanted: &Process) -> Vec<Change> {
     changes
 }
 
+/// A supervisor that is there and does not answer: nothing can be started beside it. Killing it is for a person to decide.
+pub fn silent_supervisor(observed: &Observed) -> Option<Obstacle> {
+    let supervisor = observed.supervisor.as_ref()?;
+    let Voice::Silent { stopped } = supervisor.voice else { return None };
+    Some(Obstacle::SilentSupervisor { pid: supervisor.pid, stopped })
+}
+
 /// The ports that somebody else holds. Asked before anything is fetched.
 pub fn port_obstacles(wanted: &[(&str, &Endpoint)], observed: &Observed) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
@@ -147,7 +160,8 @@ pub fn port_obstacles(wanted: &[(&str, &Endpoint)], observed: &Observed) -> Vec<
 
 /// Data of another major version, where the service is going to be started on it.
 fn data_obstacle(service: &str, launch: &Launch, observed: &Observed) -> Option<Obstacle> {
-    let made_by = observed.data.get(service).filter(|made_by| **made_by != launch.made_by)?;
+    // What nothing tells of is for the server to judge.
+    let made_by = observed.data.get(service)?.as_ref().filter(|made_by| **made_by != launch.made_by)?;
     Some(Obstacle::OtherData {
         service: service.to_owned(),
         folder: launch.data.folder.clone(),
@@ -160,7 +174,7 @@ fn data_obstacle(service: &str, launch: &Launch, observed: &Observed) -> Option<
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::{Holder, Supervisor, render};
+    use super::super::{Holder, Supervisor, obstacles_failure, render};
     use super::*;
     use crate::catalog::{Data, Kind};
     use crate::process::{RunAs, Signal, Stop};
@@ -185,7 +199,7 @@ mod tests {
             processes,
             gate: None,
             files: vec![],
-            data: Data { folder: "/data".into(), fresh: Fresh::Empty, lock: None },
+            data: Data { folder: "/data".into(), fresh: Fresh::Empty, lock: None, version: None },
             endpoint: Endpoint {
                 kind: Kind::Redis,
                 host: "127.0.0.1".into(),
@@ -206,7 +220,7 @@ mod tests {
 
     fn observed(running: &[(&Process, Phase)]) -> Observed {
         Observed {
-            supervisor: Some(Supervisor { pid: 1, build: "0.1.0".into(), compatible: true }),
+            supervisor: Some(Supervisor { pid: 1, voice: Voice::Ours }),
             processes: running.iter().map(|(p, phase)| (p.id(), ((*p).clone(), status(*phase)))).collect(),
             ..Observed::default()
         }
@@ -281,7 +295,7 @@ mod tests {
     fn a_supervisor_of_another_protocol_is_replaced_first() {
         let redis = process("redis", "redis", &[]);
         let mut seen = observed(&[]);
-        seen.supervisor = Some(Supervisor { pid: 1, build: "0.0.9".into(), compatible: false });
+        seen.supervisor = Some(Supervisor { pid: 1, voice: Voice::Other { build: "0.0.9".into() } });
         insta::assert_snapshot!(up(&launch(vec![redis], 1), &seen), @"
         1  replace supervisor  it was started by build 0.0.9, which speaks another protocol
         2  start redis         not there yet
@@ -290,12 +304,29 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_supervisor_is_left_to_the_person_and_killed_by_down() {
+        let redis = process("redis", "redis", &[]);
+        let mut seen = observed(&[]);
+        seen.supervisor = Some(Supervisor { pid: 12, voice: Voice::Silent { stopped: true } });
+        let plan = reconcile_up(&[("redis", &launch(vec![redis], 1))], &seen, false);
+        let failure = obstacles_failure(&plan.obstacles).unwrap();
+        insta::assert_snapshot!(format!("{failure}\n{}", failure.hints.join("\n")), @"
+        nothing was started
+        the supervisor of this project (pid 12) does not answer: a signal has stopped it
+        let it go on: kill -CONT 12
+        end it and its servers, which keep what they have acknowledged: {program} down
+        ");
+        assert_eq!(reconcile_down(&["redis".into()], &seen).obstacles.len(), 1);
+        insta::assert_snapshot!(render(&reconcile_down(&[], &seen), &BTreeMap::default()), @"  1  kill supervisor  it does not answer");
+    }
+
+    #[test]
     fn obstacles_arrive_together() {
         let mut seen = Observed::default();
         let holder =
             Holder { pid: 4711, command: "redis-server *:1".into(), cwd: Some("/srv".into()), place: None };
         seen.held.insert(1, Some(holder));
-        seen.data.insert("redis".into(), "redis 6".into());
+        seen.data.insert("redis".into(), Some("redis 6".into()));
         let plan = reconcile_up(&[("redis", &launch(vec![process("redis", "redis", &[])], 1))], &seen, false);
         assert_eq!(plan.obstacles.len(), 2);
         insta::assert_snapshot!(super::super::obstacles_failure(&plan.obstacles).unwrap(), @"

@@ -158,6 +158,23 @@ pub fn wait_for_end(pid: u32, limit: std::time::Duration) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Living processes of this user that were started with this variable.
+pub fn with_variable(name: &str, value: &str) -> BTreeSet<u32> {
+    let wanted = format!("{name}={value}").into_bytes();
+    let carries = |pid: &u32| {
+        std::fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|variable| variable == wanted))
+    };
+    let processes = procfs::process::all_processes().into_iter().flatten().filter_map(Result::ok);
+    processes.map(|process| process.pid.unsigned_abs()).filter(carries).collect()
+}
+
+/// Whether a process is stopped by a signal: there, but doing nothing.
+pub fn is_stopped(pid: u32) -> bool {
+    let process = procfs::process::Process::new(pid.cast_signed());
+    process.and_then(|process| process.stat()).is_ok_and(|stat| matches!(stat.state, 'T' | 't'))
+}
+
 /// Living processes that work in a folder or below it; `None` where that cannot be found out.
 pub fn working_in(folder: &camino::Utf8Path) -> Option<BTreeSet<u32>> {
     let processes = procfs::process::all_processes().ok()?.filter_map(Result::ok);
