@@ -76,7 +76,12 @@ fn meet(place: &Place) -> anyhow::Result<Option<(Supervisor, Option<Control>)>> 
     }
     if let Some(mut control) = Control::connect(&place.state)? {
         match control.ask(&Request::Hello) {
-            Ok(Response::Hello { protocol, build, pid }) => {
+            // Somebody has told it to end: when it has, there is none.
+            Ok(Response::Hello { pid, ending: true, .. }) => {
+                os::wait_for_end(pid, Duration::from_mins(1))?;
+                return Ok(None);
+            }
+            Ok(Response::Hello { protocol, build, pid, ending: false }) => {
                 let ours = protocol == control::PROTOCOL;
                 let voice = if ours { Voice::Ours } else { Voice::Other { build } };
                 return Ok(Some((Supervisor { pid, voice }, Some(control))));

@@ -51,9 +51,20 @@ pub enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Response {
-    Hello { protocol: u32, build: String, pid: u32 },
-    Processes { processes: Vec<Supervised> },
-    Refused { reason: String },
+    Hello {
+        protocol: u32,
+        build: String,
+        pid: u32,
+        /// It has been told to end and takes nothing new.
+        #[serde(default)]
+        ending: bool,
+    },
+    Processes {
+        processes: Vec<Supervised>,
+    },
+    Refused {
+        reason: String,
+    },
 }
 
 impl Request {

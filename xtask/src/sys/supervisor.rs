@@ -239,6 +239,7 @@ impl Loop {
                 protocol: control::PROTOCOL,
                 build: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
+                ending: self.ending,
             },
             Request::List => self.list(),
             Request::Start { .. } if self.ending => {

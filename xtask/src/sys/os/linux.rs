@@ -169,6 +169,12 @@ pub fn with_variable(name: &str, value: &str) -> BTreeSet<u32> {
     processes.map(|process| process.pid.unsigned_abs()).filter(carries).collect()
 }
 
+/// The words that a process was started with; none where that cannot be seen.
+pub fn command_line(pid: u32) -> Vec<String> {
+    let process = procfs::process::Process::new(pid.cast_signed());
+    process.and_then(|process| process.cmdline()).unwrap_or_default()
+}
+
 /// Whether a process is stopped by a signal: there, but doing nothing.
 pub fn is_stopped(pid: u32) -> bool {
     let process = procfs::process::Process::new(pid.cast_signed());
