@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::cli::{Global, Proof, Prove};
 use crate::context::Context;
-use crate::event::{Events, Section, Task, Unit};
+use crate::event::{Event, Events, Section, Task, Unit};
 use crate::output::{self, Report};
 use crate::sys::interrupt;
 
@@ -99,7 +99,9 @@ fn carry_out<T: Trial>(trial: &mut T, args: &Prove, events: &dyn Events) -> anyh
         let seed = args.seed.wrapping_add(round as u64);
         if let Err(error) = trial.round(&mut fastrand::Rng::with_seed(seed), &mut counts) {
             interrupt::check()?;
-            failures.push(format!("seed {seed}: {error:#}"));
+            let failure = format!("seed {seed}: {error:#}");
+            events.emit(Event::Warning(failure.clone()));
+            failures.push(failure);
             trial.recover()?;
             if failures.len() == ENOUGH {
                 break;
