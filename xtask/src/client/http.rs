@@ -10,8 +10,8 @@ use ureq::http::Request;
 
 use super::CONNECT;
 
-/// Answers larger than this come from something else.
-const MAX_BODY: u64 = 64 * 1024 * 1024;
+/// Answers larger than this come from something else. Parsed they take many times as much.
+const MAX_BODY: u64 = 8 * 1024 * 1024;
 
 /// A client for one port of one server.
 pub(super) struct Http {
