@@ -14,7 +14,7 @@ const MAX_DEPTH: u8 = 4;
 
 /// What a server answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reply {
+pub enum Reply {
     Status(String),
     Error(String),
     Integer(i64),
@@ -24,7 +24,7 @@ pub(super) enum Reply {
 }
 
 /// A command with its arguments.
-pub(super) fn request(words: &[&str]) -> Vec<u8> {
+pub fn request(words: &[&str]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
         bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
@@ -33,7 +33,7 @@ pub(super) fn request(words: &[&str]) -> Vec<u8> {
 }
 
 /// Reads one reply. `InvalidData`: this is not RESP.
-pub(super) fn reply(input: &mut impl BufRead) -> io::Result<Reply> {
+pub fn reply(input: &mut impl BufRead) -> io::Result<Reply> {
     let mut bounded = input.take(MAX_REPLY);
     let reply = nested(&mut bounded, 0);
     match reply {

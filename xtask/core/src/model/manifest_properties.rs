@@ -73,7 +73,7 @@ const PIECES: [&str; 56] = [
 fn text() -> impl Strategy<Value = String> {
     let end = prop::sample::select(vec!["\n", "\n", "\n", "\r\n", " ", ""]);
     let pieces = vec((prop::sample::select(PIECES.to_vec()), end), 0..14)
-        .prop_map(|pieces| pieces.into_iter().map(|(piece, end)| format!("{piece}{end}")).collect());
+        .prop_map(|pieces| pieces.into_iter().flat_map(|(piece, end)| [piece, end]).collect());
     prop_oneof![4 => pieces, 1 => any::<String>(), 1 => "[a-z=\\[\\]{}\"'.,# \n0-9-]{0,80}"]
 }
 
@@ -94,8 +94,9 @@ fn good() -> impl Strategy<Value = (Vec<(usize, u16)>, String)> {
     vec((0..KEYS.len(), 1..5_000_u16), 0..6).prop_map(|mut values| {
         values.sort_unstable();
         values.dedup_by_key(|(key, _)| *key);
-        let text = values.iter().map(|(key, value)| format!("{} = {value}\n", KEYS[*key])).collect();
-        (values, text)
+        let lines: Vec<String> =
+            values.iter().map(|(key, value)| format!("{} = {value}\n", KEYS[*key])).collect();
+        (values, lines.concat())
     })
 }
 
