@@ -7,6 +7,7 @@
 mod amqp;
 mod clients;
 mod command_line;
+mod fuzz;
 mod generated;
 mod opensearch;
 mod postgresql;

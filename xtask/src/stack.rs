@@ -14,7 +14,7 @@ use crate::cli::Global;
 use crate::context::Context;
 use crate::event::Events;
 use crate::provision::{Host, Lock, Mode, Provisioner};
-use crate::site::{LOCK, Secrets, Site, State};
+use crate::site::{LOCK, STATE, Secrets, Site, State, link_refused};
 use crate::sys::fs::canonical;
 
 /// A project and its state.
@@ -39,7 +39,12 @@ impl Stack {
             return Err(Failure::new(Kind::Usage, "no-such-folder", text).into());
         };
         let site = Site::open(&start, &Flags { release: None, port_offset })?;
-        let state = State::at(canonical(&context.state(&site.root)));
+        let folder = context.state(&site.root);
+        if folder.is_symlink() && folder == site.root.join(STATE) {
+            return Err(link_refused(&folder).into());
+        }
+        let state = State::at(canonical(&folder));
+        state.refuse_strangers()?;
         let store = context.store()?;
         let known = state.place(&store)?;
         Ok(Self { site, state, store, known })

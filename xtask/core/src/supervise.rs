@@ -151,6 +151,12 @@ impl Supervision {
                 // Whatever the process left behind in its group goes with it.
                 Order::KillGroup(pid)
             }
+            // The stop came while it was being started.
+            (State::Ended, Input::Spawned(pid)) => {
+                self.incarnation += 1;
+                self.state = State::Stopping { pid, kill_at: now, killed: true };
+                Order::KillGroup(pid)
+            }
             _ => Order::Nothing,
         }
     }
@@ -213,6 +219,10 @@ pub fn next_to_stop(processes: &[Leaver<'_>]) -> Vec<usize> {
     };
     (0..processes.len()).filter(|index| processes[*index].to_tell && !waits(*index)).collect()
 }
+
+#[cfg(test)]
+#[path = "supervise_properties.rs"]
+mod properties;
 
 #[cfg(test)]
 mod tests {

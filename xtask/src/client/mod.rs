@@ -3,14 +3,14 @@
 //! One file a service. Deliberately not here: waiting and asking again (a probe is one attempt), and everything that needs
 //! to know how the server was started.
 
-mod amqp;
+pub mod amqp;
 mod halt;
-mod http;
+pub mod http;
 pub mod opensearch;
 pub mod postgresql;
 pub mod rabbitmq;
 mod redis;
-mod resp;
+pub mod resp;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use ecosystem_core::catalog::{Kind, is_secret_setting as is_secret};
 use ecosystem_core::endpoint::{Attempt, Endpoint};
-use ecosystem_core::failure::{self, Failure};
+use ecosystem_core::failure::{self, Failure, harmless};
 
 pub use halt::Halt;
 
@@ -41,7 +41,12 @@ pub fn probe(endpoint: &Endpoint, effort: Effort) -> Attempt {
         Kind::Opensearch => opensearch::check(endpoint, effort),
         kind => Err(Attempt::Never(format!("this version cannot speak to {kind}"))),
     };
-    answer.map_or_else(|not_ready| not_ready, |()| Attempt::Ready)
+    match answer {
+        Ok(()) | Err(Attempt::Ready) => Attempt::Ready,
+        // A reason quotes whatever answers.
+        Err(Attempt::NotYet(reason)) => Attempt::NotYet(harmless(&reason)),
+        Err(Attempt::Never(reason)) => Attempt::Never(harmless(&reason)),
+    }
 }
 
 /// The effective settings of a running server, by name, without secrets and without what differs from place to place:

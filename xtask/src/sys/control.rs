@@ -201,9 +201,7 @@ pub fn send<T: Serialize>(stream: &mut UnixStream, message: &T) -> anyhow::Resul
 }
 
 /// Reads one message. `None`: the other side has hung up.
-pub fn receive<T: for<'de> Deserialize<'de>>(
-    stream: &mut BufReader<UnixStream>,
-) -> anyhow::Result<Option<T>> {
+pub fn receive<T: for<'de> Deserialize<'de>>(stream: &mut impl BufRead) -> anyhow::Result<Option<T>> {
     let mut line = String::new();
     if stream.by_ref().take(LONGEST).read_line(&mut line)? == 0 {
         return Ok(None);

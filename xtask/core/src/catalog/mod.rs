@@ -227,8 +227,10 @@ fn major(version: &str) -> &str {
 pub fn is_reserved(kind: Kind, setting: &str) -> bool {
     // PostgreSQL and Redis read names in any case.
     let setting = setting.to_ascii_lowercase();
-    reserved_settings(kind).iter().any(|reserved| match reserved.strip_suffix('*') {
-        Some(prefix) => setting.starts_with(prefix),
+    reserved_settings(kind).iter().any(|reserved| match reserved.split_once('*') {
+        Some((begin, end)) => setting
+            .strip_prefix(begin)
+            .is_some_and(|rest| rest.ends_with(end) && (end.is_empty() || rest.len() > end.len())),
         None => setting == *reserved,
     })
 }
@@ -248,7 +250,7 @@ pub fn listens_by_itself(kind: Kind, plugin: &str) -> bool {
         })
 }
 
-/// Settings of a kind that a manifest may not set; `*` at the end stands for anything.
+/// Settings of a kind that a manifest may not set; one `*` stands for anything.
 pub fn reserved_settings(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Redis => redis::RESERVED,

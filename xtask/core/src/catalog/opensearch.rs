@@ -26,8 +26,20 @@ pub(super) const RESERVED: &[&str] = &[
     "transport.bind_host",
     "transport.publish_*",
     "transport.profiles*",
+    "transport.tcp.*",
     "discovery.*",
     "path.*",
+    // These write a file where they like.
+    "pidfile",
+    "node.pidfile",
+    // These fetch from strangers.
+    "cluster.remote.*",
+    "reindex.remote.*",
+    "repositories.url.*",
+    // Every page in a browser of this machine could read and change everything: there is no login.
+    "http.cors.*",
+    // Without it the server could start programs.
+    "bootstrap.system_call_filter",
 ];
 
 pub(super) fn access(place: &Place) -> Access {

@@ -20,11 +20,26 @@ pub(super) const RESERVED: &[&str] = &[
     "management.listener.*",
     "distribution.*",
     "cluster_name",
-    "default_user",
-    "default_pass",
+    "default_user*",
+    "default_pass*",
     "loopback_users*",
+    "anonymous_login_*",
+    // Who may log in is asked nobody else, and the broker joins nobody.
+    "auth_*",
+    "cluster_formation.*",
+    // These bring users, permissions and connections from a file.
+    "load_definitions",
+    "management.load_definitions",
+    "definitions.*",
+    // These write files where they like, or send the log away.
     "log.console",
-    "log.file",
+    "log.dir",
+    "log.file*",
+    "log.*.file",
+    "log.exchange*",
+    "log.syslog*",
+    "management.http_log_dir",
+    "raft.data_dir",
 ];
 
 /// The plugin with the console and the HTTP API.

@@ -25,7 +25,16 @@ pub(super) const RESERVED: &[&str] = &[
     "rename-command",
     "user",
     "aclfile",
-    "loadmodule",
+    // These load code, or let clients do so.
+    "loadmodule*",
+    "enable-*",
+    // These fetch data from strangers, and run what comes with it, or open another port.
+    "replicaof",
+    "slaveof",
+    "master*",
+    "primary*",
+    "cluster-*",
+    "sentinel",
 ];
 
 pub(super) fn access(service: &Service, place: &Place) -> Access {

@@ -108,7 +108,7 @@ impl Reader<'_> {
             let words: BTreeSet<&str> = here.iter().map(|key| segment(key)).collect();
             self.problem(
                 at,
-                format!("unknown key `{name}`{}", inside(parent)),
+                format!("unknown key `{}`{}", name.escape_debug(), inside(parent)),
                 suggest::way_out(name, words.iter().copied()),
             );
             return None;
@@ -225,6 +225,10 @@ fn brief(value: &DeValue<'_>) -> String {
         other => format!("a {}", other.type_str()),
     }
 }
+
+#[cfg(test)]
+#[path = "manifest_properties.rs"]
+mod properties;
 
 #[cfg(test)]
 mod tests {

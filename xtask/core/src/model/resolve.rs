@@ -148,6 +148,10 @@ impl Draft {
             };
             if let Some(defaults) = release.services.get(&kind) {
                 let mut service = blank(&name, kind, defaults, release_name);
+                if name != kind.name() {
+                    // What is wrong with its ports is wrong with the line that brought it.
+                    service.ports.values_mut().for_each(|port| port.origin = origin.clone());
+                }
                 self.lay_over(&mut service);
                 services.insert(name, service);
             }

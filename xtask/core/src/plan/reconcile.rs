@@ -68,7 +68,9 @@ pub fn reconcile_down(services: &[String], observed: &Observed) -> Plan {
     let chosen: Vec<&str> = if services.is_empty() {
         running.iter().copied().collect()
     } else {
-        services.iter().map(String::as_str).filter(|s| running.contains(s)).collect()
+        // Each once, however often it is named.
+        let named: BTreeSet<&str> = services.iter().map(String::as_str).collect();
+        named.into_iter().filter(|s| running.contains(s)).collect()
     };
     let stops: Vec<usize> =
         chosen.iter().map(|s| plan.push(Action::Stop((*s).to_owned()), Cause::Requested, [])).collect();
@@ -105,7 +107,22 @@ fn reason_to_start(launch: &Launch, observed: &Observed) -> Option<Cause> {
             }
         }
     }
+    changes.extend(left_over(launch, observed));
     (!changes.is_empty()).then_some(Cause::Drifted { changes })
+}
+
+/// Processes that the service had and has no longer, such as those of another kind under the same name.
+fn left_over(launch: &Launch, observed: &Observed) -> Vec<Change> {
+    let Some(service) = launch.processes.first().map(|process| &process.service) else { return Vec::new() };
+    let left = observed.processes.iter().filter(|(id, (process, status))| {
+        process.service == *service && alive(status) && launch.processes.iter().all(|p| p.id() != **id)
+    });
+    left.map(|(id, _)| Change {
+        path: format!("process {id}"),
+        was: Some("runs".to_owned()),
+        now: Some("no longer part of the service".to_owned()),
+    })
+    .collect()
 }
 
 /// The readable differences between what runs and what is wanted.
@@ -169,6 +186,10 @@ fn data_obstacle(service: &str, launch: &Launch, observed: &Observed) -> Option<
         wanted: launch.made_by.clone(),
     })
 }
+
+#[cfg(test)]
+#[path = "reconcile_properties.rs"]
+mod properties;
 
 #[cfg(test)]
 mod tests {

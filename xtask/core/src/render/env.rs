@@ -38,8 +38,11 @@ pub fn variables(endpoints: &BTreeMap<String, Endpoint>) -> BTreeMap<String, Str
 pub fn render(variables: &BTreeMap<String, String>, syntax: Syntax) -> String {
     let line = |(name, value): (&String, &String)| match syntax {
         Syntax::Shell => format!("export {name}='{}'\n", value.replace('\'', r"'\''")),
+        // Such files are read by shells, too.
         Syntax::Dotenv => {
-            format!("{name}=\"{}\"\n", value.replace('\\', r"\\").replace('"', "\\\"").replace('$', r"\$"))
+            let hostile = |c| matches!(c, '\\' | '"' | '$' | '`');
+            let escaped = value.chars().flat_map(|c| hostile(c).then_some('\\').into_iter().chain([c]));
+            format!("{name}=\"{}\"\n", escaped.collect::<String>())
         }
         Syntax::Json => unreachable!("JSON is one document"),
     };
@@ -114,6 +117,10 @@ fn opensearch(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
         ("OPENSEARCH_URL", format!("http://{}", endpoint.address("http"))),
     ]
 }
+
+#[cfg(test)]
+#[path = "env_properties.rs"]
+mod properties;
 
 #[cfg(test)]
 mod tests {

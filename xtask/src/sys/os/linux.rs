@@ -134,6 +134,7 @@ fn owner(process: &procfs::process::Process) -> Owner {
     if command.is_empty() {
         command = process.stat().map(|s| s.comm).unwrap_or_default();
     }
+    command = ecosystem_core::failure::harmless(&command).replace('\n', " ");
     if command.chars().count() > 80 {
         command = command.chars().take(79).chain(['…']).collect();
     }
