@@ -45,7 +45,8 @@ fn launch(service: &str, (setting, recipe, helper, template, major): (u8, u8, bo
     let port = 1 + SERVICES.iter().position(|name| *name == service).unwrap();
     let fresh = if template {
         let input = Secret::new("");
-        crate::catalog::Fresh::Template { archive: "/t".into(), command: Box::new(main), input }
+        let command = Box::new(main);
+        crate::catalog::Fresh::Template { archive: "/t".into(), folder: "/data.new".into(), command, input }
     } else {
         crate::catalog::Fresh::Empty
     };
@@ -53,7 +54,7 @@ fn launch(service: &str, (setting, recipe, helper, template, major): (u8, u8, bo
         processes,
         gate: None,
         files: vec![],
-        data: Data { folder: "/data".into(), fresh, lock: None },
+        data: Data { folder: "/data".into(), fresh, lock: None, version: None },
         endpoint: Endpoint {
             kind: Kind::Redis,
             host: "127.0.0.1".into(),
@@ -97,19 +98,22 @@ fn status(phase: Phase) -> Status {
     Status { phase, pid, incarnation: 1, uptime_ms: None, last_exit: None }
 }
 
+fn voice() -> impl Strategy<Value = Option<Voice>> {
+    prop_oneof![
+        1 => Just(None),
+        1 => Just(Some(Voice::Other { build: "0".into() })),
+        1 => any::<bool>().prop_map(|stopped| Some(Voice::Silent { stopped })),
+        6 => Just(Some(Voice::Ours)),
+    ]
+}
+
 fn world() -> impl Strategy<Value = Observed> {
     let running = (service(), prop::sample::select(vec!["", "helper"]), mostly_0(), mostly_0(), phase());
-    (
-        prop_oneof![1 => Just(None), 1 => Just(Some(false)), 4 => Just(Some(true))],
-        vec(running, 0..8),
-        vec(1..5_u16, 0..2),
-        btree_map(service(), 1..3_u8, 0..3),
-    )
-        .prop_map(|(supervisor, running, held, data)| {
-            let supervisor =
-                supervisor.map(|compatible| Supervisor { pid: 1, build: "0".into(), compatible });
-            // Of a supervisor that speaks another language nothing can be read.
-            let readable = supervisor.as_ref().is_some_and(|supervisor| supervisor.compatible);
+    (voice(), vec(running, 0..8), vec(1..5_u16, 0..2), btree_map(service(), 0..3_u8, 0..3)).prop_map(
+        |(voice, running, held, data)| {
+            // Of a supervisor that speaks another language, or not at all, nothing can be read.
+            let readable = voice == Some(Voice::Ours);
+            let supervisor = voice.map(|voice| Supervisor { pid: 1, voice });
             let processes =
                 running.into_iter().filter(|_| readable).map(|(service, name, setting, recipe, phase)| {
                     let name = if name.is_empty() { service.as_str() } else { name };
@@ -119,16 +123,22 @@ fn world() -> impl Strategy<Value = Observed> {
             Observed {
                 processes: processes.collect(),
                 held: held.into_iter().map(|port| (port, None)).collect(),
-                data: data.into_iter().map(|(s, major)| (s.clone(), format!("{s} {major}"))).collect(),
+                data: data.into_iter().map(|(s, major)| (s.clone(), made_by(&s, major))).collect(),
                 supervisor,
             }
-        })
+        },
+    )
+}
+
+/// Nothing tells of data that was made by major version 0.
+fn made_by(service: &str, major: u8) -> Option<String> {
+    (major > 0).then(|| format!("{service} {major}"))
 }
 
 /// What `supervise::Loop` and `backend::native` do, on values.
 fn perform(action: &Action, wanted: &BTreeMap<String, Launch>, world: &mut Observed) {
     match action {
-        Action::Replace | Action::Shutdown => {
+        Action::Replace | Action::Kill | Action::Shutdown => {
             world.supervisor = None;
             world.processes.clear();
         }
@@ -145,9 +155,12 @@ fn perform(action: &Action, wanted: &BTreeMap<String, Launch>, world: &mut Obser
         }
         Action::Start(service) => {
             let launch = &wanted[service];
-            assert!(world.supervisor.as_ref().is_none_or(|s| s.compatible), "nobody to start {service}");
-            world.supervisor = Some(Supervisor { pid: 2, build: "1".into(), compatible: true });
-            world.data.insert(service.clone(), launch.made_by.clone());
+            assert!(
+                world.supervisor.as_ref().is_none_or(|s| s.voice == Voice::Ours),
+                "nobody to start {service}"
+            );
+            world.supervisor = Some(Supervisor { pid: 2, voice: Voice::Ours });
+            world.data.insert(service.clone(), Some(launch.made_by.clone()));
             for process in &launch.processes {
                 let there = world.processes.get(&process.id());
                 // One that runs already is left alone.
@@ -256,13 +269,18 @@ proptest! {
         }
         // Everything is replaced only where the supervisor cannot be talked to.
         let replaces = plan.steps.iter().any(|step| step.action == Action::Replace);
-        prop_assert_eq!(replaces, world.supervisor.is_some_and(|supervisor| !supervisor.compatible));
+        prop_assert_eq!(replaces, world.supervisor.is_some_and(|s| matches!(s.voice, Voice::Other { .. })));
     }
 
     #[test]
     fn nothing_starts_without_its_obstacles_being_told(wanted in wanted(), world in world(), restart: bool) {
         let plan = up(&wanted, &world, restart);
         let mut told = plan.obstacles.len();
+        if let Some(Supervisor { voice: Voice::Silent { stopped }, pid }) = world.supervisor {
+            let is_told = Obstacle::SilentSupervisor { pid, stopped };
+            prop_assert!(plan.obstacles.contains(&is_told));
+            told -= 1;
+        }
         for step in &plan.steps {
             let Action::Start(service) = &step.action else { continue };
             let launch = &wanted[service];
@@ -271,7 +289,7 @@ proptest! {
                 prop_assert!(plan.obstacles.iter().any(is_told), "port {} of {}", port, service);
                 told -= 1;
             }
-            if world.data.get(service).is_some_and(|made_by| *made_by != launch.made_by) {
+            if world.data.get(service).is_some_and(|made_by| made_by.as_ref().is_some_and(|m| *m != launch.made_by)) {
                 let is_told = |o: &Obstacle| matches!(o, Obstacle::OtherData { service: s, .. } if s == service);
                 prop_assert!(plan.obstacles.iter().any(is_told), "data of {}", service);
                 told -= 1;
@@ -316,6 +334,7 @@ proptest! {
             }
         }
         prop_assert_eq!(reconcile_down(&some, &after).steps.len(), 0);
+        prop_assert!(plan.obstacles.is_empty() || plan.steps.is_empty());
     }
 
     #[test]
