@@ -91,7 +91,7 @@ enum Wake {
 /// The supervisor itself. Must run on the main thread: children die with the thread that started them.
 pub fn run() -> anyhow::Result<()> {
     let mut lock = std::fs::File::options().create(true).append(true).mode(0o600).open(LOCK)?;
-    lock.try_lock().map_err(|_| anyhow::anyhow!("another supervisor holds the lock of this place"))?;
+    take(&lock)?;
     lock.set_len(0)?;
     writeln!(lock, "{}", std::process::id())?;
     let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
@@ -118,6 +118,19 @@ pub fn run() -> anyhow::Result<()> {
         begin: Instant::now(),
     }
     .run(&receiver);
+    Ok(())
+}
+
+/// Takes the lock of this place. Commands that look who has it hold it for a moment: only what stays is another supervisor.
+fn take(lock: &std::fs::File) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    while lock.try_lock().is_err() {
+        anyhow::ensure!(
+            begin.elapsed() < Duration::from_secs(2),
+            "another supervisor holds the lock of this place"
+        );
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
     Ok(())
 }
 
