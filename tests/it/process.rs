@@ -36,10 +36,16 @@ fn serving(place: &Place, more: &str) -> String {
     web(place, &["perl", "-e", WEB, "{port.http}"], &format!("ready = {{ http = \"http\" }}\n{more}"))
 }
 
-/// What lives and has the folder of this project on its command line, the supervisor's own programs aside.
+/// What lives of `web` and all that it started: it has the folder of the project on its command line, or its home in its environment.
 fn alive(place: &Place) -> Vec<u32> {
-    let ours = |words: &[String]| words.iter().any(|word| word == place.root.as_str());
-    processes().into_iter().filter(|(_, words)| ours(words)).map(|(pid, _)| pid).collect()
+    let home = format!("HOME={}/web", place.state());
+    let ours = |pid: u32, words: &[String]| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let environment = String::from_utf8_lossy(&environment);
+        words.iter().any(|word| word == place.root.as_str())
+            || environment.split('\0').any(|line| line == home)
+    };
+    processes().into_iter().filter(|(pid, words)| ours(*pid, words)).map(|(pid, _)| pid).collect()
 }
 
 fn log(place: &Place) -> String {
@@ -317,7 +323,7 @@ fn one_that_ignores_the_signal_is_killed_with_everything_it_started() {
     let text = "trap '' TERM; sh -c 'trap \"\" TERM; while :; do sleep 1; done' sh \"$1\" & echo deaf; while :; do sleep 1; done";
     place.manifest(&web(&place, &["sh", "-c", text, "sh"], "ready.log = \"deaf\""));
     place.ok(&["up", "web"]);
-    eventually("both run", || alive(&place).len() == 2);
+    eventually("both run", || alive(&place).len() >= 3);
     place.ok(&["down"]);
     assert_eq!(alive(&place), Vec::<u32>::new());
 }
@@ -329,18 +335,18 @@ fn children_that_leave_group_session_and_parent_go_with_it() {
                 echo forked; exec sh -c 'sleep 1000; :' sh \"$1\"";
     place.manifest(&web(&place, &["sh", "-c", text, "sh"], "ready.log = \"forked\""));
     place.ok(&["up", "redis", "web"]);
-    eventually("all run", || alive(&place).len() == 3);
+    eventually("all run", || alive(&place).len() == 6);
     // The supervisor stays, for redis.
     place.ok(&["down", "web"]);
     assert_eq!(alive(&place), Vec::<u32>::new());
     // After a death that nobody asked for nothing is left to hold a port against the next run.
     place.ok(&["up", "web"]);
-    eventually("all run again", || alive(&place).len() == 3);
+    eventually("all run again", || alive(&place).len() == 6);
     let first = alive(&place);
     kill(place.pid("web", "web"), Signal::KILL);
     eventually("none of the first run is left", || !alive(&place).iter().any(|pid| first.contains(pid)));
     place.ok(&["up", "web"]);
-    eventually("all run once more", || alive(&place).len() == 3);
+    eventually("all run once more", || alive(&place).len() == 6);
     kill(place.supervisor().unwrap(), Signal::KILL);
     place.ok(&["up", "web"]);
 }
