@@ -224,7 +224,7 @@ fn a_stranger_on_its_port_is_named() {
         eventually("it is started", || !alive(&place).is_empty());
         let _stranger = TcpListener::bind((Ipv4Addr::LOCALHOST, place.port(PORT))).unwrap();
         let me = format!("is held by pid {}, which is not part of this stack", std::process::id());
-        says(&up.join().unwrap(), 5, &["error[service-not-ours]", &me]);
+        says(&up.join().unwrap(), 5, &["error[port-taken]", &me]);
         assert_eq!(status(&place)["state"], "not-ours");
     });
 }

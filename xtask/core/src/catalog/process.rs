@@ -177,6 +177,7 @@ cwd     = "site"
           ],
           "env": {
             "AMQP_URL": "amqp://invenio:s3cret@127.0.0.1:5972/%2F",
+            "CELERY_BROKER_URL": "amqp://invenio:s3cret@127.0.0.1:5972/%2F",
             "ECOSYSTEM_PROCESS": "flower",
             "FLOWER_BASIC_AUTH": "me:hunter2",
             "FLOWER_PORT": "5655",
@@ -202,7 +203,7 @@ cwd     = "site"
             "cwd": "site",
             "env.FLOWER_PORT": "5655",
             "ports.web": "5655",
-            "recipe": "a3acdc5525df8175",
+            "recipe": "baa6da3c583e1805",
             "restart": "always"
           },
           "rules": {

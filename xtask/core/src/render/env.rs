@@ -166,6 +166,7 @@ mod tests {
         ]);
         insta::assert_snapshot!(render(&variables(&endpoints), Syntax::Shell), @r"
         export AMQP_URL='amqp://invenio:s3cret@127.0.0.1:5872/%2F'
+        export CELERY_BROKER_URL='amqp://invenio:s3cret@127.0.0.1:5872/%2F'
         export INVENIO_ACCOUNTS_SESSION_REDIS_URL='redis://default:s3cret@127.0.0.1:6579/1'
         export INVENIO_BROKER_URL='amqp://invenio:s3cret@127.0.0.1:5872/%2F'
         export INVENIO_CACHE_REDIS_URL='redis://default:s3cret@127.0.0.1:6579/0'
