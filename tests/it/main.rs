@@ -11,6 +11,7 @@ mod fuzz;
 mod generated;
 mod opensearch;
 mod postgresql;
+mod process;
 mod rabbitmq;
 mod redis;
 mod snapshot;

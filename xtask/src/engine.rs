@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ecosystem_core::catalog::Launch;
 use ecosystem_core::endpoint::Attempt;
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::marker;
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Action, Plan, Step, taken_meanwhile};
 use ecosystem_core::supervise::Phase;
@@ -329,11 +330,19 @@ fn refused(service: &str, reason: &str) -> Failure {
 
 /// The end of a log, set off from the message.
 fn quote_log(log: &camino::Utf8Path) -> String {
-    match launch::tail(log, 1_500) {
-        Ok(text) if !text.trim().is_empty() => {
-            let lines: Vec<String> = text.lines().rev().take(12).map(|line| format!("  | {line}")).collect();
-            format!("  {log} ends with\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
-        }
-        _ => format!("  {log} is empty"),
+    let text = launch::tail(log, 1_500).unwrap_or_default();
+    let text = marker::last_run(&text);
+    if text.trim().is_empty() {
+        return format!("  it has written nothing into {log}");
     }
+    // A terminal must not obey what a program has written.
+    let plain = |line: &str| -> String {
+        anstream::adapter::strip_str(line)
+            .to_string()
+            .chars()
+            .filter(|c| !c.is_control() || *c == '\t')
+            .collect()
+    };
+    let lines: Vec<String> = text.lines().rev().take(12).map(|line| format!("  | {}", plain(line))).collect();
+    format!("  {log} ends with\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
 }

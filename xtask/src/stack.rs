@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
-use ecosystem_core::catalog;
+use ecosystem_core::catalog::{self, Around};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Flags, Origin, Service};
@@ -142,6 +142,12 @@ impl Stack {
             .iter()
             .map(|s| (s.name.clone(), catalog::endpoint(s, place, self.bind(), &secrets.of(&s.name))))
             .collect()
+    }
+
+    /// What a process of the manifest is told of the rest.
+    pub fn around(&self, context: &Context, place: &Place, secrets: &Secrets) -> Around {
+        let services = &self.site.ecosystem.services;
+        Around::of(services, place, self.bind(), &context.path, |name| secrets.of(name))
     }
 
     /// The same endpoints by kind: packs speak of kinds of services, not of their names.

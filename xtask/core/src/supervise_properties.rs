@@ -53,7 +53,7 @@ impl World {
     fn new() -> Self {
         let stop = Stop { signal: Signal::Term, grace_ms: GRACE };
         Self {
-            it: Supervision::new(stop),
+            it: Supervision::new(stop, Restart::Always),
             now: Duration::ZERO,
             alive: None,
             buried: None,
@@ -85,7 +85,7 @@ impl World {
         if let (Order::KillGroup(pid), true) = (order, self.alive.is_some()) {
             self.alive = None;
             self.buried = Some(pid);
-            self.tell(Input::Exited("signal 9".to_owned()));
+            self.tell(Input::Exited { how: "signal 9".to_owned(), success: false });
         }
     }
 
@@ -94,13 +94,15 @@ impl World {
             Event::Ends => {
                 if let Some(pid) = self.alive.take() {
                     self.buried = Some(pid);
-                    self.tell(Input::Exited("exit status 1".to_owned()));
+                    self.tell(Input::Exited { how: "exit status 1".to_owned(), success: false });
                     if self.it.status(self.now).phase == Phase::Restarting {
                         self.restarts.push(self.now);
                     }
                 }
             }
-            Event::Stray if self.alive.is_none() => self.tell(Input::Exited("exit status 0".to_owned())),
+            Event::Stray if self.alive.is_none() => {
+                self.tell(Input::Exited { how: "exit status 0".to_owned(), success: true })
+            }
             Event::Starts(succeeds) if self.starting => {
                 self.starting = false;
                 if *succeeds {

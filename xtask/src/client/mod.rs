@@ -8,6 +8,7 @@ mod halt;
 pub mod http;
 pub mod opensearch;
 pub mod postgresql;
+mod process;
 pub mod rabbitmq;
 mod redis;
 pub mod resp;
@@ -39,6 +40,7 @@ pub fn probe(endpoint: &Endpoint, effort: Effort) -> Attempt {
         Kind::Postgresql => postgresql::check(endpoint, effort),
         Kind::Rabbitmq => rabbitmq::check(endpoint, effort),
         Kind::Opensearch => opensearch::check(endpoint, effort),
+        Kind::Process => process::check(endpoint, effort),
         kind => Err(Attempt::Never(format!("this version cannot speak to {kind}"))),
     };
     match answer {
@@ -59,6 +61,8 @@ pub fn describe(endpoint: &Endpoint, asked: &[&str]) -> anyhow::Result<BTreeMap<
         Kind::Postgresql => postgresql::describe(endpoint),
         Kind::Rabbitmq => rabbitmq::describe(endpoint),
         Kind::Opensearch => opensearch::describe(endpoint),
+        // It says nothing of itself.
+        Kind::Process => Ok(BTreeMap::new()),
         kind => Err(Failure::new(
             failure::Kind::Service,
             "service-unknown",
@@ -150,6 +154,7 @@ mod tests {
             secret: Some(Secret::new("our password")),
             database: Some("/".into()),
             identity: "ours".into(),
+            watched: None,
         }
     }
 

@@ -98,11 +98,13 @@ fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint) -> Service
     let phases: Vec<Phase> = processes.iter().map(|p| p.status.phase).collect();
     let last_exit = || {
         let ended = processes.iter().find(|p| p.status.phase != Phase::Running)?;
-        Some(format!(
-            "{}: {}",
-            ended.process.id(),
-            ended.status.last_exit.as_deref().unwrap_or("not started")
-        ))
+        let then = match (ended.status.phase, ended.status.incarnation) {
+            (Phase::Restarting, _) => "; it is started again in a moment",
+            (Phase::Failed, 2..) => "; it ended too often, and is not started again",
+            _ => "",
+        };
+        let how = ended.status.last_exit.as_deref().unwrap_or("not started");
+        Some(format!("{}: {how}{then}", ended.process.id()))
     };
     let (state, reason) = if phases.iter().all(|p| *p == Phase::Running) {
         match client::probe(endpoint, Effort::Look) {
@@ -125,7 +127,7 @@ fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint) -> Service
         name: name.to_owned(),
         state,
         reason,
-        address: address(endpoint),
+        address: endpoint.shown().into_iter().next().unwrap_or_default(),
         version: main.and_then(|p| p.process.labels.get("version").cloned()).unwrap_or_default(),
         memory_bytes: memory,
         uptime_ms: processes.iter().filter_map(|p| p.status.uptime_ms).min().unwrap_or(0),
@@ -140,13 +142,6 @@ fn stopped(processes: &[Supervised]) -> Option<String> {
     let with_pid = |supervised: &Supervised| Some((supervised.process.id(), supervised.status.pid?));
     let (id, pid) = processes.iter().filter_map(with_pid).find(|(_, pid)| os::is_stopped(*pid))?;
     Some(format!("a signal has stopped {id} (pid {pid}); kill -CONT {pid} lets it go on"))
-}
-
-/// The address that people use.
-fn address(endpoint: &Endpoint) -> String {
-    let role =
-        ["sql", "redis", "amqp", "http", "s3", "https"].into_iter().find(|r| endpoint.ports.contains_key(*r));
-    role.map(|role| endpoint.address(role)).unwrap_or_default()
 }
 
 impl Report for Status {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ecosystem_core::artifact::Installation;
-use ecosystem_core::catalog::{Inputs, Launch, launch};
+use ecosystem_core::catalog::{Around, Inputs, Kind as ServiceKind, Launch, launch};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::Service;
@@ -34,6 +34,9 @@ type Failures = Vec<anyhow::Error>;
 struct Wanted<'a> {
     stack: &'a Stack,
     services: &'a [&'a Service],
+    /// Who starts after each service that was not asked for.
+    needed_by: &'a BTreeMap<String, String>,
+    around: Around,
     place: &'a Place,
     secrets: &'a Secrets,
     endpoints: BTreeMap<String, Endpoint>,
@@ -59,8 +62,11 @@ pub fn run(
     }
     let services =
         stack.site.ecosystem.select(args.profile.as_deref(), &args.services).map_err(|e| one(e.into()))?;
+    let (services, needed_by) = stack.site.ecosystem.with_needed(&services).map_err(|e| one(e.into()))?;
     let run_as = context.host().run_as().ok_or_else(|| one(root_without_namespaces().into()))?;
     let wanted = |place, secrets| Wanted {
+        needed_by: &needed_by,
+        around: stack.around(context, place, secrets),
         endpoints: stack.endpoints(&services, place, secrets),
         pack: stack.site.ecosystem.seed.as_ref().filter(|_| !args.no_seed).map(|seed| seed.value.as_str()),
         stack: &stack,
@@ -140,7 +146,9 @@ fn introduce(stack: &Stack, events: &dyn Events) {
 /// The place and its secrets, made where they are missing.
 fn set_up(stack: &Stack, services: &[&Service]) -> anyhow::Result<(Place, Secrets)> {
     let place = stack.create_place()?;
-    let secrets = stack.state.make_secrets(services.iter().map(|s| s.name.as_str()))?;
+    let secrets = stack
+        .state
+        .make_secrets(services.iter().filter(|s| s.kind != ServiceKind::Process).map(|s| s.name.as_str()))?;
     Ok((place, secrets))
 }
 
@@ -158,18 +166,20 @@ impl Wanted<'_> {
     }
 
     fn launches(&self, installed: &BTreeMap<String, Installation>) -> BTreeMap<String, Launch> {
-        let of = |service: &Service| {
-            let inputs = Inputs {
-                service,
-                place: self.place,
-                bind: self.stack.bind(),
-                installed: &installed[&service.name],
-                run_as: self.run_as,
-                secret: &self.secrets.of(&service.name),
-            };
-            launch(inputs)
-        };
+        let of = |service: &Service| self.launch(service, &installed[&service.name]);
         self.services.iter().map(|service| (service.name.clone(), of(service))).collect()
+    }
+
+    fn launch(&self, service: &Service, installed: &Installation) -> Launch {
+        launch(Inputs {
+            service,
+            place: self.place,
+            bind: self.stack.bind(),
+            installed,
+            run_as: self.run_as,
+            secret: &self.secrets.of(&service.name),
+            around: &self.around,
+        })
     }
 
     fn plan(&self, launches: &BTreeMap<String, Launch>) -> anyhow::Result<Plan> {
@@ -179,7 +189,7 @@ impl Wanted<'_> {
         observed.data = native::data(self.place, &launches)?;
         // The slowest to start goes first: nothing waits for it, and it has the most to gain.
         launches.sort_by_key(|(_, launch)| std::cmp::Reverse(launch.endpoint.kind.start_cost()));
-        let mut plan = reconcile_up(&launches, &observed, self.restart);
+        let mut plan = reconcile_up(&launches, &observed, self.restart, self.needed_by);
         if let Some(failure) = obstacles_failure(&plan.obstacles) {
             return Err(failure.into());
         }
@@ -192,9 +202,18 @@ impl Wanted<'_> {
         let mut plan = Plan::default();
         let provided: Vec<usize> =
             missing.into_iter().map(|name| plan.push(Action::Provide(name), Cause::Missing, [])).collect();
+        let mut ready: BTreeMap<&str, usize> = BTreeMap::new();
+        // Each stands behind what it starts after.
         for service in self.services {
-            let start = plan.push(Action::Start(service.name.clone()), Cause::Missing, provided.clone());
-            plan.push(Action::Await(service.name.clone()), Cause::Follows, [start]);
+            let after = service.after().iter().filter_map(|name| ready.get(name.as_str())).copied();
+            let after: Vec<usize> = provided.iter().copied().chain(after).collect();
+            let needed = self.needed_by.get(&service.name).map(|by| Cause::Needed { by: by.clone() });
+            let name = || service.name.clone();
+            let start = plan.push(Action::Start(name()), needed.unwrap_or(Cause::Missing), after);
+            ready.insert(&service.name, plan.push(Action::Await(name()), Cause::Follows, [start]));
+            if service.kind == ServiceKind::Process {
+                plan.show_command(&self.launch(service, &Installation::new()));
+            }
         }
         self.push_seed(&mut plan);
         plan

@@ -15,7 +15,7 @@ use ecosystem_core::supervise::Status;
 use serde::{Deserialize, Serialize};
 
 /// Raised when a verb changes its meaning. A supervisor of another protocol is replaced.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The socket's name within the state folder.
 const SOCKET: &str = "control";

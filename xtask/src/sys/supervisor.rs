@@ -191,6 +191,8 @@ fn converse(stream: UnixStream, sender: &Sender<Wake>) {
 struct Child {
     process: Process,
     supervision: Supervision,
+    /// What it had started when it was asked to stop.
+    tree: BTreeSet<u32>,
 }
 
 /// A question whose answer has to wait.
@@ -299,7 +301,11 @@ impl Loop {
             return;
         }
         self.to_stop.remove(&process.id());
-        let child = Child { supervision: Supervision::new(process.stop), process };
+        let child = Child {
+            supervision: Supervision::new(process.stop, process.rules.restart),
+            process,
+            tree: BTreeSet::new(),
+        };
         let index = if let Some(index) = index {
             self.children[index] = child;
             index
@@ -321,7 +327,7 @@ impl Loop {
             Order::Spawn => {
                 let mut process = self.children[index].process.clone();
                 process.env.insert(MARK.to_owned(), self.state.clone());
-                let input = match launch::spawn(&process, "") {
+                let input = match launch::spawn_marked(&process) {
                     // The handle is dropped: children are reaped by pid, together with adopted orphans.
                     Ok(child) => Input::Spawned(child.id()),
                     Err(error) => Input::SpawnFailed(format!("{error:#}")),
@@ -329,6 +335,9 @@ impl Loop {
                 self.feed(index, input);
             }
             Order::Signal(pid, signal) => {
+                if self.children[index].process.is_marked() {
+                    self.children[index].tree = os::descendants(pid);
+                }
                 send_signal(pid, signal, false);
                 // A process that was stopped by a signal would not hear of it.
                 send(pid, rustix::process::Signal::CONT, false);
@@ -337,16 +346,42 @@ impl Loop {
         }
     }
 
+    /// Kills what a process of the manifest leaves behind, wherever that went: what it had started when it was asked to stop, and what
+    /// carries its mark. Servers clear up behind themselves.
+    fn sweep(&mut self, index: usize, pid: u32) {
+        let child = &mut self.children[index];
+        let tree = std::mem::take(&mut child.tree);
+        if !child.process.is_marked() {
+            return;
+        }
+        send_signal(pid, Signal::Kill, true);
+        let id = child.process.id();
+        let marked = os::with_variable(Process::MARK, &id);
+        let left: Vec<u32> = os::descendants(std::process::id())
+            .into_iter()
+            .filter(|pid| tree.contains(pid) || marked.contains(pid))
+            .collect();
+        for pid in &left {
+            send_signal(*pid, Signal::Kill, false);
+        }
+        for pid in left {
+            if let Err(error) = os::wait_for_end(pid, Duration::from_secs(1)) {
+                let _nowhere_else = writeln!(std::io::stderr(), "{id}: {error:#}");
+            }
+        }
+    }
+
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
             let pid = pid.as_raw_nonzero().get().unsigned_abs();
             if let Some(index) = self.children.iter().position(|c| c.supervision.pid() == Some(pid)) {
-                let text = match (status.exit_status(), status.terminating_signal()) {
+                let how = match (status.exit_status(), status.terminating_signal()) {
                     (Some(code), _) => format!("exit status {code}"),
                     (_, Some(signal)) => format!("signal {signal}"),
                     _ => continue,
                 };
-                self.feed(index, Input::Exited(text));
+                self.sweep(index, pid);
+                self.feed(index, Input::Exited { how, success: status.exit_status() == Some(0) });
             }
         }
     }

@@ -10,7 +10,7 @@ use camino::Utf8Path;
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::artifact::Installed;
 use crate::place::Place;
-use crate::process::{Content, File, Process, Signal, Stop};
+use crate::process::{Content, File, Process, Rules, Signal, Stop};
 
 /// Settings that this project sets itself; the manifest may not.
 pub(super) const RESERVED: &[&str] = &[
@@ -47,7 +47,7 @@ pub(super) fn access(place: &Place) -> Access {
 }
 
 pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
-    let Inputs { service, place, bind, installed, run_as, secret } = inputs;
+    let Inputs { service, place, bind, installed, run_as, secret, .. } = inputs;
     let server = &installed["opensearch"];
     let endpoint = super::endpoint(service, place, bind, secret);
     let home = place.service(&service.name);
@@ -95,6 +95,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
                 ("plugins", service.plugins.value.join(", ")),
             ],
         ),
+        rules: Rules::default(),
     };
     Launch {
         processes: vec![process],

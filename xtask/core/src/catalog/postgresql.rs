@@ -8,7 +8,7 @@ use std::fmt::Write;
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::endpoint::Secret;
 use crate::place::Place;
-use crate::process::{Content, File, Process, Signal, Stop};
+use crate::process::{Content, File, Process, Rules, Signal, Stop};
 
 /// Settings that this project sets itself; the manifest may not.
 pub(super) const RESERVED: &[&str] = &[
@@ -60,7 +60,7 @@ pub(super) fn access(place: &Place) -> Access {
 }
 
 pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
-    let Inputs { service, place, bind, installed, run_as, secret } = inputs;
+    let Inputs { service, place, bind, installed, run_as, secret, .. } = inputs;
     let (server, template) = (&installed["postgresql"], &installed["postgresql-template"]);
     let endpoint = super::endpoint(service, place, bind, secret);
     let home = place.service(&service.name);
@@ -92,6 +92,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         log: place.log(&service.name, &service.name),
         log_limit: super::LOG_LIMIT,
         labels: super::labels(inputs, &server.version, &[]),
+        rules: Rules::default(),
     };
     let config_file = format!("config_file={conf}");
     let main = process(&service.name, &["-D", data.as_str(), "-c", &config_file]);

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::artifact::{Installed, Key, Plugin};
 use crate::place::Place;
-use crate::process::{Content, File, Process, Signal, Stop};
+use crate::process::{Content, File, Process, Rules, Signal, Stop};
 
 /// Settings that this project sets itself; the manifest may not.
 pub(super) const RESERVED: &[&str] = &[
@@ -58,7 +58,7 @@ fn node(place: &Place) -> String {
 }
 
 pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
-    let Inputs { service, place, bind, installed, run_as, secret } = inputs;
+    let Inputs { service, place, bind, installed, run_as, secret, .. } = inputs;
     let server = &installed["rabbitmq"];
     let endpoint = super::endpoint(service, place, bind, secret);
     let home = place.service(&service.name);
@@ -109,6 +109,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
             log: place.log(&service.name, name),
             log_limit: super::LOG_LIMIT,
             labels: super::labels(inputs, &server.version, &[("plugins", plugins.join(", "))]),
+            rules: Rules::default(),
         })
         .collect();
     Launch {

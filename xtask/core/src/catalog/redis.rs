@@ -7,7 +7,7 @@ use std::fmt::Write;
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::model::Service;
 use crate::place::Place;
-use crate::process::{Content, File, Process, Signal, Stop};
+use crate::process::{Content, File, Process, Rules, Signal, Stop};
 
 /// Settings that this project sets itself; the manifest may not.
 pub(super) const RESERVED: &[&str] = &[
@@ -43,7 +43,7 @@ pub(super) fn access(service: &Service, place: &Place) -> Access {
 }
 
 pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
-    let Inputs { service, place, bind, installed, run_as, secret } = inputs;
+    let Inputs { service, place, bind, installed, run_as, secret, .. } = inputs;
     let server = &installed["redis"];
     let endpoint = super::endpoint(service, place, bind, secret);
     let home = place.service(&service.name);
@@ -83,6 +83,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         log: place.log(&service.name, &service.name),
         log_limit: super::LOG_LIMIT,
         labels: super::labels(inputs, &server.version, &[]),
+        rules: Rules::default(),
     };
     Launch {
         processes: vec![process],

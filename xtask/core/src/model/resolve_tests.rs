@@ -121,7 +121,7 @@ kind = "opensarch"
       ecosystem.toml:8: services.postgresql.heap: postgresql has no heap
           take the line out
       ecosystem.toml:9: services.kafka has no kind, and its name is none
-          say what it is: kind = "…", one of postgresql, redis, rabbitmq, opensearch, dashboards, pgadmin, minio, invenio
+          say what it is: kind = "…", one of postgresql, redis, rabbitmq, opensearch, dashboards, pgadmin, minio, invenio, process
       ecosystem.toml:11: services.redis.plugins: redis has no plugins
           take the line out
       ecosystem.toml:12: services.redis.modules: redis has no modules
@@ -226,13 +226,6 @@ fn every_reserved_setting_of_every_kind_is_refused() {
             assert!(wrong(&text).contains("is set by this program itself"), "{text}");
         }
     }
-}
-
-#[test]
-fn a_refused_process_is_no_unknown_member_as_well() {
-    let problems = one("profiles.all = [\"mail\"]\n[services.mail]\nkind = \"process\"\ncommand = [\"x\"]\n")
-        .unwrap_err();
-    assert_eq!(problems.len(), 1);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Cause, Holder, Obstacle, Plan};
+use super::{Action, Cause, Holder, Obstacle, Plan};
 use crate::failure::{Failure, Kind};
 
 /// A plan as `--dry-run` prints it, with the milliseconds that each step took last time where known.
@@ -17,6 +17,11 @@ pub fn render(plan: &Plan, last: &BTreeMap<String, u64>) -> String {
             .map(|ms| format!("  (last time {}.{:02} s)", ms / 1000, ms % 1000 / 10))
             .unwrap_or_default();
         let _ = writeln!(text, "{:>3}  {title:width$}  {}{took}", step.id + 1, because(&step.cause));
+        if let Action::Start(service) = &step.action
+            && let Some(command) = plan.commands.get(service)
+        {
+            let _ = writeln!(text, "       runs: {command}");
+        }
         if let Cause::Drifted { changes } = &step.cause {
             for change in changes {
                 let none = "not set".to_owned();
@@ -31,6 +36,7 @@ pub fn render(plan: &Plan, last: &BTreeMap<String, u64>) -> String {
 fn because(cause: &Cause) -> String {
     match cause {
         Cause::Missing => "not there yet".to_owned(),
+        Cause::Needed { by } => format!("{by} starts after it"),
         Cause::Ended { how } => format!("it ended by itself: {how}"),
         Cause::Drifted { .. } => "what runs is not what is wanted".to_owned(),
         Cause::OtherBuild { build } => {

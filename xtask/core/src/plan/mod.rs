@@ -13,7 +13,8 @@ use serde::Serialize;
 pub use display::{obstacles_failure, render, silence, taken_meanwhile};
 pub use reconcile::{port_obstacles, reconcile_down, reconcile_up, silent_supervisor};
 
-use crate::process::Process;
+use crate::catalog::{Kind, Launch};
+use crate::process::{Process, command_line};
 use crate::supervise::Status;
 
 /// One thing to do.
@@ -81,6 +82,8 @@ impl Action {
 pub enum Cause {
     /// It is not there yet.
     Missing,
+    /// It is not there yet, or looked at, because this service starts after it.
+    Needed { by: String },
     /// It ended by itself.
     Ended { how: String },
     /// What runs is not what is wanted.
@@ -131,9 +134,20 @@ pub struct Holder {
 pub struct Plan {
     pub steps: Vec<Step>,
     pub obstacles: Vec<Obstacle>,
+    /// The command lines of the manifest that are going to be run, by service.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub commands: BTreeMap<String, String>,
 }
 
 impl Plan {
+    /// Remembers what a process of the manifest is going to run, so that a person sees it before it does.
+    pub fn show_command(&mut self, launch: &Launch) {
+        if launch.endpoint.kind == Kind::Process {
+            let lines = launch.processes.iter().map(|p| (p.service.clone(), command_line(&p.argv)));
+            self.commands.extend(lines);
+        }
+    }
+
     /// Adds a step and returns its id.
     pub fn push(&mut self, action: Action, cause: Cause, after: impl Into<Vec<usize>>) -> usize {
         let id = self.steps.len();

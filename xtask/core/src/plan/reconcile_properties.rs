@@ -10,7 +10,7 @@ use super::super::{Step, Supervisor, render};
 use super::*;
 use crate::catalog::{Data, Kind};
 use crate::endpoint::Secret;
-use crate::process::{RunAs, Signal, Stop};
+use crate::process::{Rules, RunAs, Signal, Stop};
 
 const SERVICES: [&str; 4] = ["broker", "cache", "database", "search"];
 
@@ -32,6 +32,7 @@ fn process(service: &str, name: &str, setting: u8, recipe: u8) -> Process {
         log: "/log".into(),
         log_limit: 1,
         labels: labels.iter().map(|(key, value)| ((*key).to_owned(), value.to_string())).collect(),
+        rules: Rules::default(),
     }
 }
 
@@ -63,6 +64,7 @@ fn launch(service: &str, (setting, recipe, helper, template, major): (u8, u8, bo
             secret: None,
             database: None,
             identity: "x".into(),
+            watched: None,
         },
         made_by: format!("{service} {major}"),
     }
@@ -197,7 +199,7 @@ fn carry_out(plan: &Plan, wanted: &BTreeMap<String, Launch>, world: &mut Observe
 
 fn up(wanted: &BTreeMap<String, Launch>, world: &Observed, restart: bool) -> Plan {
     let list: Vec<(&str, &Launch)> = wanted.iter().map(|(name, launch)| (name.as_str(), launch)).collect();
-    reconcile_up(&list, world, restart)
+    reconcile_up(&list, world, restart, &BTreeMap::new())
 }
 
 fn service_of(action: &Action) -> Option<&str> {

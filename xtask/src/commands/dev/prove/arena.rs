@@ -106,6 +106,7 @@ impl<'a> Arena<'a> {
             log,
             log_limit: u64::MAX,
             labels: BTreeMap::new(),
+            rules: ecosystem_core::process::Rules::default(),
         };
         launch::spawn(&process, "")
     }
