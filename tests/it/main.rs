@@ -13,6 +13,7 @@ mod opensearch;
 mod postgresql;
 mod rabbitmq;
 mod redis;
+mod reserved;
 mod security;
 mod snapshot;
 mod stranger;
