@@ -14,6 +14,8 @@ mod postgresql;
 mod process;
 mod rabbitmq;
 mod redis;
+mod reserved;
+mod security;
 mod snapshot;
 mod stranger;
 mod supervision;

@@ -130,6 +130,9 @@ fn portable(endpoint: &Endpoint, value: &str) -> String {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+
+#[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;

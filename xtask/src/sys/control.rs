@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
@@ -179,7 +180,11 @@ pub fn bind(state: &Utf8Path) -> anyhow::Result<OwnedFd> {
         _ => {}
     }
     let folder = std::fs::File::open(state).with_context(|| format!("cannot open {state}"))?;
-    let listener = UnixListener::bind(short_path(state, &folder))
+    let path = short_path(state, &folder);
+    let listener = UnixListener::bind(&path)
+        .and_then(|listener| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map(|()| listener)
+        })
         .with_context(|| format!("cannot make a control socket in {state}"))?;
     Ok(listener.into())
 }

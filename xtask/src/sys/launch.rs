@@ -146,6 +146,7 @@ pub fn become_program() -> anyhow::Error {
         // A session of its own: a Ctrl-C at the terminal is for the command, not for the servers.
         rustix::process::setsid().context("cannot start a session")?;
         os::forget_inherited_files()?;
+        super::fs::make_private();
         if !spec.input {
             rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
         }

@@ -99,6 +99,7 @@ pub fn run() -> anyhow::Result<()> {
     // A session of its own: neither Ctrl-C at the terminal nor closing it is meant for the servers.
     rustix::process::setsid().context("cannot start a session")?;
     os::forget_inherited_files()?;
+    super::fs::make_private();
     os::adopt_orphans()?;
 
     let (sender, receiver) = channel();

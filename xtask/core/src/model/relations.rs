@@ -93,7 +93,7 @@ pub(super) fn service(service: &Service) -> Vec<Problem> {
         if catalog::is_reserved(service.kind, name) {
             problems.push(Problem::at(
                 &value.origin,
-                format!("services.{}.settings.{name} is set by this program itself", service.name),
+                format!("services.{}.settings.{name} is not for a manifest to set", service.name),
                 "take the line out; ports, bind and the place of the data have keys or flags of their own",
             ));
         }

@@ -116,7 +116,7 @@ kind = "opensarch"
           did you mean `sql`?
       ecosystem.toml:6: services.postgresql.ports.sql is 6579, which is also services.redis.ports.redis (release documented)
           give services.postgresql.ports.sql a port of its own
-      ecosystem.toml:7: services.postgresql.settings.Port is set by this program itself
+      ecosystem.toml:7: services.postgresql.settings.Port is not for a manifest to set
           take the line out; ports, bind and the place of the data have keys or flags of their own
       ecosystem.toml:8: services.postgresql.heap: postgresql has no heap
           take the line out
@@ -223,7 +223,7 @@ fn every_reserved_setting_of_every_kind_is_refused() {
         for setting in crate::catalog::reserved_settings(kind) {
             let setting = setting.replace('*', "anything");
             let text = format!("[services.{kind}.settings]\n\"{setting}\" = \"x\"\n");
-            assert!(wrong(&text).contains("is set by this program itself"), "{text}");
+            assert!(wrong(&text).contains("is not for a manifest to set"), "{text}");
         }
     }
 }
