@@ -76,14 +76,6 @@ impl Restart {
 }
 
 impl Process {
-    /// A variable that holds [`Process::id`]: whatever carries it was started by that process, however far it went away from it.
-    pub const MARK: &'static str = "ECOSYSTEM_PROCESS";
-
-    /// Whether it carries its mark: processes of the manifest do, servers do not.
-    pub fn is_marked(&self) -> bool {
-        self.env.contains_key(Self::MARK)
-    }
-
     /// The name used by the supervisor: `redis`, `rabbitmq/epmd`.
     pub fn id(&self) -> String {
         if self.service == self.name { self.name.clone() } else { format!("{}/{}", self.service, self.name) }

@@ -52,7 +52,7 @@ pub fn spawn(process: &Process, input: &str) -> anyhow::Result<Child> {
 }
 
 /// Starts a process, with a line in its log that says so before anything that it writes itself.
-pub fn spawn_marked(process: &Process) -> anyhow::Result<Child> {
+pub fn spawn_noted(process: &Process) -> anyhow::Result<Child> {
     let mark = |mut log: &std::fs::File, pid| -> std::io::Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let line = marker::line(&process.id(), pid, now);
