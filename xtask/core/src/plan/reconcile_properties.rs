@@ -16,7 +16,7 @@ const SERVICES: [&str; 4] = ["broker", "cache", "database", "search"];
 
 /// The same cases on every machine: what fails here fails there.
 fn fixed() -> Config {
-    Config { cases: 500, rng_seed: RngSeed::Fixed(3), failure_persistence: None, ..Config::default() }
+    Config { cases: 300, rng_seed: RngSeed::Fixed(3), failure_persistence: None, ..Config::default() }
 }
 
 fn process(service: &str, name: &str, setting: u8, recipe: u8) -> Process {
