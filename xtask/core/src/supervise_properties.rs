@@ -156,7 +156,7 @@ impl World {
 
 proptest! {
     #![proptest_config(Config {
-        cases: 1_000, rng_seed: RngSeed::Fixed(5), failure_persistence: None, ..Config::default()
+        cases: 300, rng_seed: RngSeed::Fixed(5), failure_persistence: None, ..Config::default()
     })]
 
     #[test]
