@@ -2,7 +2,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::process::HostFacts;
+use ecosystem_core::process::{HostFacts, quoted};
 
 use crate::sys::fs::utf8;
 
@@ -62,9 +62,7 @@ impl Context {
     #[must_use]
     pub fn in_directory(mut self, directory: Option<&Utf8Path>) -> Self {
         if let Some(directory) = directory {
-            let plain = directory.as_str().chars().all(|c| c.is_ascii_alphanumeric() || "/._-~".contains(c));
-            let quoted = if plain { directory.to_string() } else { format!("'{directory}'") };
-            self.program = format!("{} -C {quoted}", self.program);
+            self.program = format!("{} -C {}", self.program, quoted(directory.as_str()));
         }
         self
     }

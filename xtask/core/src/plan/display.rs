@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::{Action, Cause, Holder, Obstacle, Plan};
 use crate::failure::{Failure, Kind};
+use crate::process::quoted;
 
 /// A plan as `--dry-run` prints it, with the milliseconds that each step took last time where known.
 pub fn render(plan: &Plan, last: &BTreeMap<String, u64>) -> String {
@@ -142,7 +143,7 @@ fn held_by(ports: &Ports<'_>, hints: &mut Vec<String>) -> String {
             }
             if let Some(place) = place {
                 let _ = write!(text, "\n  it belongs to the stack of {place}");
-                let hint = format!("stop the other stack: {{program}} down -C '{place}'");
+                let hint = format!("stop the other stack: {{program}} down -C {}", quoted(place));
                 if !hints.contains(&hint) {
                     hints.push(hint);
                 }
