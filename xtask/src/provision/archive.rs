@@ -73,9 +73,17 @@ pub fn untar(stream: impl Read, folder: &Utf8Path, name: &str) -> anyhow::Result
     links.iter().find(|path| leaves(path)).map_or(Ok(()), |path| Err(hostile(name, path)))
 }
 
-fn hostile(name: &str, path: &Path) -> anyhow::Error {
+/// Whether a symbolic link that stands at `path`, relative to a folder, leads to something in that folder.
+pub(super) fn link_stays(path: &Utf8Path, target: &Utf8Path) -> bool {
+    let base = path.parent().unwrap_or(Utf8Path::new(""));
+    !target.as_str().is_empty() && inside(base.join(target).as_std_path())
+}
+
+pub(super) fn hostile(name: &str, path: &Path) -> anyhow::Error {
     let message = format!("{name} holds {}, which lies outside of its folder", path.display());
-    Failure::new(Kind::Host, "archive-hostile", message).into()
+    Failure::new(Kind::Host, "archive-hostile", message)
+        .hint("do not use it, and tell whoever gave it to you")
+        .into()
 }
 
 /// Whether a path, taken relative to a folder, stays in it at every step.
