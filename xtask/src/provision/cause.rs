@@ -116,19 +116,20 @@ fn address(line: &str) -> String {
 }
 
 impl Cause {
-    fn code(&self) -> &'static str {
+    /// The failure of this cause with a message.
+    fn with(&self, message: String) -> Failure {
         match self {
-            Self::NoNetwork(_) => "network-down",
-            Self::NobodyThere(_) => "mirror-unreachable",
-            Self::Status(404 | 410, _) => "mirror-lacks",
-            Self::Status(..) => "mirror-refused",
-            Self::Page(_) => "network-login",
-            Self::Cut(_) => "download-cut",
-            Self::Changed(_) => "mirror-changed",
-            Self::Stalled(_) => "download-stalled",
-            Self::DiskFull => "disk-full",
-            Self::NotWritable(_) => "store-unwritable",
-            Self::Settings(_) => "client-settings",
+            Self::NoNetwork(_) => Failure::new(Kind::Host, "network-down", message),
+            Self::NobodyThere(_) => Failure::new(Kind::Host, "mirror-unreachable", message),
+            Self::Status(404 | 410, _) => Failure::new(Kind::Host, "mirror-lacks", message),
+            Self::Status(..) => Failure::new(Kind::Host, "mirror-refused", message),
+            Self::Page(_) => Failure::new(Kind::Host, "network-login", message),
+            Self::Cut(_) => Failure::new(Kind::Host, "download-cut", message),
+            Self::Changed(_) => Failure::new(Kind::Host, "mirror-changed", message),
+            Self::Stalled(_) => Failure::new(Kind::Host, "download-stalled", message),
+            Self::DiskFull => Failure::new(Kind::Host, "disk-full", message),
+            Self::NotWritable(_) => Failure::new(Kind::Host, "store-unwritable", message),
+            Self::Settings(_) => Failure::new(Kind::Host, "client-settings", message),
         }
     }
 
@@ -168,7 +169,9 @@ impl Cause {
             Self::Page(_) => "log in to this network in a browser, then repeat the command".to_owned(),
             Self::Cut(_) | Self::Stalled(_) => "repeat the command: what was fetched is kept".to_owned(),
             Self::Changed(_) => {
-                "repeat the command in a few minutes: mostly the mirror is being updated".to_owned()
+                "open that address in a browser: where a page to log in comes, log in; else the mirror is being updated: wait a few \
+                 minutes. Then repeat the command"
+                    .to_owned()
             }
             Self::DiskFull => {
                 "make room (`{program} provision --clean` removes what no project needs), then repeat the command"
@@ -181,8 +184,7 @@ impl Cause {
 
     /// The error for a person: what could not be done, and by which client.
     pub(super) fn failure(&self, client: &str, what: &str, store: &Utf8Path) -> Failure {
-        let message = format!("{client} could not {what}: {}", self.reason(store));
-        Failure::new(Kind::Host, self.code(), message).hint(self.hint(client))
+        self.with(format!("{client} could not {what}: {}", self.reason(store))).hint(self.hint(client))
     }
 }
 
@@ -210,17 +212,12 @@ pub(super) fn explain(error: anyhow::Error, store: &Utf8Path) -> anyhow::Error {
         }
         _ => return error,
     };
-    let failure = Failure::new(Kind::Host, cause.code(), cause.reason(store)).hint(cause.hint("the store"));
-    // The original words name the file.
-    Failure {
-        message: if cause == Cause::DiskFull {
-            format!("{}: {chain}", failure.message)
-        } else {
-            failure.message.clone()
-        },
-        ..failure
-    }
-    .into()
+    // Its words name the file.
+    let message = match &cause {
+        Cause::DiskFull => format!("{}: {chain}", cause.reason(store)),
+        _ => cause.reason(store),
+    };
+    cause.with(message).hint(cause.hint("the store")).into()
 }
 
 /// How much is free, where that can be asked.

@@ -85,6 +85,10 @@ impl Provisioner<'_> {
 
     /// What these services need and whether it is there. Reads only, a few small files.
     pub fn plan(&self, services: &[&Service]) -> anyhow::Result<Vec<Need>> {
+        self.look(services).map_err(|error| explain(error, self.store))
+    }
+
+    fn look(&self, services: &[&Service]) -> anyhow::Result<Vec<Need>> {
         let store = self.store();
         let suite = self.host.suite()?.unwrap_or_default();
         let overlay = Overlay::load(&store)?;

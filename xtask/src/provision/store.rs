@@ -254,7 +254,7 @@ impl Store {
         match self.record(&target)? {
             Ok(_) | Err(Damage::Absent) => {}
             Err(damage) => {
-                events.emit(Event::Warning(format!("{target} is damaged: {damage}; it is made again")))
+                events.emit(Event::Warning(format!("{target} is damaged: {damage}; it is made again")));
             }
         }
         let scratch = self.scratch()?;
@@ -268,24 +268,19 @@ impl Store {
         };
         let extent = Some(extent_of(scratch.path()));
         let record = Record { installed: installed.clone(), sources: built.sources, extent };
-        self.publish(&scratch, &record, &target)?;
+        publish(&scratch, &record, &target)?;
         Ok(absolute(installed, &target))
     }
+}
 
-    /// Makes a finished folder part of the store, in one step. The caller holds the lock of the target.
-    pub(super) fn publish(
-        &self,
-        scratch: &Scratch,
-        record: &Record,
-        target: &Utf8Path,
-    ) -> anyhow::Result<()> {
-        let text = serde_json::to_vec_pretty(record)?;
-        sys::fs::write_atomic(&scratch.path().join(RECORD), &text, 0o600)?;
-        // Unpacking may have given it the mode of the package's top folder.
-        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o700))?;
-        remove(target)?;
-        std::fs::rename(scratch.path(), target).with_context(|| format!("cannot make {target}"))
-    }
+/// Makes a finished folder part of the store, in one step. The caller holds the lock of the target.
+pub(super) fn publish(scratch: &Scratch, record: &Record, target: &Utf8Path) -> anyhow::Result<()> {
+    let text = serde_json::to_vec_pretty(record)?;
+    sys::fs::write_atomic(&scratch.path().join(RECORD), &text, 0o600)?;
+    // Unpacking may have given it the mode of the package's top folder.
+    std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o700))?;
+    remove(target)?;
+    std::fs::rename(scratch.path(), target).with_context(|| format!("cannot make {target}"))
 }
 
 /// What is wrong with a folder of the store. None of these is ever used.
@@ -424,7 +419,8 @@ mod tests {
 
     #[test]
     fn what_is_damaged_is_never_read_and_made_again() {
-        let damages: [(fn(&Utf8Path), Damage); 6] = [
+        type Do = fn(&Utf8Path);
+        let damages: [(Do, Damage); 6] = [
             (|f| std::fs::remove_file(f.join(RECORD)).unwrap(), Damage::NoRecord),
             (
                 |f| sys::fs::write_atomic(&f.join(RECORD), b"{\"installed\": {", 0o600).unwrap(),

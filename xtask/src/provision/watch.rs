@@ -10,7 +10,7 @@ use crate::sys::cmd::{Cmd, Output};
 const COUNT: Duration = Duration::from_secs(1);
 
 /// How long nothing may arrive. A server that is slow but alive sends something within this time.
-pub(super) const STALL: Duration = Duration::from_secs(60);
+pub(super) const STALL: Duration = Duration::from_mins(1);
 
 /// Runs a client; calls `tick` a few times a second. The output is `None` where nothing has arrived in `folders` for `stall`.
 pub(super) fn watch(

@@ -17,7 +17,7 @@ use super::{Bundled, BundledEntry, Entry, FORMAT, LIST, List, Member, MemberKind
 use crate::event::{Events, Section, Task, Unit};
 use crate::provision::archive;
 use crate::provision::lock::Pin;
-use crate::provision::store::{Id, RECORD, Scratch, Store, extent_of};
+use crate::provision::store::{Id, RECORD, Record, Scratch, Store, extent_of, publish};
 use crate::sys;
 
 /// A list is never larger.
@@ -84,8 +84,6 @@ pub(super) fn adopt(
     if members.next().is_some() {
         return Err(invalid(file, "it holds more than its list says"));
     }
-    drop(members);
-    drop(tar);
     let (sha256, bytes) = source.finish().with_context(|| format!("cannot read {file}"))?;
 
     for (entry, scratch, _guard) in &ready {
@@ -93,8 +91,8 @@ pub(super) fn adopt(
             continue;
         }
         let extent = Some(extent_of(scratch.path()));
-        let record = crate::provision::store::Record { extent, ..entry.record.clone() };
-        store.publish(scratch, &record, &store.root().join(&entry.folder))?;
+        let record = Record { extent, ..entry.record.clone() };
+        publish(scratch, &record, &store.root().join(&entry.folder))?;
     }
     task.finish(format!("{} of {} new", list.entries.len() - present.len(), list.entries.len()));
     let entries =
@@ -158,15 +156,15 @@ fn check(entry: &Entry, file: &Utf8Path, jars: &BTreeSet<&str>) -> anyhow::Resul
         match kind {
             MemberKind::Folder => drop(folders.insert(path)),
             MemberKind::File { sha256, .. }
-                if path.extension() == Some("jar") && installed.name == "opensearch" =>
+                if path.extension() == Some("jar")
+                    && installed.name == "opensearch"
+                    && !jars.contains(sha256.as_str()) =>
             {
-                if !jars.contains(sha256.as_str()) {
-                    let message =
-                        format!("{file}: {path} of {} is none of the jars of ecosystem.lock", installed.name);
-                    return Err(Failure::new(Kind::Host, "artifact-changed", message)
-                        .hint("make the bundle anew with the ecosystem.lock of this project")
-                        .into());
-                }
+                let message =
+                    format!("{file}: {path} of {} is none of the jars of ecosystem.lock", installed.name);
+                return Err(Failure::new(Kind::Host, "artifact-changed", message)
+                    .hint("make the bundle anew with the ecosystem.lock of this project")
+                    .into());
             }
             _ => {}
         }

@@ -65,8 +65,8 @@ impl<'a> Apt<'a> {
         let failed = !output.ok() || output.stderr.contains("Failed to fetch");
         let trouble = failed.then(|| self.failed(what, &output));
         match trouble {
-            Some(failure) if !self.has_lists() => return Err(failure.into()),
-            Some(failure) if failure.code == "disk-full" => return Err(failure.into()),
+            Some(failure) if !self.has_lists() => Err(failure.into()),
+            Some(failure) if failure.code == "disk-full" => Err(failure.into()),
             trouble => {
                 task.finish("");
                 Ok(trouble)

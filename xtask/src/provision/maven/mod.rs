@@ -5,7 +5,6 @@
 mod pom;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -99,7 +98,7 @@ impl Maven<'_> {
         let task = Task::start(self.events, Section::Fetch, title);
         // -U: what a mirror did not have an hour ago is asked for again.
         let command = Cmd::new("mvn")
-            .args(["-B", "-q", "-U", "-f", pom.as_str()])
+            .args(["-B", "-q", "-U", "-Dstyle.color=never", "-f", pom.as_str()])
             .args([format!("-Dmaven.repo.local={repository}"), "-Dmaven.artifact.threads=8".to_owned()])
             .args([pom::GOAL])
             .cwd(work.path())
@@ -136,7 +135,7 @@ impl Maven<'_> {
             locked => {
                 // Maven would hand out the same bytes again.
                 let _gone = std::fs::remove_dir_all(repository(self.store).join(gav.folder()));
-                if is_page(file) {
+                if archive::is_page(file) {
                     let page = Cause::Page("the Maven mirror of this machine".to_owned());
                     return Err(page.failure("mvn", &format!("fetch {name}"), self.store.root()).into());
                 }
@@ -203,14 +202,6 @@ fn fetched(repository: &Utf8Path, gav: &Gav) -> u64 {
         .sum()
 }
 
-/// Whether this is a page for people, which a network shows before it lets anybody in.
-fn is_page(file: &Utf8Path) -> bool {
-    let mut start = Vec::new();
-    let read = std::fs::File::open(file).and_then(|file| file.take(512).read_to_end(&mut start));
-    let text = String::from_utf8_lossy(&start).trim_start().to_ascii_lowercase();
-    read.is_ok() && (text.starts_with("<!doctype html") || text.starts_with("<html"))
-}
-
 /// Removes every folder of the repository that holds a page instead of a file, and jars that are none. Whether there was a page.
 fn forget_pages(folder: &Utf8Path) -> bool {
     let mut page = false;
@@ -218,7 +209,7 @@ fn forget_pages(folder: &Utf8Path) -> bool {
         let path = entry.path();
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             page |= forget_pages(path);
-        } else if is_page(path) {
+        } else if archive::is_page(path) {
             page = true;
             let _gone = std::fs::remove_dir_all(folder);
         } else if path.extension() == Some("jar") && zip_damaged(path) {
@@ -238,7 +229,9 @@ fn failed(output: &Output, page: bool, store: &Utf8Path) -> Failure {
     if page {
         return Cause::Page("the Maven mirror of this machine".to_owned()).failure("mvn", what, store);
     }
-    let errors: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("[ERROR] ")).collect();
+    // Escape sequences may stand before the mark, whatever Maven was told.
+    let errors: Vec<&str> =
+        text.lines().filter_map(|line| Some(line.split_once("[ERROR] ")?.1.trim())).collect();
     let first = errors.first().map(|first| first.split(" -> [Help").next().unwrap_or(first));
     if let Some(cause) = cause::of(&text) {
         let failure = cause.failure("mvn", what, store);
