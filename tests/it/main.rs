@@ -12,6 +12,7 @@ mod generated;
 mod opensearch;
 mod postgresql;
 mod process;
+mod provision;
 mod rabbitmq;
 mod redis;
 mod reserved;

@@ -1,9 +1,12 @@
 //! What surrounds a command: the environment, read once, and what the person typed.
 
+use std::time::Duration;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::process::{HostFacts, quoted};
 
+use crate::provision::Host;
 use crate::sys::fs::utf8;
 
 /// The surroundings of a command.
@@ -22,6 +25,8 @@ pub struct Context {
     pub path: String,
     /// `JAVA_HOME`.
     pub java_home: Option<Utf8PathBuf>,
+    /// `ECOSYSTEM_STALL`: how many seconds a download may go without a new byte.
+    stall: Option<u64>,
     /// Somebody watches standard error.
     pub terminal: bool,
 }
@@ -54,6 +59,7 @@ impl Context {
             state: path("ECOSYSTEM_STATE")?,
             path: std::env::var("PATH").unwrap_or_default(),
             java_home: path("JAVA_HOME")?,
+            stall: std::env::var("ECOSYSTEM_STALL").ok().and_then(|text| text.parse().ok()),
             terminal: std::io::IsTerminal::is_terminal(&std::io::stderr()) && !quiet,
         })
     }
@@ -85,6 +91,16 @@ impl Context {
         match &self.state {
             Some(state) => self.cwd.join(state),
             None => root.join(crate::site::STATE),
+        }
+    }
+
+    /// What provisioning looks at.
+    pub fn provisioning(&self) -> Host {
+        let default = Host::default();
+        Host {
+            path: self.path.clone(),
+            java_home: self.java_home.clone(),
+            stall: self.stall.map_or(default.stall, |seconds| Duration::from_secs(seconds.max(1))),
         }
     }
 
