@@ -101,7 +101,7 @@ impl World {
                 }
             }
             Event::Stray if self.alive.is_none() => {
-                self.tell(Input::Exited { how: "exit status 0".to_owned(), success: true })
+                self.tell(Input::Exited { how: "exit status 0".to_owned(), success: true });
             }
             Event::Starts(succeeds) if self.starting => {
                 self.starting = false;
