@@ -19,9 +19,13 @@ pub fn render(plan: &Plan, last: &BTreeMap<String, u64>) -> String {
             .unwrap_or_default();
         let _ = writeln!(text, "{:>3}  {title:width$}  {}{took}", step.id + 1, because(&step.cause));
         if let Action::Start(service) = &step.action
-            && let Some(command) = plan.commands.get(service)
+            && let Some(commands) = plan.commands.get(service)
         {
-            let _ = writeln!(text, "       runs: {command}");
+            let _ = writeln!(text, "       runs: {}", commands.run);
+            let _ = writeln!(text, "       in:   {}", commands.cwd);
+            if let Some(check) = &commands.check {
+                let _ = writeln!(text, "       asks: {check}");
+            }
         }
         if let Cause::Drifted { changes } = &step.cause {
             for change in changes {
