@@ -4,7 +4,7 @@
 //! killed, the kernel kills its children (Linux).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -22,7 +22,8 @@ use ecosystem_core::supervise::{Input, Leaver, Order, Phase, Supervision, next_t
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::control::{self, Request, Response, Supervised};
-use super::{launch, os};
+use super::signal::{self, send, send_signal};
+use super::{launch, log, os};
 
 /// The hidden first argument that makes this program a supervisor.
 pub const SUPERVISE: &str = "__supervise";
@@ -347,28 +348,13 @@ impl Loop {
         }
     }
 
-    /// Kills what a process of the manifest leaves behind, wherever that went: what it had started when it was asked to stop, and what
-    /// carries its mark. Servers clear up behind themselves.
+    /// Ends what a process of the manifest leaves behind. Servers clear up behind themselves.
     fn sweep(&mut self, index: usize, pid: u32) {
         let child = &mut self.children[index];
         let tree = std::mem::take(&mut child.tree);
-        if !child.process.is_marked() {
-            return;
-        }
-        send_signal(pid, Signal::Kill, true);
-        let id = child.process.id();
-        let marked = os::with_variable(Process::MARK, &id);
-        let left: Vec<u32> = os::descendants(std::process::id())
-            .into_iter()
-            .filter(|pid| tree.contains(pid) || marked.contains(pid))
-            .collect();
-        for pid in &left {
-            send_signal(*pid, Signal::Kill, false);
-        }
-        for pid in left {
-            if let Err(error) = os::wait_for_end(pid, Duration::from_secs(1)) {
-                let _nowhere_else = writeln!(std::io::stderr(), "{id}: {error:#}");
-            }
+        if child.process.is_marked() {
+            send_signal(pid, Signal::Kill, true);
+            signal::end_rest(&child.process.id(), &tree);
         }
     }
 
@@ -485,7 +471,7 @@ impl Loop {
             limits.insert(&child.process.log, child.process.log_limit);
         }
         for (path, limit) in limits {
-            match trim(path, limit) {
+            match log::trim(path, limit) {
                 Ok(true) => next = LOG_CHECK_IN_FLOOD,
                 Ok(false) => {}
                 Err(error) => {
@@ -495,41 +481,4 @@ impl Loop {
         }
         next
     }
-}
-
-/// Keeps the newest half of a log that is longer than its limit. Writers append, so they carry on behind what is kept.
-fn trim(path: &Utf8Path, limit: u64) -> std::io::Result<bool> {
-    let mut file = std::fs::File::options().read(true).append(true).open(path)?;
-    let length = file.metadata()?.len();
-    if length <= limit {
-        return Ok(false);
-    }
-    let keep = usize::try_from(limit / 2).unwrap_or(usize::MAX);
-    let mut bytes = Vec::with_capacity(keep);
-    file.seek(SeekFrom::Start(length - limit / 2))?;
-    Read::by_ref(&mut file).take(limit / 2).read_to_end(&mut bytes)?;
-    let line = bytes.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
-    file.set_len(0)?;
-    file.write_all(&bytes[line..])?;
-    Ok(true)
-}
-
-fn send_signal(pid: u32, signal: Signal, group: bool) {
-    let signal = match signal {
-        Signal::Term => rustix::process::Signal::TERM,
-        Signal::Int => rustix::process::Signal::INT,
-        Signal::Quit => rustix::process::Signal::QUIT,
-        Signal::Kill => rustix::process::Signal::KILL,
-    };
-    send(pid, signal, group);
-}
-
-fn send(pid: u32, signal: rustix::process::Signal, group: bool) {
-    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return };
-    // ESRCH: it is gone already, which is what was wanted.
-    let _gone = if group {
-        rustix::process::kill_process_group(pid, signal)
-    } else {
-        rustix::process::kill_process(pid, signal)
-    };
 }
