@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod catalog;
 pub mod endpoint;
 pub mod failure;
+pub mod log;
 pub mod model;
 pub mod pack;
 pub mod place;
