@@ -8,6 +8,7 @@ mod amqp;
 mod clients;
 mod command_line;
 mod generated;
+mod logs;
 mod opensearch;
 mod postgresql;
 mod rabbitmq;

@@ -198,6 +198,52 @@ impl fmt::Display for Run {
     }
 }
 
+/// A program that goes on, and what it has printed so far.
+pub(crate) struct Watched {
+    child: std::process::Child,
+    seen: std::sync::Arc<Mutex<String>>,
+}
+
+impl Watched {
+    /// Watches the standard output of a child, which must be a pipe.
+    pub(crate) fn new(mut child: std::process::Child) -> Self {
+        let mut output = child.stdout.take().unwrap();
+        let seen = std::sync::Arc::new(Mutex::new(String::new()));
+        let writer = std::sync::Arc::clone(&seen);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count) = std::io::Read::read(&mut output, &mut buffer) {
+                if count == 0 {
+                    return;
+                }
+                writer.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+        });
+        Self { child, seen }
+    }
+
+    pub(crate) fn seen(&self) -> String {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end and returns its exit status.
+    pub(crate) fn end(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // A test that failed must not leave it behind.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
 /// The right to start heavy servers. More than a few at once would only make each other late.
 struct Turn;
 

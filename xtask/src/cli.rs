@@ -43,7 +43,9 @@ pub enum Command {
     Restart(Up),
     /// Show what runs, where, and whether it is usable
     Status,
-    /// Print what servers say
+    /// Print what servers say, all of them in one stream by time
+    ///
+    /// With `--format json` one JSON object a line, also while following. Times are UTC.
     Logs(Logs),
     /// Print settings for an application and for psql, redis-cli, curl
     ///
@@ -117,9 +119,18 @@ pub struct Logs {
     /// Go on with what is written from now on; ends with Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
-    /// How many lines of each log
-    #[arg(short = 'n', long, default_value_t = 40, value_name = "N")]
-    pub lines: usize,
+    /// How many lines of each log [default: 40, with --since all]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub lines: Option<usize>,
+    /// Only what is not older than this: 30s, 10m, 2h, 1d
+    #[arg(long, value_name = "PERIOD", value_parser = ecosystem_core::log::period)]
+    pub since: Option<u64>,
+    /// Only lines with this text; capitals count if there are some in it
+    #[arg(long, value_name = "TEXT")]
+    pub grep: Option<String>,
+    /// Only warnings and errors, with what belongs to them
+    #[arg(long)]
+    pub errors: bool,
 }
 
 #[derive(Debug, Clone, Args)]

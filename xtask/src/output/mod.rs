@@ -59,6 +59,11 @@ pub fn text(text: &str) -> anyhow::Result<()> {
     print(text, &mut std::io::stdout().lock())
 }
 
+/// Prints text whose colours are removed where they are not wanted.
+pub fn styled(text: &str) -> anyhow::Result<()> {
+    print(text, &mut anstream::stdout().lock())
+}
+
 /// Writes a line to standard error for processes that have nobody to report to.
 pub fn log(line: &str) {
     let _nowhere_else = writeln!(std::io::stderr(), "{line}");

@@ -1,5 +1,6 @@
 //! The project on disk: which folder it is, what its manifest says, and the state that belongs to it.
 
+pub mod logs;
 mod state;
 
 use camino::{Utf8Path, Utf8PathBuf};
