@@ -6,6 +6,7 @@
 
 mod amqp;
 mod clients;
+mod comfort;
 mod command_line;
 mod generated;
 mod logs;

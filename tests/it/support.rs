@@ -78,6 +78,24 @@ impl Place {
         command
     }
 
+    /// The same on a terminal of its own, as `script` makes one.
+    pub(crate) fn on_terminal(&self, args: &[&str]) -> Command {
+        let quoted: Vec<String> = args.iter().map(|arg| format!("'{arg}'")).collect();
+        let line = format!("exec '{}' {}", env!("CARGO_BIN_EXE_ecosystem"), quoted.join(" "));
+        let like = self.command(args);
+        #[expect(clippy::disallowed_methods, reason = "the program under test is started as a person would")]
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        command.current_dir(&self.root).stdin(Stdio::null());
+        for (name, value) in like.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
     /// Runs the program to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Run {
         Run::of(&mut self.command(args))

@@ -42,7 +42,7 @@ pub enum Command {
     /// Stop services and start them again
     Restart(Up),
     /// Show what runs, where, and whether it is usable
-    Status,
+    Status(Status),
     /// Print what servers say, all of them in one stream by time
     ///
     /// With `--format json` one JSON object a line, also while following. Times are UTC.
@@ -109,6 +109,15 @@ pub struct Down {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Status {
+    /// Go on and show what changes; ends with Ctrl-C
+    ///
+    /// On a terminal the table is drawn anew in its place. Elsewhere every change is a line, with `--format json` a JSON object a line.
+    #[arg(short, long)]
+    pub watch: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -50,7 +50,7 @@ fn run(cli: &Cli, context: &Context) -> Result<(), Vec<anyhow::Error>> {
         Command::Up(args) => commands::up::run(context, global, args, false, &events),
         Command::Restart(args) => commands::up::run(context, global, args, true, &events),
         Command::Down(args) => commands::down::run(context, global, args, &events),
-        Command::Status => one(commands::status::run(context, global)),
+        Command::Status(args) => one(commands::status::run(context, global, args)),
         Command::Logs(args) => one(commands::logs::run(context, global, args)),
         Command::Env(args) => one(commands::env::run(context, global, args)),
         Command::Provision(args) => one(commands::provision::run(context, global, args, &events)),

@@ -74,6 +74,12 @@ impl Stack {
         self.known.clone().map(|place| Place { offset: self.offset(self.known.as_ref()), ..place })
     }
 
+    /// The same, as it is by now: for commands that go on for long.
+    pub fn present_place(&self) -> anyhow::Result<Option<Place>> {
+        let known = self.state.place(&self.store)?;
+        Ok(known.as_ref().map(|place| Place { offset: self.offset(known.as_ref()), ..place.clone() }))
+    }
+
     /// A place that was never set up, to plan with.
     pub fn imagined_place(&self) -> Place {
         Place {

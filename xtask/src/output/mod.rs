@@ -1,6 +1,7 @@
 //! The only place that prints. Reports go to standard output, everything else to standard error.
 
 mod progress;
+mod screen;
 
 use std::io::Write;
 
@@ -9,6 +10,7 @@ use owo_colors::OwoColorize;
 use serde::Serialize;
 
 pub use progress::Progress;
+pub use screen::Screen;
 
 /// How a report is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

@@ -7,7 +7,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::time::UNIX_EPOCH;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use ecosystem_core::log::{Line, Reader, Time};
+use ecosystem_core::log::{Level, Line, Reader, Time, started};
 
 /// Enough to know the place again where reading stopped.
 const ANCHOR: usize = 256;
@@ -40,6 +40,21 @@ pub fn logs(state: &Utf8Path) -> Vec<Log> {
         .collect();
     logs.sort_by(|a, b| a.name.cmp(&b.name));
     logs
+}
+
+/// The first thing that went wrong in a service since its last start, in its own words; the last one, where starts are not marked.
+pub fn first_error(state: &Utf8Path, service: &str) -> Option<String> {
+    let of_service = |log: &Log| {
+        log.name.strip_prefix(service).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    logs(state).into_iter().filter(of_service).find_map(|mut log| {
+        let lines = log.end(CHUNK).ok()?;
+        let start = lines.iter().rposition(|line| started(&line.text).is_some());
+        let mut errors =
+            lines[start.unwrap_or(0)..].iter().filter(|line| line.head && line.level >= Some(Level::Error));
+        let error = if start.is_some() { errors.next() } else { errors.next_back() };
+        error.map(|line| line.text.clone())
+    })
 }
 
 impl Log {
@@ -183,6 +198,21 @@ mod tests {
         assert_eq!(texts(log.more()), [""; 0]);
         server.write("new\n");
         assert_eq!(texts(log.more()), ["new"]);
+    }
+
+    #[test]
+    fn the_first_error_since_the_last_start_is_the_cause() {
+        let server = Server::new();
+        let state = Utf8Path::from_path(server.0.path()).unwrap();
+        server.write(
+            "2026-11-24 22:09:01.1 GMT [1] FATAL:  old\n2026-11-24 22:09:01.1 GMT [1] FATAL:  newer\n",
+        );
+        assert_eq!(first_error(state, "redis").unwrap(), "2026-11-24 22:09:01.1 GMT [1] FATAL:  newer");
+        server.write("=== started redis, pid 7, 2026-11-24T22:10:00Z\n");
+        assert_eq!(first_error(state, "redis"), None);
+        server.write("*** FATAL CONFIG FILE ERROR ***\n2026-11-24 22:10:01.1 GMT [1] FATAL:  follows\n");
+        assert_eq!(first_error(state, "redis").unwrap(), "*** FATAL CONFIG FILE ERROR ***");
+        assert_eq!(first_error(state, "red"), None);
     }
 
     #[test]
