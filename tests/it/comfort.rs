@@ -65,3 +65,95 @@ fn a_service_that_is_not_ready_is_shown_with_the_first_error_of_its_log() {
     assert_eq!(run.status, 1, "{run}");
     assert!(run.stdout.contains("log: *** FATAL CONFIG FILE ERROR"), "{run}");
 }
+
+#[test]
+fn psql_is_the_real_one_with_its_status_its_input_and_its_signals() {
+    let place = Place::new();
+    assert_eq!(place.run(&["psql"]).status, 1, "nothing was set up");
+    place.ok(&["up", "postgresql"]);
+    for args in [&["psql", "-Atc", "select 6 * 7"][..], &["psql", "--", "-Atc", "select 6 * 7"]] {
+        assert_eq!(place.ok(args).stdout, "42\n");
+    }
+    let elsewhere = place.command(&["psql", "-Atc", "select 1"]).env("PGSERVICE", "x").status().unwrap();
+    assert!(elsewhere.success());
+    let refused = place.run(&["psql", "-c", "selec"]);
+    assert_eq!((refused.status, refused.stdout.as_str()), (1, ""));
+    assert!(refused.stderr.contains("ERROR:  syntax error"), "{refused}");
+    // psql itself ends with 3 where a script fails, which no status of ours is for.
+    place.file("script.sql", "selec;");
+    assert_eq!(place.run(&["psql", "-v", "ON_ERROR_STOP=1", "-f", "script.sql"]).status, 3);
+
+    let mut command = place.command(&["psql", "-c", "select pg_sleep(600)"]);
+    let watched = Watched::new(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let proc = |file: &str| format!("/proc/{}/{file}", watched.pid());
+    eventually("this process is psql", || {
+        std::fs::read_link(proc("exe")).is_ok_and(|exe| exe.ends_with("psql"))
+    });
+    let (secret, line) = (place.secrets().remove(0), std::fs::read_to_string(proc("cmdline")).unwrap());
+    assert!(!line.contains(&secret) && line.contains("pg_sleep"), "{line}");
+    let sleeping =
+        "select 'it sleeps' from pg_stat_activity where query like '%sleep(600)' and state = 'active'";
+    eventually("it asks", || place.ok(&["psql", "-Atc", sleeping]).stdout.contains("it sleeps"));
+    kill(watched.pid(), Signal::INT);
+    assert_eq!(watched.end(), Some(1), "psql cancels its question and says so");
+}
+
+#[test]
+fn redis_cli_is_logged_in_and_told_apart_by_name() {
+    let place = Place::new();
+    place.manifest("[services.cache]\nkind = \"redis\"\nports = { redis = 7001 }\n");
+    place.ok(&["up", "redis"]);
+    assert_eq!(place.ok(&["redis-cli", "ping"]).stdout, "PONG\n");
+    assert_eq!(place.ok(&["redis-cli", "-n", "1", "set", "a", "b"]).stdout, "OK\n");
+    let run = place.run(&["redis-cli", "--service", "cache", "ping"]);
+    insta::assert_snapshot!(run.to_string().replace(&place.port(7001).to_string(), "<port>"), @"
+
+    error[service-unusable]: redis cannot be used: nothing listens on 127.0.0.1:<port>
+      → ecosystem up
+    [exit status: 5]
+    ");
+    insta::assert_snapshot!(place.run(&["redis-cli", "--service", "casche"]), @"
+
+    error[unknown-service]: there is no redis called `casche`
+      → services of this kind: cache, redis
+    [exit status: 2]
+    ");
+}
+
+#[test]
+fn search_asks_what_a_person_types() {
+    let place = Place::heavy();
+    place.ok(&["up", "opensearch"]);
+    place.ok(&["search", "PUT", "/books/_doc/1?refresh=true", "{\"title\": \"Ž\"}"]);
+    let mut bulk = place.command(&["search", "POST", "/_bulk?refresh=true", "-"]);
+    let lines = place.root.join("lines");
+    place.file("lines", "{\"index\":{\"_index\":\"books\"}}\n{\"title\":\"2\"}\n");
+    assert!(
+        bulk.stdin(std::fs::File::open(lines).unwrap()).stdout(Stdio::null()).status().unwrap().success()
+    );
+    insta::assert_snapshot!(place.ok(&["search", "GET", "/books/_search?filter_path=hits.hits._source", "{\"size\": 1}"]), @r#"
+    {
+      "hits": {
+        "hits": [
+          {
+            "_source": {
+              "title": "Ž"
+            }
+          }
+        ]
+      }
+    }
+    [exit status: 0]
+    "#);
+    insta::assert_snapshot!(place.ok(&["search", "_cat/count/books?h=count"]), @"
+    2
+    [exit status: 0]
+    ");
+    let refused = place.run(&["search", "/nowhere"]);
+    assert!(refused.stdout.contains("\"type\": \"index_not_found_exception\""), "{refused}");
+    insta::assert_snapshot!(format!("{}[{}]", refused.stderr, refused.status), @"
+
+    error[search-refused]: OpenSearch answered GET /nowhere with 404
+    [1]
+    ");
+}

@@ -51,6 +51,21 @@ pub enum Command {
     ///
     /// Example: eval "$(cargo xtask env)" && psql. Holds passwords; works as soon as `up` has run once.
     Env(Env),
+    /// Run psql on the database of this project
+    ///
+    /// What follows is psql's own: `psql -c 'select 1'`, `psql -f dump.sql`, `psql -- --help`. Its exit status is the command's. The password
+    /// is in its environment, never on its command line.
+    Psql(Client),
+    /// Run redis-cli on the cache of this project
+    ///
+    /// What follows is redis-cli's own: `redis-cli ping`, `redis-cli -n 1 --scan`, `redis-cli -- --help`. Its exit status is the command's.
+    /// The password is in its environment, never on its command line.
+    RedisCli(Client),
+    /// Ask the search engine of this project
+    ///
+    /// `search /_cat/indices?v`, `search GET /invenio-rdmrecords/_search '{"size": 1}'`, `search POST /_bulk - < lines`. JSON is
+    /// printed indented. Exit status 1 where the server refuses; its answer is printed all the same.
+    Search(Search),
     /// Fetch and build what the services need, without starting them
     Provision(Provision),
     /// Load a pack of data into database, search and broker
@@ -162,6 +177,26 @@ pub enum EnvSyntax {
     Dotenv,
     /// One JSON object
     Json,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Client {
+    /// The service, where the manifest has several of this kind
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// What is handed to the program as it is
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Search {
+    /// The service, where the manifest has several of this kind
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// [METHOD] PATH [BODY]; without a method GET, or POST where there is a body; `-` reads the body from standard input
+    #[arg(value_name = "REQUEST", required = true, num_args = 1..=3)]
+    pub request: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]

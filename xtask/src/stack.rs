@@ -145,6 +145,29 @@ impl Stack {
             .collect()
     }
 
+    /// The one service of a kind, or the one that is named, and how to reach it. It must have been set up.
+    pub fn one(&self, kind: catalog::Kind, named: Option<&str>) -> anyhow::Result<(&Service, Endpoint)> {
+        let of_kind = || self.site.ecosystem.services.values().filter(|service| service.kind == kind);
+        let service = match named {
+            Some(name) => of_kind().find(|service| service.name == name),
+            // Its own name goes without saying.
+            None => of_kind().find(|s| s.name == kind.name()).or_else(|| of_kind().next()),
+        };
+        let Some(service) = service else {
+            let names: Vec<&str> = of_kind().map(|service| service.name.as_str()).collect();
+            let text = format!("there is no {kind} called `{}`", named.unwrap_or(kind.name()));
+            let failure = Failure::new(Kind::Usage, "unknown-service", text);
+            return Err(failure.hint(format!("services of this kind: {}", names.join(", "))).into());
+        };
+        let Some(place) = self.place() else {
+            let text = format!("nothing was set up in {} yet", self.site.root);
+            return Err(Failure::new(Kind::Finding, "not-set-up", text).hint("{program} up").into());
+        };
+        let endpoint =
+            catalog::endpoint(service, &place, self.bind(), &self.state.secrets()?.of(&service.name));
+        Ok((service, endpoint))
+    }
+
     /// The same endpoints by kind: packs speak of kinds of services, not of their names.
     pub fn by_kind(endpoints: &BTreeMap<String, Endpoint>) -> BTreeMap<String, Endpoint> {
         endpoints.values().map(|endpoint| (endpoint.kind.name().to_owned(), endpoint.clone())).collect()

@@ -1,6 +1,7 @@
 //! What the verbs of the command line do. A command never uses another one, and only `output` prints.
 
 pub mod check;
+pub mod clients;
 pub mod completions;
 pub mod dev;
 pub mod down;
@@ -8,6 +9,7 @@ pub mod env;
 pub mod logs;
 pub mod provision;
 pub mod render;
+pub mod search;
 pub mod seed;
 pub mod snapshot;
 pub mod status;
