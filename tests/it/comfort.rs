@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::support::{Place, Watched, eventually, kill};
+use crate::support::{Place, Run, Watched, eventually, kill};
 
 /// A report with what differs from run to run replaced.
 fn plain(place: &Place, text: &str) -> String {
@@ -155,5 +155,50 @@ fn search_asks_what_a_person_types() {
 
     error[search-refused]: OpenSearch answered GET /nowhere with 404
     [1]
+    ");
+}
+
+#[test]
+fn a_console_is_opened_without_its_password() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::heavy();
+    let open = |args: &[&str]| place.run(args).to_string().replace(&place.port(15872).to_string(), "<port>");
+    insta::assert_snapshot!(open(&["open", "redis"]).replace(place.root.as_str(), "<root>"), @"
+
+    error[not-set-up]: nothing was set up in <root> yet
+      → ecosystem up
+    [exit status: 1]
+    ");
+    place.ok(&["up", "rabbitmq"]);
+    insta::assert_snapshot!(open(&["open", "--print"]), @"
+    http://127.0.0.1:<port>
+    Log in as invenio; the password is in what `ecosystem env rabbitmq` prints.
+    [exit status: 0]
+    ");
+    insta::assert_snapshot!(open(&["open", "rabbitmq", "--format", "json"]), @r#"
+    {
+      "service": "rabbitmq",
+      "address": "http://127.0.0.1:<port>",
+      "user": "invenio"
+    }
+    [exit status: 0]
+    "#);
+    insta::assert_snapshot!(open(&["open", "redis"]), @"
+
+    error[no-console]: redis has no web console
+      → ecosystem open rabbitmq
+    [exit status: 1]
+    ");
+
+    // The real opener needs a display; this one tells what it was given.
+    place.file("xdg-open", "#!/bin/sh\necho \"opener: $*\"\n");
+    std::fs::set_permissions(place.root.join("xdg-open"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", place.root);
+    let run = Run::of(place.command(&["open"]).env("DISPLAY", ":0").env("PATH", path));
+    insta::assert_snapshot!(run.to_string().replace(&place.port(15872).to_string(), "<port>"), @"
+    Opening http://127.0.0.1:<port>
+    Log in as invenio; the password is in what `ecosystem env rabbitmq` prints.
+    opener: http://127.0.0.1:<port>
+    [exit status: 0]
     ");
 }

@@ -66,6 +66,10 @@ pub enum Command {
     /// `search /_cat/indices?v`, `search GET /invenio-rdmrecords/_search '{"size": 1}'`, `search POST /_bulk - < lines`. JSON is
     /// printed indented. Exit status 1 where the server refuses; its answer is printed all the same.
     Search(Search),
+    /// Open the web console of a service in the browser
+    ///
+    /// Prints the address, and whom to log in as. Where there is no display, with `--print` and with `--format json` that is all.
+    Open(Open),
     /// Fetch and build what the services need, without starting them
     Provision(Provision),
     /// Load a pack of data into database, search and broker
@@ -197,6 +201,16 @@ pub struct Search {
     /// [METHOD] PATH [BODY]; without a method GET, or POST where there is a body; `-` reads the body from standard input
     #[arg(value_name = "REQUEST", required = true, num_args = 1..=3)]
     pub request: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Open {
+    /// The service whose console is wanted [default: the only one that has one]
+    #[arg(value_name = "SERVICE")]
+    pub service: Option<String>,
+    /// Only print the address
+    #[arg(long)]
+    pub print: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -22,6 +22,8 @@ pub struct Context {
     pub path: String,
     /// `JAVA_HOME`.
     pub java_home: Option<Utf8PathBuf>,
+    /// There is a display that a browser could open on.
+    pub display: bool,
     /// Somebody watches standard error.
     pub terminal: bool,
 }
@@ -54,6 +56,11 @@ impl Context {
             state: path("ECOSYSTEM_STATE")?,
             path: std::env::var("PATH").unwrap_or_default(),
             java_home: path("JAVA_HOME")?,
+            display: if cfg!(target_os = "macos") {
+                std::env::var_os("SSH_CONNECTION").is_none()
+            } else {
+                ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some())
+            },
             terminal: std::io::IsTerminal::is_terminal(&std::io::stderr()) && !quiet,
         })
     }

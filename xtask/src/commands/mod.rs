@@ -7,6 +7,7 @@ pub mod dev;
 pub mod down;
 pub mod env;
 pub mod logs;
+pub mod open;
 pub mod provision;
 pub mod render;
 pub mod search;
