@@ -43,6 +43,11 @@ pub enum Command {
     Restart(Up),
     /// Show what runs, where, and whether it is usable
     Status(Status),
+    /// List all stacks of this user on this machine
+    ///
+    /// With project folder, state, port offset, memory, and what their data takes on the disk. Known are those that were started
+    /// with the present store.
+    List,
     /// Print what servers say, all of them in one stream by time
     ///
     /// With `--format json` one JSON object a line, also while following. Times are UTC.
@@ -128,6 +133,9 @@ pub struct Down {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// Stop all stacks that `list` shows, wherever they are
+    #[arg(long, conflicts_with_all = ["services", "data", "directory"])]
+    pub all: bool,
 }
 
 #[derive(Debug, Clone, Args)]

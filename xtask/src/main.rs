@@ -51,6 +51,7 @@ fn run(cli: &Cli, context: &Context) -> Result<(), Vec<anyhow::Error>> {
         Command::Restart(args) => commands::up::run(context, global, args, true, &events),
         Command::Down(args) => commands::down::run(context, global, args, &events),
         Command::Status(args) => one(commands::status::run(context, global, args)),
+        Command::List => one(commands::list::run(context, global)),
         Command::Logs(args) => one(commands::logs::run(context, global, args)),
         Command::Psql(args) => one(commands::clients::psql(context, global, args, &events)),
         Command::RedisCli(args) => one(commands::clients::redis_cli(context, global, args, &events)),

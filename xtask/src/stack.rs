@@ -14,6 +14,7 @@ use crate::cli::Global;
 use crate::context::Context;
 use crate::event::Events;
 use crate::provision::{Host, Lock, Mode, Provisioner};
+use crate::site::places;
 use crate::site::{LOCK, Secrets, Site, State};
 use crate::sys::fs::canonical;
 
@@ -61,6 +62,8 @@ impl Stack {
         let wanted = self.offset(known.as_ref());
         let present = known.map_or(wanted, |place| place.offset);
         let place = self.state.create(&self.site.root, &self.store, present)?;
+        // Only `list` and `down --all` need it, and a store may be there to be read only.
+        let _convenience = places::remember(&place);
         Ok(Place { offset: wanted, ..place })
     }
 

@@ -1,5 +1,7 @@
 //! `down`: stops services, and deletes their data where that is asked for and confirmed.
 
+mod all;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Write};
@@ -32,6 +34,9 @@ pub fn run(
     args: &Down,
     events: &dyn Events,
 ) -> Result<(), Vec<anyhow::Error>> {
+    if args.all {
+        return all::run(context, global, events);
+    }
     let begin = Instant::now();
     let stack = Stack::open(context, global, None).map_err(|e| vec![e])?;
     let Some(place) = stack.place() else {

@@ -1,6 +1,7 @@
 //! The project on disk: which folder it is, what its manifest says, and the state that belongs to it.
 
 pub mod logs;
+pub mod places;
 mod state;
 
 use camino::{Utf8Path, Utf8PathBuf};

@@ -39,6 +39,19 @@ pub fn create_private_dir(path: &Utf8Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot create the folder {path}"))
 }
 
+/// What a folder and everything below it take on the disk, in bytes. Links are not followed; what cannot be read counts nothing.
+pub fn disk_use(folder: &Utf8Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let own = std::fs::symlink_metadata(folder).map_or(0, |metadata| metadata.blocks() * 512);
+    let below = folder.read_dir_utf8().into_iter().flatten().flatten();
+    own + below
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => disk_use(entry.path()),
+            _ => entry.metadata().map_or(0, |metadata| metadata.blocks() * 512),
+        })
+        .sum::<u64>()
+}
+
 /// Reads a text file; `None` where there is none.
 pub fn read_optional(path: &Utf8Path) -> anyhow::Result<Option<String>> {
     match std::fs::read_to_string(path) {
