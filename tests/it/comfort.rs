@@ -202,3 +202,26 @@ fn a_console_is_opened_without_its_password() {
     [exit status: 0]
     ");
 }
+
+#[test]
+fn an_error_code_is_explained_where_the_person_is() {
+    let place = Place::new();
+    insta::assert_snapshot!(place.ok(&["explain", "port-taken"]), @"
+    port-taken  exit status 5: a server
+
+    Another process listens where a service is to listen. Nothing was started. The message names the
+    process, its folder, and the project if it is another stack of this program. Stop that process, or
+    use other ports: `ecosystem up --port-offset 100` adds 100 to all of them and is remembered. A
+    process of another user cannot be named without root; the message then gives the command that can.
+    [exit status: 0]
+    ");
+    insta::assert_snapshot!(place.run(&["explain", "port-takn"]), @"
+
+    error[unknown-code]: there is no error code `port-takn`
+      → did you mean `port-taken`?
+    [exit status: 2]
+    ");
+    let all = place.ok(&["explain"]).stdout;
+    assert!(all.starts_with("exit status 1: a finding\n  tools-missing\n"), "{all}");
+    assert!(all.ends_with("\nWhat one of them means: ecosystem explain CODE\n"), "{all}");
+}

@@ -85,6 +85,10 @@ pub enum Command {
     ///
     /// Exit status 1 and a diff where they differ. For data see `seed`.
     Snapshot(Snapshot),
+    /// Explain an error code: what it means, and what to do
+    ///
+    /// The code stands in brackets in the message: error[port-taken]. Without one all codes are listed, by exit status.
+    Explain(Explain),
     /// Write this project's own generated files: command reference, manifest page and schema
     Render(Render),
     /// Print a completion script for a shell
@@ -248,6 +252,12 @@ pub struct Snapshot {
     /// Compare only, which is also what happens without any option
     #[arg(long, conflicts_with = "accept")]
     pub check: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Explain {
+    /// The code of an error [default: all]
+    pub code: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]

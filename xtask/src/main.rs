@@ -52,6 +52,7 @@ fn run(cli: &Cli, context: &Context) -> Result<(), Vec<anyhow::Error>> {
         Command::Down(args) => commands::down::run(context, global, args, &events),
         Command::Status(args) => one(commands::status::run(context, global, args)),
         Command::List => one(commands::list::run(context, global)),
+        Command::Explain(args) => one(commands::explain::run(context, global, args)),
         Command::Logs(args) => one(commands::logs::run(context, global, args)),
         Command::Psql(args) => one(commands::clients::psql(context, global, args, &events)),
         Command::RedisCli(args) => one(commands::clients::redis_cli(context, global, args, &events)),

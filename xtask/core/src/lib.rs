@@ -7,6 +7,7 @@
 pub mod artifact;
 pub mod catalog;
 pub mod endpoint;
+pub mod explain;
 pub mod failure;
 pub mod log;
 pub mod model;

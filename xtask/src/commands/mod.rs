@@ -6,6 +6,7 @@ pub mod completions;
 pub mod dev;
 pub mod down;
 pub mod env;
+pub mod explain;
 pub mod list;
 pub mod logs;
 pub mod open;

@@ -126,6 +126,21 @@ fn failure_of(error: &anyhow::Error, program: &str) -> Failure {
     failure
 }
 
+/// A paragraph broken anew into lines of at most 100 characters.
+pub fn wrapped(paragraph: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in paragraph.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= 100 => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
 /// A number of bytes as people write it: `14.2 MB`.
 pub fn bytes(count: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
