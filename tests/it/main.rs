@@ -15,6 +15,7 @@ mod opensearch;
 mod postgresql;
 mod rabbitmq;
 mod redis;
+mod report;
 mod snapshot;
 mod stranger;
 mod support;

@@ -85,6 +85,11 @@ pub enum Command {
     ///
     /// Exit status 1 and a diff where they differ. For data see `seed`.
     Snapshot(Snapshot),
+    /// Collect what somebody else needs to help, without secrets, as Markdown
+    ///
+    /// System, manifest, status, plan, ports with their holders, and the last errors of every log. Passwords are taken out and the
+    /// home folder is written as `~`; still, read it before you publish it.
+    Report(Report),
     /// Explain an error code: what it means, and what to do
     ///
     /// The code stands in brackets in the message: error[port-taken]. Without one all codes are listed, by exit status.
@@ -252,6 +257,13 @@ pub struct Snapshot {
     /// Compare only, which is also what happens without any option
     #[arg(long, conflicts_with = "accept")]
     pub check: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Report {
+    /// Write it into this file instead of printing it
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<Utf8PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -15,6 +15,7 @@ pub mod pack;
 pub mod place;
 pub mod plan;
 pub mod process;
+pub mod redact;
 pub mod release;
 pub mod render;
 pub mod supervise;

@@ -12,6 +12,7 @@ pub mod logs;
 pub mod open;
 pub mod provision;
 pub mod render;
+pub mod report;
 pub mod search;
 pub mod seed;
 pub mod snapshot;

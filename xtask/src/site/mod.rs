@@ -50,7 +50,7 @@ impl Site {
 }
 
 /// The nearest folder upwards that has a manifest or a state folder.
-fn find_root(start: &Utf8Path) -> Option<&Utf8Path> {
+pub fn find_root(start: &Utf8Path) -> Option<&Utf8Path> {
     start
         .ancestors()
         .find(|folder| folder.join(MANIFEST).exists() || folder.join(STATE).join("place.toml").exists())

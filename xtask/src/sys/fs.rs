@@ -78,7 +78,12 @@ pub fn lock(file: &std::fs::File, path: &Utf8Path) -> anyhow::Result<()> {
 pub fn canonical(path: &Utf8Path) -> Utf8PathBuf {
     let known = path.ancestors().find_map(|known| Some((known, known.canonicalize_utf8().ok()?)));
     match known {
-        Some((known, real)) => real.join(path.strip_prefix(known).unwrap_or(path)),
+        Some((known, real)) => match path.strip_prefix(known) {
+            // Joining nothing would add a slash.
+            Ok(rest) if rest.as_str().is_empty() => real,
+            Ok(rest) => real.join(rest),
+            Err(_) => path.to_owned(),
+        },
         None => path.to_owned(),
     }
 }
@@ -87,4 +92,30 @@ pub fn canonical(path: &Utf8Path) -> Utf8PathBuf {
 pub fn utf8(path: std::path::PathBuf) -> anyhow::Result<Utf8PathBuf> {
     Utf8PathBuf::from_path_buf(path)
         .map_err(|path| anyhow::anyhow!("the path {} is not valid UTF-8; please rename it", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canonical_path_ends_without_a_slash_whether_it_exists_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = Utf8Path::from_path(folder.path()).unwrap().canonicalize_utf8().unwrap();
+        assert_eq!(canonical(&real).as_str(), real.as_str());
+        assert_eq!(canonical(&real.join("a/b")).as_str(), format!("{real}/a/b"));
+    }
+
+    #[test]
+    fn the_use_of_a_folder_counts_what_is_below_and_follows_no_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap();
+        std::fs::create_dir(path.join("below")).unwrap();
+        let before = disk_use(path);
+        write_atomic(&path.join("below/file"), &vec![1; 100_000], 0o600).unwrap();
+        std::os::unix::fs::symlink("/usr", path.join("link")).unwrap();
+        let grown = disk_use(path) - before;
+        assert!((100_000..200_000).contains(&grown), "{grown}");
+        assert_eq!(disk_use(&path.join("nowhere")), 0);
+    }
 }
