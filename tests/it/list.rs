@@ -79,6 +79,8 @@ fn stacks_are_listed_and_stopped_together_wherever_they_are() {
     let (pid, port) = (lost.supervisor().unwrap(), lost.port(6579));
     std::fs::remove_dir_all(&lost.root).unwrap();
     assert!(store.list(&first).contains(&row(&lost, "gone ")));
+    let listed: Value = serde_json::from_str(&store.ok(&first, &["list", "--format", "json"])).unwrap();
+    crate::json::fits("Listed", &listed);
     let stopped = store.ok(&second, &["down", "--all"]);
     assert!(stopped.contains(&format!("Stopped redis of {}.\n", first.root)), "{stopped}");
     assert!(stopped.contains(&format!("Stopped what was left of {}.\n", lost.root)), "{stopped}");
@@ -89,6 +91,11 @@ fn stacks_are_listed_and_stopped_together_wherever_they_are() {
     expected.sort();
     assert_eq!(store.list(&first), expected, "what is gone is forgotten");
     assert_eq!(store.ok(&first, &["down", "--all"]), "Nothing was running.\n");
+    store.ok(&first, &["up", "redis"]);
+    let stopped: Value =
+        serde_json::from_str(&store.ok(&first, &["down", "--all", "--format", "json"])).unwrap();
+    crate::json::fits("AllStopped", &stopped);
+    assert_eq!(stopped["stacks"][0]["stopped"][0], "redis");
     std::fs::create_dir(&lost.root).unwrap();
 }
 

@@ -9,6 +9,7 @@ mod clients;
 mod comfort;
 mod command_line;
 mod generated;
+mod json;
 mod list;
 mod logs;
 mod opensearch;
