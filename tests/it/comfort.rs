@@ -225,3 +225,58 @@ fn an_error_code_is_explained_where_the_person_is() {
     assert!(all.starts_with("exit status 1: a finding\n  tools-missing\n"), "{all}");
     assert!(all.ends_with("\nWhat one of them means: ecosystem explain CODE\n"), "{all}");
 }
+
+#[test]
+fn completions_and_manual_pages_are_what_their_readers_understand() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = place.ok(&["completions", shell]).stdout;
+        assert!(script.contains("redis-cli") && script.contains("since"), "{shell}");
+    }
+    place.file("script", &place.ok(&["completions", "bash"]).stdout);
+    #[expect(clippy::disallowed_methods, reason = "the shell is what is asked")]
+    let read = std::process::Command::new("bash").arg("-n").arg(place.root.join("script")).status();
+    assert!(read.unwrap().success(), "bash cannot read its script");
+    assert!(place.ok(&["man"]).stdout.contains(".TH ecosystem 1"));
+    place.ok(&["man", "--output", "pages"]);
+    let page = std::fs::read_to_string(place.root.join("pages/ecosystem-logs.1")).unwrap();
+    assert!(page.contains("\\-\\-since"), "{page}");
+}
+
+/// A report with colours, one that is asked for them, and what `NO_COLOR`, a pipe and a dumb terminal do to it.
+#[test]
+fn colours_and_bars_are_only_for_terminals_that_want_them() {
+    let place = Place::new();
+    place.ok(&["up", "redis"]);
+    let coloured = |command: &mut std::process::Command| Run::of(command).stdout.contains("\u{1b}[");
+    let unset = |command: &mut std::process::Command| {
+        ["CI", "NO_COLOR", "CLICOLOR_FORCE", "CLICOLOR"].iter().for_each(|name| {
+            command.env_remove(name);
+        });
+    };
+    let on = |terminal: bool, variables: &[(&str, &str)]| {
+        let mut command = if terminal { place.on_terminal(&["status"]) } else { place.command(&["status"]) };
+        unset(&mut command);
+        coloured(command.env("TERM", "xterm").envs(variables.iter().copied()))
+    };
+    assert!(on(true, &[]));
+    assert!(!on(false, &[]));
+    assert!(!on(true, &[("NO_COLOR", "1")]));
+    assert!(!on(true, &[("TERM", "dumb")]));
+    assert!(on(false, &[("CLICOLOR_FORCE", "1")]));
+    assert!(!on(false, &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "")]));
+
+    // Bars move the cursor; on a pipe and on a dumb terminal progress is lines.
+    let bars = |terminal: &str| {
+        place.ok(&["down"]);
+        let mut command = place.on_terminal(&["up", "redis"]);
+        unset(&mut command);
+        Run::of(command.env("TERM", terminal)).stdout
+    };
+    assert!(bars("xterm").contains("\u{1b}["));
+    let plain = bars("dumb");
+    assert!(plain.contains("✓ redis") && !plain.contains('\u{1b}'), "{plain:?}");
+    place.ok(&["down"]);
+    let piped = place.run(&["up", "redis"]);
+    assert!(piped.stderr.contains("✓ redis") && !piped.to_string().contains('\u{1b}'), "{piped}");
+}

@@ -257,6 +257,7 @@ fn commands_without_heavy_servers_print_what_the_page_says() {
     fits("Explained", &place.json(&["explain"]));
     fits("Explained", &place.json(&["explain", "port-taken"]));
     fits("Report", &place.json(&["report"]));
+    fits("Pages", &place.json(&["man", "--output", "pages"]));
     fits("Written", &place.json(&["report", "--output", "report.json"]));
     let log = place.ok(&["logs", "--format", "json"]).stdout;
     assert!(log.lines().count() > 3, "{log}");

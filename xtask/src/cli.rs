@@ -97,10 +97,25 @@ pub enum Command {
     /// Write this project's own generated files: command reference, manifest page and schema
     Render(Render),
     /// Print a completion script for a shell
+    ///
+    /// It completes commands and options after the word `ecosystem`; names of services are not completed.
+    ///
+    /// bash: ecosystem completions bash > ~/.local/share/bash-completion/completions/ecosystem
+    ///
+    /// zsh: ecosystem completions zsh > ~/.zfunc/_ecosystem, with `fpath+=~/.zfunc` before `compinit` in ~/.zshrc
+    ///
+    /// fish: ecosystem completions fish > ~/.config/fish/completions/ecosystem.fish
+    ///
+    /// After `cargo xtask` shells ask cargo, which completes nothing there. In a checkout make the program reachable by its own name
+    /// instead: ln -s "$PWD/target/debug/ecosystem" ~/.local/bin/
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Print the manual page, or write one for every command into a folder
+    ///
+    /// To read it: `ecosystem man | man -l -`. To install them: `ecosystem man --output ~/.local/share/man/man1`.
+    Man(Man),
     /// The project's own chores
     #[command(subcommand, hide = true)]
     Dev(Dev),
@@ -270,6 +285,13 @@ pub struct Report {
 pub struct Explain {
     /// The code of an error [default: all]
     pub code: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Man {
+    /// The folder to write all pages into
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<Utf8PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -9,6 +9,7 @@ pub mod env;
 pub mod explain;
 pub mod list;
 pub mod logs;
+pub mod man;
 pub mod open;
 pub mod provision;
 pub mod render;
