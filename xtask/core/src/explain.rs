@@ -43,17 +43,14 @@ pub fn one(code: &str) -> Result<Explanation, Failure> {
     // As it stands in a message: error[port-taken].
     let code = code.trim_start_matches("error[").trim_end_matches(']');
     let known = all();
-    let way_out = || suggest::nearest(code, known.iter().map(|e| e.code));
-    match known.iter().find(|explanation| explanation.code == code) {
-        Some(explanation) => Ok(explanation.clone()),
-        None => {
-            let text = format!("there is no error code `{code}`");
-            Err(Failure::new(Kind::Usage, "unknown-code", text).hint(way_out().map_or_else(
-                || "{program} explain lists all of them".to_owned(),
-                |near| format!("did you mean `{near}`?"),
-            )))
-        }
+    if let Some(explanation) = known.iter().find(|explanation| explanation.code == code) {
+        return Ok(explanation.clone());
     }
+    let hint = suggest::nearest(code, known.iter().map(|e| e.code)).map_or_else(
+        || "{program} explain lists all of them".to_owned(),
+        |near| format!("did you mean `{near}`?"),
+    );
+    Err(Failure::new(Kind::Usage, "unknown-code", format!("there is no error code `{code}`")).hint(hint))
 }
 
 #[cfg(test)]
