@@ -174,7 +174,9 @@ fn the_tests_that_hold_the_architecture_exist() {
     let page = text("docs/architecture.md");
     // `tidy::core_is_pure`, or the name alone with several words.
     let names = page.split('`').skip(1).step_by(2).filter_map(|word| match word.rsplit_once("::") {
-        Some(("tidy" | "generated" | "redis" | "reconcile" | "command_line", name)) => Some(name),
+        Some(("tidy" | "generated" | "redis" | "reconcile" | "command_line" | "supervision", name)) => {
+            Some(name)
+        }
         None if word.matches('_').count() > 2 && !word.contains(' ') => Some(word),
         _ => None,
     });

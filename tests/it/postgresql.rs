@@ -86,9 +86,10 @@ fn an_interrupted_preparation_is_made_again() {
     place.ok(&["up", "postgresql"]);
     place.ok(&["down"]);
     let home = place.state().join("postgresql");
-    // What is there without the mark that is written before the first start was cut short.
+    // As it looks when the preparation was cut short.
     std::fs::remove_file(home.join("made-by")).unwrap();
-    std::fs::remove_file(home.join("data/PG_VERSION")).unwrap();
+    std::fs::rename(home.join("data"), home.join("data.new")).unwrap();
+    std::fs::remove_file(home.join("data.new/PG_VERSION")).unwrap();
     place.ok(&["up", "postgresql"]);
     assert_eq!(number(&place.env(), "SELECT 1::bigint"), 1);
 }
@@ -97,7 +98,7 @@ fn an_interrupted_preparation_is_made_again() {
 fn data_of_another_major_version_is_refused_and_kept() {
     let (place, env) = with_a_row();
     place.ok(&["down"]);
-    place.file(".ecosystem/postgresql/made-by", "postgresql 11");
+    place.file(".ecosystem/postgresql/data/PG_VERSION", "11\n");
     let refused = place.run(&["up", "postgresql"]);
     assert_eq!(refused.status, 5, "{refused}");
     for part in [
@@ -110,7 +111,7 @@ fn data_of_another_major_version_is_refused_and_kept() {
     }
     assert_eq!((place.listening(), place.supervisor()), (vec![], None));
 
-    place.file(".ecosystem/postgresql/made-by", "postgresql 12");
+    place.file(".ecosystem/postgresql/data/PG_VERSION", "12\n");
     place.ok(&["up", "postgresql"]);
     assert_eq!(rows(&env), 1);
 }

@@ -10,8 +10,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
-/// The ports of the release that servers listen on.
-const PORTS: [u16; 8] = [5632, 6579, 5872, 15872, 4399, 25872, 9400, 9800];
+/// The ports of the release that servers listen on, and one for processes of a test.
+const PORTS: [u16; 9] = [5632, 6579, 5872, 15872, 4399, 25872, 9400, 9800, 8025];
 
 /// A project that exists for one test. Whatever runs in it ends with it.
 pub(crate) struct Place {

@@ -306,6 +306,30 @@ pub enum Dev {
     /// Measure, interleaved with peers; prints medians
     #[command(subcommand)]
     Bench(Bench),
+    /// Prove what this project promises, by many random rounds against the real servers
+    Prove(Prove),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Prove {
+    /// What is proven [default: everything]
+    #[arg(value_enum, value_name = "PROOF")]
+    pub proofs: Vec<Proof>,
+    /// Rounds of each, instead of as many as the documentation speaks of
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<usize>,
+    /// Where the random numbers begin; a failure names its own
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// What can be proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Proof {
+    /// Signals for the program, its supervisor, launchers and servers at random moments leave nothing behind and lose nothing
+    Kill,
+    /// Nothing counts as ready that is not ours, whoever comes to our ports and whenever
+    Starts,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ecosystem_core::catalog::Launch;
-use ecosystem_core::endpoint::{Attempt, Endpoint};
+use ecosystem_core::endpoint::Attempt;
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::marker;
 use ecosystem_core::place::Place;
-use ecosystem_core::plan::{Action, Plan, Step};
+use ecosystem_core::plan::{Action, Plan, Step, taken_meanwhile};
 use ecosystem_core::supervise::Phase;
 
 use crate::backend::native;
@@ -48,12 +49,16 @@ pub struct Outcome {
     /// When each was first found usable and ours, in milliseconds; the write comes after that.
     pub detected: BTreeMap<String, u64>,
     pub failures: Vec<anyhow::Error>,
+    /// For as long as this lives, a second Ctrl-C leaves it to the supervisor to stop what was started.
+    pub abandoned: Option<interrupt::LastWords>,
 }
 
 impl Engine<'_> {
     /// Carries out every step whose predecessors succeeded. All failures are collected.
     pub fn carry_out(&self, plan: &Plan) -> Outcome {
         let mut outcome = Outcome::default();
+        let started = Arc::new(Mutex::new(BTreeSet::<String>::new()));
+        outcome.abandoned = Some(interrupt::last_words(self.stop_later(Arc::clone(&started))));
         let tasks = Mutex::new(BTreeMap::new());
         let detected = Mutex::new(BTreeMap::new());
         let mut done: BTreeMap<usize, bool> = BTreeMap::new();
@@ -75,6 +80,7 @@ impl Engine<'_> {
                     if let Action::Start(service) = &step.action {
                         // Counted from now on: interrupted halfway, there may be a process already.
                         outcome.started.insert(service.clone());
+                        started.lock().unwrap_or_else(PoisonError::into_inner).insert(service.clone());
                     }
                     let (sender, tasks, detected) = (sender.clone(), &tasks, &detected);
                     scope.spawn(move || {
@@ -106,6 +112,17 @@ impl Engine<'_> {
         outcome
     }
 
+    /// What a second Ctrl-C leaves to the supervisor: to stop what this plan has started.
+    fn stop_later(&self, started: Arc<Mutex<BTreeSet<String>>>) -> impl Fn() + Send + 'static {
+        let place = self.place.clone();
+        move || {
+            let started = started.lock().unwrap_or_else(PoisonError::into_inner);
+            let services: Vec<&str> = started.iter().map(String::as_str).collect();
+            // Nobody is left to be told.
+            let _unheard = native::ask_to_stop(&place, &services);
+        }
+    }
+
     fn perform<'t>(
         &'t self,
         step: &Step,
@@ -128,6 +145,7 @@ impl Engine<'_> {
             // What is provided is needed to plan the rest: it is there before a plan is carried out.
             Action::Provide(_) => Ok(()),
             Action::Replace | Action::Shutdown => native::shutdown(self.place),
+            Action::Kill => native::kill(self.place),
             Action::Stop(service) => {
                 task(service, Section::Stop);
                 native::stop(self.place, service).map(|()| {
@@ -145,7 +163,7 @@ impl Engine<'_> {
                 native::start(self.place, service, &self.launches[service])
             }
             Action::Await(service) => wait(service),
-            Action::Verify(service) => match verify(service, &self.launches[service].endpoint) {
+            Action::Verify(service) => match self.verify(service) {
                 // Started a moment ago: by the supervisor, after a crash, or by a command that did not wait for it.
                 Ok(false) => {
                     task(service, Section::Start);
@@ -195,21 +213,39 @@ impl Engine<'_> {
                     effort = Effort::Write;
                     continue;
                 }
-                Attempt::Never(reason) => return Err(refused(service, &reason).into()),
+                Attempt::Never(reason) => return Err(self.refused(service, &reason)),
                 Attempt::NotYet(reason) => reason,
             };
             if gone {
                 return Err(self.exited(service)?.into());
             }
             if begin.elapsed() > self.patience {
-                return Err(self.timed_out(service, &last).into());
+                return Err(self.timed_out(service, &last));
+            }
+            // Whoever stopped it knows when it will go on; nobody is going to wait for that here.
+            if pause == LONGEST_PAUSE
+                && let Some((process, pid)) = native::stopped(self.place, service)?.first()
+            {
+                return Err(stopped(process, *pid).into());
             }
             interrupt::pause(pause, || ended.load(Ordering::SeqCst))?;
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }
     }
 
+    /// A running service is asked once, whether it is usable by now; nothing is written.
+    fn verify(&self, service: &str) -> anyhow::Result<bool> {
+        match client::probe(&self.launches[service].endpoint, Effort::Look) {
+            Attempt::Ready => Ok(true),
+            Attempt::NotYet(_) => Ok(false),
+            Attempt::Never(reason) => Err(self.refused(service, &reason)),
+        }
+    }
+
     fn exited(&self, service: &str) -> anyhow::Result<Failure> {
+        if let Some(taken) = self.taken(service)? {
+            return Ok(taken);
+        }
         let processes = native::list(self.place)?;
         let of_service = || processes.iter().filter(|s| s.process.service == service);
         let culprit = of_service().find(|s| s.status.phase != Phase::Running).or_else(|| of_service().next());
@@ -222,7 +258,28 @@ impl Engine<'_> {
             .hint(format!("the whole log: {{program}} logs {service}")))
     }
 
-    fn timed_out(&self, service: &str, last: &str) -> Failure {
+    /// The failure of a service whose port somebody else got hold of after all ports had been looked at.
+    fn taken(&self, service: &str) -> anyhow::Result<Option<Failure>> {
+        let strangers = native::strangers(self.place, service, &self.launches[service].endpoint)?;
+        Ok(taken_meanwhile(service, &strangers))
+    }
+
+    /// Somebody else answers: who, where that can be seen.
+    fn refused(&self, service: &str, reason: &str) -> anyhow::Error {
+        match self.taken(service) {
+            Ok(Some(mut taken)) => {
+                taken.message =
+                    format!("what answers for {service} is not ours: {reason}\n{}", taken.message);
+                taken.into()
+            }
+            _ => refused(service, reason).into(),
+        }
+    }
+
+    fn timed_out(&self, service: &str, last: &str) -> anyhow::Error {
+        if let Ok(Some(taken)) = self.taken(service) {
+            return taken.into();
+        }
         let log = self.launches[service].processes.last().map(|p| p.log.clone()).unwrap_or_default();
         let message = format!(
             "{service} was not ready after {} s; last answer: {last}\n{}",
@@ -233,6 +290,7 @@ impl Engine<'_> {
             .hint(format!("it keeps running; look at it: {{program}} logs -f {service}"))
             .hint("give it more time: {program} up --timeout 300")
             .hint(format!("start it again: {{program}} restart {service}"))
+            .into()
     }
 }
 
@@ -254,13 +312,11 @@ fn record(outcome: &mut Outcome, step: &Step, took: Duration, since_begin: Durat
     outcome.took.insert(step.action.title(), ms(took));
 }
 
-/// A running service is asked once, whether it is usable by now; nothing is written.
-fn verify(service: &str, endpoint: &Endpoint) -> anyhow::Result<bool> {
-    match client::probe(endpoint, Effort::Look) {
-        Attempt::Ready => Ok(true),
-        Attempt::NotYet(_) => Ok(false),
-        Attempt::Never(reason) => Err(refused(service, &reason).into()),
-    }
+fn stopped(process: &str, pid: u32) -> Failure {
+    let message = format!("{process} (pid {pid}) runs, but a signal has stopped it, so it cannot answer");
+    Failure::new(Kind::Service, "service-stopped", message)
+        .hint(format!("let it go on: kill -CONT {pid}"))
+        .hint("or start it afresh: {program} restart")
 }
 
 fn refused(service: &str, reason: &str) -> Failure {
@@ -274,11 +330,19 @@ fn refused(service: &str, reason: &str) -> Failure {
 
 /// The end of a log, set off from the message.
 fn quote_log(log: &camino::Utf8Path) -> String {
-    match launch::tail(log, 1_500) {
-        Ok(text) if !text.trim().is_empty() => {
-            let lines: Vec<String> = text.lines().rev().take(12).map(|line| format!("  | {line}")).collect();
-            format!("  {log} ends with\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
-        }
-        _ => format!("  {log} is empty"),
+    let text = launch::tail(log, 1_500).unwrap_or_default();
+    let text = marker::last_run(&text);
+    if text.trim().is_empty() {
+        return format!("  it has written nothing into {log}");
     }
+    // A terminal must not obey what a program has written.
+    let plain = |line: &str| -> String {
+        anstream::adapter::strip_str(line)
+            .to_string()
+            .chars()
+            .filter(|c| !c.is_control() || *c == '\t')
+            .collect()
+    };
+    let lines: Vec<String> = text.lines().rev().take(12).map(|line| format!("  | {}", plain(line))).collect();
+    format!("  {log} ends with\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
 }

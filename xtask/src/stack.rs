@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
-use ecosystem_core::catalog;
+use ecosystem_core::catalog::{self, Around};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Flags, Origin, Service};
@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::event::Events;
 use crate::provision::{Host, Lock, Mode, Provisioner};
 use crate::site::places;
-use crate::site::{LOCK, Secrets, Site, State};
+use crate::site::{LOCK, STATE, Secrets, Site, State, link_refused};
 use crate::sys::fs::canonical;
 
 /// A project and its state.
@@ -40,7 +40,12 @@ impl Stack {
             return Err(Failure::new(Kind::Usage, "no-such-folder", text).into());
         };
         let site = Site::open(&start, &Flags { release: None, port_offset })?;
-        let state = State::at(canonical(&context.state(&site.root)));
+        let folder = context.state(&site.root);
+        if folder.is_symlink() && folder == site.root.join(STATE) {
+            return Err(link_refused(&folder).into());
+        }
+        let state = State::at(canonical(&folder));
+        state.refuse_strangers()?;
         let store = context.store()?;
         let known = state.place(&store)?;
         Ok(Self { site, state, store, known })
@@ -169,6 +174,12 @@ impl Stack {
         let endpoint =
             catalog::endpoint(service, &place, self.bind(), &self.state.secrets()?.of(&service.name));
         Ok((service, endpoint))
+    }
+
+    /// What a process of the manifest is told of the rest.
+    pub fn around(&self, context: &Context, place: &Place, secrets: &Secrets) -> Around {
+        let services = &self.site.ecosystem.services;
+        Around::of(services, place, self.bind(), &context.path, |name| secrets.of(name))
     }
 
     /// The same endpoints by kind: packs speak of kinds of services, not of their names.

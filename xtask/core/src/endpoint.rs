@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Kind;
@@ -50,6 +51,33 @@ pub struct Endpoint {
     pub database: Option<String>,
     /// What the server must say of itself to be ours: cluster name, node name, configuration file.
     pub identity: String,
+    /// How a process of the manifest is known to be ready; servers are asked in their own protocol.
+    pub watched: Option<Watched>,
+}
+
+/// A process that says nothing of itself. It is ours because the supervisor of our state folder runs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// The state folder.
+    pub state: Utf8PathBuf,
+    pub service: String,
+    pub ready: Ready,
+}
+
+/// When a process of the manifest counts as ready. Roles are those of its ports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ready {
+    /// When it has run for [`crate::supervise::MIN_UPTIME`]: one that ends before counts as never started.
+    Running,
+    /// When it listens on this port.
+    Tcp { role: String },
+    /// When it answers a request for this path with a status from 200 to 399.
+    Http { role: String, path: String },
+    /// When this command ends with status 0.
+    Command(Vec<String>),
+    /// When it has written a line with this text since its last start.
+    Log(String),
 }
 
 impl Endpoint {
@@ -67,6 +95,29 @@ impl Endpoint {
             Some(port) => *port,
             None => unreachable!("{} has no port called {role}", self.kind),
         }
+    }
+
+    /// The addresses that people use, the main one first. A process of the manifest has all of its ports there, with their roles
+    /// where it has several.
+    pub fn shown(&self) -> Vec<String> {
+        if self.kind != Kind::Process {
+            let main = ["sql", "redis", "amqp", "http", "s3", "https"].into_iter();
+            return main
+                .filter(|role| self.ports.contains_key(*role))
+                .map(|role| self.address(role))
+                .collect();
+        }
+        let web = match self.watched.as_ref().map(|watched| &watched.ready) {
+            Some(Ready::Http { role, .. }) => Some(role),
+            _ => None,
+        };
+        let several = self.ports.len() > 1;
+        let address = |role: &String| {
+            let scheme = if Some(role) == web { "http://" } else { "" };
+            let role_shown = if several { format!("{role} ") } else { String::new() };
+            format!("{role_shown}{scheme}{}", self.address(role))
+        };
+        self.ports.keys().map(address).collect()
     }
 
     /// The secret, or an empty string where the server has none.

@@ -68,6 +68,12 @@ impl Failure {
     }
 }
 
+/// Text of a stranger, such as a server's answer or a command line, for a terminal: what could steer the terminal becomes `U+FFFD`.
+pub fn harmless(text: &str) -> String {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -75,3 +81,14 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn no_text_steers_a_terminal() {
+        let hostile = "a\tb\nž\u{1b}[2J\r\u{9b}0m\u{7}";
+        assert_eq!(harmless(hostile), "a\tb\nž\u{fffd}[2J\u{fffd}\u{fffd}0m\u{fffd}");
+    }
+}

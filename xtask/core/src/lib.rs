@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod explain;
 pub mod failure;
 pub mod log;
+pub mod marker;
 pub mod model;
 pub mod pack;
 pub mod place;

@@ -64,6 +64,10 @@ pub fn place_id(root: &Utf8Path, random: [u8; 3]) -> String {
 }
 
 #[cfg(test)]
+#[path = "place_properties.rs"]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

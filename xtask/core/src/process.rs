@@ -24,13 +24,84 @@ pub struct Process {
     pub log_limit: u64,
     /// What was set, by name: compared to tell a person what drifted. Never holds a secret.
     pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub rules: Rules,
+}
+
+/// What a process of the manifest may say of itself. Servers have the defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// When it is started again after it ended by itself.
+    pub restart: Restart,
+    /// The services that it starts after, and is stopped before.
+    pub after: Vec<String>,
+    /// Variables of `env` that were taken from whoever started it: another value there is no drift.
+    pub inherited: Vec<String>,
+}
+
+/// When a process that ended by itself is started again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// However it ended. What every server does.
+    #[default]
+    Always,
+    /// Unless it ended with exit status 0.
+    OnFailure,
+    Never,
+}
+
+impl Restart {
+    /// The words of the manifest.
+    pub const WORDS: &'static [&'static str] = &["always", "on-failure", "never"];
+
+    /// The word of the manifest.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::OnFailure => "on-failure",
+            Self::Never => "never",
+        }
+    }
+
+    /// The policy of a word of the manifest.
+    pub fn of(word: &str) -> Option<Self> {
+        match word {
+            "always" => Some(Self::Always),
+            "on-failure" => Some(Self::OnFailure),
+            "never" => Some(Self::Never),
+            _ => None,
+        }
+    }
 }
 
 impl Process {
+    /// A variable that holds [`Process::id`]: whatever carries it was started by that process, however far it went away from it.
+    pub const MARK: &'static str = "ECOSYSTEM_PROCESS";
+
+    /// Whether it carries its mark: processes of the manifest do, servers do not.
+    pub fn is_marked(&self) -> bool {
+        self.env.contains_key(Self::MARK)
+    }
+
     /// The name used by the supervisor: `redis`, `rabbitmq/epmd`.
     pub fn id(&self) -> String {
         if self.service == self.name { self.name.clone() } else { format!("{}/{}", self.service, self.name) }
     }
+}
+
+/// A command line as it could be typed, on one line.
+pub fn command_line(argv: &[String]) -> String {
+    let quoted = |word: &String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+        if !word.is_empty() && word.chars().all(plain) {
+            return word.clone();
+        }
+        let word = word.replace('\'', r"'\''");
+        let control = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        format!("'{}'", word.chars().map(control).collect::<String>())
+    };
+    argv.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// As whom a server runs. Some refuse root.
@@ -113,5 +184,32 @@ impl HostFacts {
             (true, true) => Some(RunAs::Mapped(1000)),
             (true, false) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_can_be_typed() {
+        let line = |words: &[&str]| command_line(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(line(&["python3", "-m", "http.server", "8025"]), "python3 -m http.server 8025");
+        assert_eq!(line(&["sh", "-c", "echo $A; it's", ""]), r"sh -c 'echo $A; it'\''s' ''");
+        assert_eq!(line(&["a\nb\u{1b}"]), r"'a\nb\u{1b}'");
+    }
+
+    #[test]
+    fn a_process_of_an_older_build_can_be_read() {
+        let text = r#"{"service":"a","name":"b","argv":[],"env":{},"cwd":"/","run_as":"me",
+            "stop":{"signal":"SIGTERM","grace_ms":1},"log":"/l","log_limit":1,"labels":{}}"#;
+        let process: Process = serde_json::from_str(text).unwrap();
+        assert_eq!((process.id().as_str(), process.rules.restart), ("a/b", Restart::Always));
+    }
+
+    #[test]
+    fn every_word_is_a_policy() {
+        assert!(Restart::WORDS.iter().all(|word| Restart::of(word).map(Restart::word) == Some(word)));
+        assert_eq!(Restart::of("sometimes"), None);
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::{Signal, Stop};
+use crate::process::{Restart, Signal, Stop};
 
 /// A first start that ends sooner than this is a failure to start: it is reported, not repeated.
-const MIN_UPTIME: Duration = Duration::from_secs(3);
+pub const MIN_UPTIME: Duration = Duration::from_secs(3);
 /// This many restarts within [`WINDOW`] are enough.
 const MAX_RESTARTS: usize = 5;
 const WINDOW: Duration = Duration::from_mins(1);
@@ -23,7 +23,7 @@ pub enum Input {
     /// It could not be started.
     SpawnFailed(String),
     /// It ended: `exit status 1`, `signal 9`.
-    Exited(String),
+    Exited { how: String, success: bool },
     /// A person wants it to stop.
     StopRequested,
     /// Time passed.
@@ -57,6 +57,7 @@ enum State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Supervision {
     stop: Stop,
+    restart: Restart,
     state: State,
     /// Counts starts; tells one run of a process from the next.
     incarnation: u32,
@@ -85,7 +86,7 @@ pub enum Phase {
     /// It ended and will be started again.
     Restarting,
     Stopping,
-    /// It was stopped on request.
+    /// It was stopped on request, or had done what it had to do.
     Ended,
     /// It ended by itself and is not started again.
     Failed,
@@ -93,8 +94,8 @@ pub enum Phase {
 
 impl Supervision {
     /// A process that is about to be started: carry out [`Order::Spawn`] next.
-    pub fn new(stop: Stop) -> Self {
-        Self { stop, state: State::Spawning, incarnation: 0, restarts: Vec::new(), last_exit: None }
+    pub fn new(stop: Stop, restart: Restart) -> Self {
+        Self { stop, restart, state: State::Spawning, incarnation: 0, restarts: Vec::new(), last_exit: None }
     }
 
     /// Takes in what happened and says what to do.
@@ -110,19 +111,10 @@ impl Supervision {
                 self.state = State::Failed;
                 Order::Nothing
             }
-            (State::Running { since, .. }, Input::Exited(status)) => {
+            (State::Running { since, .. }, Input::Exited { how, success }) => {
                 let uptime = now.saturating_sub(*since);
-                self.last_exit = Some(status);
-                self.restarts.retain(|at| now.saturating_sub(*at) < WINDOW);
-                let first = self.incarnation == 1;
-                if (first && uptime < MIN_UPTIME) || self.restarts.len() >= MAX_RESTARTS {
-                    self.state = State::Failed;
-                } else {
-                    let exponent = u32::try_from(self.restarts.len()).unwrap_or(u32::MAX);
-                    self.restarts.push(now);
-                    self.state =
-                        State::Waiting { until: now + FIRST_BACKOFF * 2_u32.saturating_pow(exponent) };
-                }
+                self.state = self.after_exit(uptime, success, now);
+                self.last_exit = Some(how);
                 Order::Nothing
             }
             (State::Running { pid, .. }, Input::StopRequested) => {
@@ -144,15 +136,38 @@ impl Supervision {
                 self.state = State::Stopping { pid, kill_at, killed: true };
                 Order::KillGroup(pid)
             }
-            (State::Stopping { pid, .. }, Input::Exited(status)) => {
+            (State::Stopping { pid, .. }, Input::Exited { how, .. }) => {
                 let pid = *pid;
-                self.last_exit = Some(status);
+                self.last_exit = Some(how);
                 self.state = State::Ended;
                 // Whatever the process left behind in its group goes with it.
                 Order::KillGroup(pid)
             }
+            // The stop came while it was being started.
+            (State::Ended, Input::Spawned(pid)) => {
+                self.incarnation += 1;
+                self.state = State::Stopping { pid, kill_at: now, killed: true };
+                Order::KillGroup(pid)
+            }
             _ => Order::Nothing,
         }
+    }
+
+    /// Where a process stands that ended by itself.
+    fn after_exit(&mut self, uptime: Duration, success: bool, now: Duration) -> State {
+        match (self.restart, success) {
+            // It has done what it had to do.
+            (Restart::OnFailure | Restart::Never, true) => return State::Ended,
+            (Restart::Never, false) => return State::Failed,
+            _ => {}
+        }
+        self.restarts.retain(|at| now.saturating_sub(*at) < WINDOW);
+        if (self.incarnation == 1 && uptime < MIN_UPTIME) || self.restarts.len() >= MAX_RESTARTS {
+            return State::Failed;
+        }
+        let exponent = u32::try_from(self.restarts.len()).unwrap_or(u32::MAX);
+        self.restarts.push(now);
+        State::Waiting { until: now + FIRST_BACKOFF * 2_u32.saturating_pow(exponent) }
     }
 
     /// When [`Input::Tick`] is due next.
@@ -195,6 +210,29 @@ impl Supervision {
     }
 }
 
+/// One process, as [`next_to_stop`] looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaver<'a> {
+    pub service: &'a str,
+    /// It is to stop, and was not told yet.
+    pub to_tell: bool,
+    /// It is there, and is going to leave or about to be told so.
+    pub leaving: bool,
+}
+
+/// Which processes are told to stop now, as positions in the list: of each service the one that was started last first, because
+/// it may want the ones before it, and may start its own where they are missing. The list is in the order of their start.
+pub fn next_to_stop(processes: &[Leaver<'_>]) -> Vec<usize> {
+    let waits = |index: usize| {
+        processes[index + 1..].iter().any(|later| later.service == processes[index].service && later.leaving)
+    };
+    (0..processes.len()).filter(|index| processes[*index].to_tell && !waits(*index)).collect()
+}
+
+#[cfg(test)]
+#[path = "supervise_properties.rs"]
+mod properties;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,13 +244,59 @@ mod tests {
     }
 
     fn running(pid: u32, ms: u64) -> Supervision {
-        let mut it = Supervision::new(STOP);
+        running_with(Restart::Always, pid, ms)
+    }
+
+    fn running_with(restart: Restart, pid: u32, ms: u64) -> Supervision {
+        let mut it = Supervision::new(STOP, restart);
         assert_eq!(it.on(Input::Spawned(pid), at(ms)), Order::Nothing);
         it
     }
 
     fn exit(it: &mut Supervision, ms: u64) -> Order {
-        it.on(Input::Exited("exit status 1".into()), at(ms))
+        it.on(Input::Exited { how: "exit status 1".into(), success: false }, at(ms))
+    }
+
+    fn finish(it: &mut Supervision, ms: u64) -> Order {
+        it.on(Input::Exited { how: "exit status 0".into(), success: true }, at(ms))
+    }
+
+    #[test]
+    fn what_has_done_its_work_stays_ended_unless_it_is_always_wanted() {
+        for (restart, phase) in [
+            (Restart::Always, Phase::Restarting),
+            (Restart::OnFailure, Phase::Ended),
+            (Restart::Never, Phase::Ended),
+        ] {
+            let mut it = running_with(restart, 7, 0);
+            finish(&mut it, 10_000);
+            assert_eq!(it.status(at(10_000)).phase, phase, "{restart:?}");
+            assert_eq!(it.status(at(10_000)).last_exit.as_deref(), Some("exit status 0"));
+        }
+    }
+
+    #[test]
+    fn a_failure_is_repeated_unless_that_is_never_wanted() {
+        for (restart, phase) in [
+            (Restart::Always, Phase::Restarting),
+            (Restart::OnFailure, Phase::Restarting),
+            (Restart::Never, Phase::Failed),
+        ] {
+            let mut it = running_with(restart, 7, 0);
+            exit(&mut it, 10_000);
+            assert_eq!(it.status(at(10_000)).phase, phase, "{restart:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_the_policy_a_stop_on_request_is_final() {
+        for restart in [Restart::Always, Restart::OnFailure, Restart::Never] {
+            let mut it = running_with(restart, 7, 0);
+            it.on(Input::StopRequested, at(5_000));
+            exit(&mut it, 5_010);
+            assert_eq!(it.status(at(5_010)).phase, Phase::Ended, "{restart:?}");
+            assert_eq!(it.on(Input::Tick, at(90_000)), Order::Nothing);
+        }
     }
 
     #[test]
@@ -286,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_program_that_cannot_be_started_fails_with_the_reason() {
-        let mut it = Supervision::new(STOP);
+        let mut it = Supervision::new(STOP, Restart::Always);
         it.on(Input::SpawnFailed("no such file".into()), at(0));
         assert_eq!(it.status(at(0)).last_exit.as_deref(), Some("no such file"));
         assert_eq!(it.status(at(0)).phase, Phase::Failed);
@@ -300,5 +384,20 @@ mod tests {
         it.on(Input::Tick, at(5_100));
         it.on(Input::Spawned(9), at(5_100));
         assert_eq!((it.status(at(5_200)).incarnation, it.status(at(5_200)).uptime_ms), (2, Some(100)));
+    }
+
+    #[test]
+    fn of_a_service_the_last_one_stops_first() {
+        let leaver = |service, to_tell, leaving| Leaver { service, to_tell, leaving };
+        let (epmd, redis) = (leaver("rabbitmq", true, true), leaver("redis", true, true));
+        assert_eq!(next_to_stop(&[epmd, leaver("rabbitmq", true, true), redis]), [1, 2]);
+        assert!(next_to_stop(&[epmd, leaver("rabbitmq", false, true)]).is_empty(), "told, and not gone yet");
+        assert_eq!(
+            next_to_stop(&[epmd, leaver("rabbitmq", false, false)]),
+            [0],
+            "gone, or not to stop at all"
+        );
+        // What is not there is told as well: it must not come back.
+        assert_eq!(next_to_stop(&[epmd, leaver("rabbitmq", true, false)]), [0, 1]);
     }
 }

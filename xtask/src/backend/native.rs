@@ -11,7 +11,7 @@ use ecosystem_core::catalog::{Data, Fresh, Launch};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::place::Place;
-use ecosystem_core::plan::{Holder, Observed, Supervisor};
+use ecosystem_core::plan::{Holder, Observed, Obstacle, Supervisor, Voice, port_obstacles, silence};
 use ecosystem_core::process::{Content, File, Process};
 
 use crate::sys::control::{self, Control, Request, Response, Supervised};
@@ -22,29 +22,39 @@ use crate::sys::{interrupt, launch, supervisor};
 /// Looks once at everything that planning needs to know.
 pub fn observe(place: &Place, wanted: &[(&str, &Endpoint)]) -> anyhow::Result<Observed> {
     let mut observed = Observed::default();
-    if let Some(mut control) = Control::connect(&place.state)? {
-        let Response::Hello { protocol, build, pid } = control.ask(&Request::Hello)? else {
-            anyhow::bail!("the supervisor in {} does not say who it is", place.state);
-        };
-        let compatible = protocol == control::PROTOCOL;
-        observed.supervisor = Some(Supervisor { pid, build, compatible });
-        if compatible {
+    if let Some((supervisor, control)) = meet(place)? {
+        if let (Voice::Ours, Some(mut control)) = (&supervisor.voice, control) {
             let processes = control.processes(&Request::List)?;
             observed.processes =
                 processes.into_iter().map(|s| (s.process.id(), (s.process, s.status))).collect();
         }
+        observed.supervisor = Some(supervisor);
     }
     // Finding owners means reading all of /proc: not worth it when nothing is going to be started.
     if wanted.iter().any(|(service, endpoint)| !observed.runs(service) || moves(service, endpoint, &observed))
     {
         observed.held = held(wanted, observed.supervisor.as_ref().map(|s| s.pid))?;
     }
-    for (service, _) in wanted {
-        if let Some(made_by) = read_optional(&made_by(place, service))? {
-            observed.data.insert((*service).to_owned(), made_by.trim().to_owned());
+    Ok(observed)
+}
+
+/// What made the data of these services, for [`Observed::data`].
+pub fn data(place: &Place, wanted: &[(&str, &Launch)]) -> anyhow::Result<BTreeMap<String, Option<String>>> {
+    let mut found = BTreeMap::new();
+    for (service, launch) in wanted {
+        // A folder that is empty holds no data. One that cannot be read is told by what follows.
+        let any = std::fs::read_dir(&launch.data.folder).is_ok_and(|mut entries| entries.next().is_some());
+        let kind = launch.endpoint.kind.name();
+        let own = launch.data.version.as_ref().map(|file| read_optional(file)).transpose()?.flatten();
+        // The server's own word counts more than ours.
+        let own = own.map(|version| format!("{kind} {}", version.trim()));
+        let known = own.or(read_optional(&made_by(place, service))?.map(|text| text.trim().to_owned()));
+        let known = known.filter(|text| text.strip_prefix(kind).is_some_and(|rest| rest.starts_with(' ')));
+        if any {
+            found.insert((*service).to_owned(), known);
         }
     }
-    Ok(observed)
+    Ok(found)
 }
 
 /// Whether a service runs on other ports than it should.
@@ -57,9 +67,53 @@ fn moves(service: &str, endpoint: &Endpoint, observed: &Observed) -> bool {
         .any(|(process, _)| endpoint.ports.iter().any(|(role, wanted)| port(process, role) != Some(*wanted)))
 }
 
+/// The supervisor of this place and, where it answers, a connection to it; `None` where there is none.
+fn meet(place: &Place) -> anyhow::Result<Option<(Supervisor, Option<Control>)>> {
+    let silent = |pid, stopped| Some((Supervisor { pid, voice: Voice::Silent { stopped } }, None));
+    // Asked before it is talked to: one that is stopped would be waited for.
+    if let Some(pid) = supervisor::holder(&place.state)?.filter(|pid| os::is_stopped(*pid)) {
+        return Ok(silent(pid, true));
+    }
+    if let Some(mut control) = Control::connect(&place.state)? {
+        match control.ask(&Request::Hello) {
+            // Somebody has told it to end: when it has, there is none.
+            Ok(Response::Hello { pid, ending: true, .. }) => {
+                os::wait_for_end(pid, Duration::from_mins(1))?;
+                return Ok(None);
+            }
+            Ok(Response::Hello { protocol, build, pid, ending: false }) => {
+                let ours = protocol == control::PROTOCOL;
+                let voice = if ours { Voice::Ours } else { Voice::Other { build } };
+                return Ok(Some((Supervisor { pid, voice }, Some(control))));
+            }
+            Ok(other) => anyhow::bail!("the supervisor in {} does not say who it is: {other:?}", place.state),
+            // It ended while it was asked, or it was stopped meanwhile: its lock tells which.
+            Err(_) => {}
+        }
+    }
+    let Some(pid) = supervisor::holder(&place.state)? else { return Ok(None) };
+    // One that is on its way out has closed its socket already.
+    if os::wait_for_end(pid, Duration::from_secs(5)).is_ok() {
+        return Ok(None);
+    }
+    Ok(silent(pid, os::is_stopped(pid)))
+}
+
+/// A connection to the supervisor of this place; `None` where none runs. One that does not answer is a failure.
+fn connect(place: &Place) -> anyhow::Result<Option<Control>> {
+    match meet(place)? {
+        None => Ok(None),
+        Some((_, Some(control))) => Ok(Some(control)),
+        Some((supervisor, None)) => {
+            let stopped = supervisor.voice == Voice::Silent { stopped: true };
+            Err(silence(supervisor.pid, stopped).into())
+        }
+    }
+}
+
 /// The processes under supervision; none where no supervisor runs.
 pub fn list(place: &Place) -> anyhow::Result<Vec<Supervised>> {
-    match Control::connect(&place.state)? {
+    match connect(place)? {
         Some(mut control) => control.processes(&Request::List),
         None => Ok(Vec::new()),
     }
@@ -103,11 +157,28 @@ fn held(
         .collect())
 }
 
-/// Ends servers of this very place whose supervisor is gone: they work in one of its service folders and hold one of its ports.
+/// What of the ports of a service somebody else holds right now.
+pub fn strangers(place: &Place, service: &str, endpoint: &Endpoint) -> anyhow::Result<Vec<Obstacle>> {
+    let supervisor = supervisor::holder(&place.state)?;
+    let wanted = [(service, endpoint)];
+    let observed = Observed { held: held(&wanted, supervisor)?, ..Observed::default() };
+    Ok(port_obstacles(&wanted, &observed))
+}
+
+/// Which processes of a service a signal has stopped: they are there, and will not answer.
+pub fn stopped(place: &Place, service: &str) -> anyhow::Result<Vec<(String, u32)>> {
+    let of_service = list(place)?.into_iter().filter(|supervised| supervised.process.service == service);
+    let with_pid = of_service.filter_map(|s| Some((s.process.id(), s.status.pid?)));
+    Ok(with_pid.filter(|(_, pid)| os::is_stopped(*pid)).collect())
+}
+
+/// Ends what is left of this very place when its supervisor is gone: everything that carries its mark, and whatever works in one of its
+/// service folders and holds one of its ports.
 ///
-/// On Linux the kernel has ended them already, or is about to; elsewhere this is what ends them.
+/// On Linux the kernel has ended the servers themselves already, or is about to, but not what they started; elsewhere this is what
+/// ends them.
 pub fn end_leftovers(place: &Place, ports: &BTreeSet<u16>) -> anyhow::Result<()> {
-    if Control::connect(&place.state)?.is_some() {
+    if meet(place)?.is_some() {
         return Ok(());
     }
     let leftover = |listener: Listener| {
@@ -115,13 +186,9 @@ pub fn end_leftovers(place: &Place, ports: &BTreeSet<u16>) -> anyhow::Result<()>
         let cwd = Utf8Path::new(owner.cwd.as_deref()?);
         (cwd.starts_with(&place.state) && cwd != place.state).then_some(owner.pid)
     };
-    let pids: BTreeSet<u32> = os::listeners(Some(ports))?.into_iter().filter_map(leftover).collect();
-    for pid in &pids {
-        if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
-            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-    }
-    pids.iter().try_for_each(|pid| os::wait_for_end(*pid, Duration::from_secs(5)))
+    let mut pids: BTreeSet<u32> = os::listeners(Some(ports))?.into_iter().filter_map(leftover).collect();
+    pids.extend(os::with_variable(supervisor::MARK, place.state.as_str()));
+    kill_all(&pids)
 }
 
 /// The project of another supervisor that this process descends from.
@@ -136,10 +203,10 @@ fn made_by(place: &Place, service: &str) -> camino::Utf8PathBuf {
     place.service(service).join("made-by")
 }
 
-/// Makes the data folder of a service from its template. Interrupted, it is made again from the beginning.
+/// Makes the data folder of a service from its template: beside its place, and moved there when it is whole. Data that is there is
+/// never touched.
 pub fn prepare(launch: &Launch) -> anyhow::Result<()> {
-    let Fresh::Template { archive, command, input } = &launch.data.fresh else { return Ok(()) };
-    let folder = &launch.data.folder;
+    let Fresh::Template { archive, folder, command, input } = &launch.data.fresh else { return Ok(()) };
     refuse_link(folder)?;
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -151,9 +218,15 @@ pub fn prepare(launch: &Launch) -> anyhow::Result<()> {
     let file = std::fs::File::open(archive).with_context(|| format!("cannot open {archive}"))?;
     let mut archive = tar::Archive::new(std::io::BufReader::with_capacity(1 << 18, file));
     archive.set_preserve_mtime(false);
-    archive.unpack(folder).with_context(|| format!("cannot unpack into {folder}"))?;
+    let unpack = |entry: std::io::Result<tar::Entry<'_, _>>| -> anyhow::Result<bool> {
+        interrupt::check()?;
+        entry?.unpack_in(folder).with_context(|| format!("cannot unpack into {folder}"))
+    };
+    archive.entries()?.try_for_each(|entry| unpack(entry).map(drop))?;
     write_files(&launch.files)?;
-    launch::run(command, input.reveal())
+    launch::run(command, input.reveal())?;
+    let data = &launch.data.folder;
+    std::fs::rename(folder, data).with_context(|| format!("cannot move {folder} to {data}"))
 }
 
 /// Writes a service's files and starts its processes.
@@ -204,43 +277,70 @@ pub fn supervise(place: &Place) -> anyhow::Result<Control> {
     // Services start at the same time, each in its thread. Two supervisors would take the socket from each other, and one would be lost.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(control) = Control::connect(&place.state)? {
+    if let Some(control) = connect(place)? {
         return Ok(control);
     }
     supervisor::start(&place.state)?;
-    Control::connect(&place.state)?.with_context(|| {
+    connect(place)?.with_context(|| {
         format!("the supervisor did not start; see {}", place.state.join("logs").join("supervisor.log"))
     })
 }
 
-/// Stops the processes of a service and waits until they have ended: the last first, because it may want the ones before it,
-/// and may start its own where they are missing.
+/// Stops the processes of a service and waits until they have ended.
 pub fn stop(place: &Place, service: &str) -> anyhow::Result<()> {
-    let Some(mut control) = Control::connect(&place.state)? else { return Ok(()) };
+    stop_all(place, &[service])
+}
+
+/// Stops the processes of several services at once and waits until they have ended.
+pub fn stop_all(place: &Place, services: &[&str]) -> anyhow::Result<()> {
+    let Some(mut control) = connect(place)? else { return Ok(()) };
+    let ids = ids(&mut control, services)?;
+    control.processes(&Request::Stop { ids }).map(drop)
+}
+
+/// Asks for the same and does not wait: the supervisor finishes it, and ends if that was all it ran.
+pub fn ask_to_stop(place: &Place, services: &[&str]) -> anyhow::Result<()> {
+    let Some(mut control) = connect(place)? else { return Ok(()) };
+    let ids = ids(&mut control, services)?;
+    control.tell(&Request::Stop { ids })
+}
+
+/// The processes of these services, as the supervisor names them.
+fn ids(control: &mut Control, services: &[&str]) -> anyhow::Result<Vec<String>> {
     let processes = control.processes(&Request::List)?;
-    for process in processes.iter().rev().filter(|s| s.process.service == service) {
-        control.processes(&Request::Stop { ids: vec![process.process.id()] })?;
-    }
-    Ok(())
+    let of_services = processes.into_iter().filter(|s| services.contains(&s.process.service.as_str()));
+    Ok(of_services.map(|s| s.process.id()).collect())
 }
 
 /// Ends the supervisor and everything it runs, and waits until nothing is left.
 pub fn shutdown(place: &Place) -> anyhow::Result<()> {
-    let Some(mut control) = Control::connect(&place.state)? else { return Ok(()) };
-    let pid = match control.ask(&Request::Hello)? {
-        Response::Hello { pid, .. } => pid,
-        other => anyhow::bail!("the supervisor does not say who it is: {other:?}"),
-    };
+    let Some((supervisor, Some(mut control))) = meet(place)? else { return Ok(()) };
     // Its end is the answer that counts: on a busy machine it may come before the other one was sent.
     let _answered_by_its_end = control.ask(&Request::Shutdown);
-    os::wait_for_end(pid, Duration::from_secs(5))
+    os::wait_for_end(supervisor.pid, Duration::from_secs(5))
+}
+
+/// Kills a supervisor that does not answer, and waits until nothing of it is left: the kernel kills what it runs.
+pub fn kill(place: &Place) -> anyhow::Result<()> {
+    let Some(pid) = supervisor::holder(&place.state)? else { return Ok(()) };
+    let mut all = os::descendants(pid);
+    all.insert(pid);
+    kill_all(&all)
+}
+
+/// Kills these processes, which are this place's own, and waits until they have ended.
+fn kill_all(pids: &BTreeSet<u32>) -> anyhow::Result<()> {
+    for pid in pids {
+        if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    pids.iter().try_for_each(|pid| os::wait_for_end(*pid, Duration::from_secs(5)))
 }
 
 /// Calls `ended` from a thread when a process of this service leaves its present run. Dropping the guard ends the watch.
 pub fn watch(place: &Place, service: &str, ended: impl Fn() + Send + 'static) -> anyhow::Result<Watch> {
-    let Some(mut control) = Control::connect(&place.state)? else {
-        anyhow::bail!("the supervisor has ended")
-    };
+    let Some(mut control) = connect(place)? else { anyhow::bail!("the supervisor has ended") };
     let processes = control.processes(&Request::List)?;
     let seen = processes
         .iter()

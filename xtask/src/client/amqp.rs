@@ -21,14 +21,16 @@ pub(super) const HEARTBEAT: u8 = 8;
 
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) kind: u8,
-    pub(super) channel: u16,
-    pub(super) payload: Vec<u8>,
+pub struct Frame {
+    /// Method, header, body or heartbeat.
+    pub kind: u8,
+    pub channel: u16,
+    pub payload: Vec<u8>,
 }
 
 impl Frame {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// The frame as it is sent.
+    pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![self.kind];
         bytes.extend(self.channel.to_be_bytes());
         bytes.extend(length(self.payload.len()).to_be_bytes());
@@ -37,8 +39,8 @@ impl Frame {
         bytes
     }
 
-    /// Reads one frame.
-    pub(super) fn read(input: &mut impl Read) -> io::Result<Self> {
+    /// Reads one frame. `InvalidData`: this is not AMQP, or larger than anything that is asked for here.
+    pub fn read(input: &mut impl Read) -> io::Result<Self> {
         let mut head = [0; 7];
         input.read_exact(&mut head)?;
         let [kind, c0, c1, s0, s1, s2, s3] = head;
@@ -63,15 +65,15 @@ impl Frame {
 
 /// Values of a property table. What a probe never looks at is `Other`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Value {
+pub enum Value {
     Text(String),
     Flag(bool),
     Table(BTreeMap<String, Value>),
     Other,
 }
 
-/// Reads the values of a method, in order.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+/// Reads the values of a method, in order. `InvalidData`: a value reaches beyond the bytes that are there.
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> io::Result<&'a [u8]> {
@@ -85,28 +87,34 @@ impl<'a> Reader<'a> {
         self.take(N)?.try_into().map_err(|_| invalid("a value longer than its frame"))
     }
 
-    pub(super) fn octet(&mut self) -> io::Result<u8> {
+    /// One byte.
+    pub fn octet(&mut self) -> io::Result<u8> {
         Ok(u8::from_be_bytes(self.array()?))
     }
 
-    pub(super) fn short(&mut self) -> io::Result<u16> {
+    /// Two bytes, as a number.
+    pub fn short(&mut self) -> io::Result<u16> {
         Ok(u16::from_be_bytes(self.array()?))
     }
 
-    pub(super) fn long(&mut self) -> io::Result<u32> {
+    /// Four bytes, as a number.
+    pub fn long(&mut self) -> io::Result<u32> {
         Ok(u32::from_be_bytes(self.array()?))
     }
 
-    pub(super) fn short_text(&mut self) -> io::Result<String> {
+    /// Text after one byte with its length.
+    pub fn short_text(&mut self) -> io::Result<String> {
         let length = self.octet()?;
         Ok(String::from_utf8_lossy(self.take(usize::from(length))?).into_owned())
     }
 
-    pub(super) fn long_text(&mut self) -> io::Result<String> {
+    /// Text after four bytes with its length.
+    pub fn long_text(&mut self) -> io::Result<String> {
         Ok(String::from_utf8_lossy(self.block()?).into_owned())
     }
 
-    pub(super) fn table(&mut self) -> io::Result<BTreeMap<String, Value>> {
+    /// A table of properties.
+    pub fn table(&mut self) -> io::Result<BTreeMap<String, Value>> {
         self.nested_table(0)
     }
 

@@ -10,8 +10,8 @@ use ureq::http::Request;
 
 use super::CONNECT;
 
-/// Answers larger than this come from something else.
-const MAX_BODY: u64 = 64 * 1024 * 1024;
+/// Answers larger than this come from something else. Parsed they take many times as much.
+const MAX_BODY: u64 = 8 * 1024 * 1024;
 
 /// A client for one port of one server.
 pub(super) struct Http {
@@ -22,9 +22,11 @@ pub(super) struct Http {
 
 /// An answer, whatever its status.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The whole body, as it came.
+    pub body: Vec<u8>,
 }
 
 impl Reply {
@@ -33,12 +35,12 @@ impl Reply {
     }
 
     /// The body as JSON. `InvalidData`: it is something else.
-    pub(super) fn json(&self) -> io::Result<Value> {
+    pub fn json(&self) -> io::Result<Value> {
         serde_json::from_slice(&self.body).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// What a person needs to see of a refusal: the server's own reason, else the beginning of the body.
-    pub(super) fn reason(&self) -> String {
+    pub fn reason(&self) -> String {
         let body: Option<Value> = serde_json::from_slice(&self.body).ok();
         let reason = body.as_ref().and_then(|body| {
             let error = body.get("error");

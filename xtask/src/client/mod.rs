@@ -3,14 +3,15 @@
 //! One file a service. Deliberately not here: waiting and asking again (a probe is one attempt), and everything that needs
 //! to know how the server was started.
 
-mod amqp;
+pub mod amqp;
 mod halt;
-mod http;
+pub mod http;
 pub mod opensearch;
 pub mod postgresql;
+mod process;
 pub mod rabbitmq;
 mod redis;
-mod resp;
+pub mod resp;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use ecosystem_core::catalog::{Kind, is_secret_setting as is_secret};
 use ecosystem_core::endpoint::{Attempt, Endpoint};
-use ecosystem_core::failure::{self, Failure};
+use ecosystem_core::failure::{self, Failure, harmless};
 
 pub use halt::Halt;
 
@@ -39,9 +40,15 @@ pub fn probe(endpoint: &Endpoint, effort: Effort) -> Attempt {
         Kind::Postgresql => postgresql::check(endpoint, effort),
         Kind::Rabbitmq => rabbitmq::check(endpoint, effort),
         Kind::Opensearch => opensearch::check(endpoint, effort),
+        Kind::Process => process::check(endpoint, effort),
         kind => Err(Attempt::Never(format!("this version cannot speak to {kind}"))),
     };
-    answer.map_or_else(|not_ready| not_ready, |()| Attempt::Ready)
+    match answer {
+        Ok(()) | Err(Attempt::Ready) => Attempt::Ready,
+        // A reason quotes whatever answers.
+        Err(Attempt::NotYet(reason)) => Attempt::NotYet(harmless(&reason)),
+        Err(Attempt::Never(reason)) => Attempt::Never(harmless(&reason)),
+    }
 }
 
 /// The effective settings of a running server, by name, without secrets and without what differs from place to place:
@@ -54,6 +61,8 @@ pub fn describe(endpoint: &Endpoint, asked: &[&str]) -> anyhow::Result<BTreeMap<
         Kind::Postgresql => postgresql::describe(endpoint),
         Kind::Rabbitmq => rabbitmq::describe(endpoint),
         Kind::Opensearch => opensearch::describe(endpoint),
+        // It says nothing of itself.
+        Kind::Process => Ok(BTreeMap::new()),
         kind => Err(Failure::new(
             failure::Kind::Service,
             "service-unknown",
@@ -129,6 +138,9 @@ fn portable(endpoint: &Endpoint, value: &str) -> String {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+
+#[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
@@ -153,6 +165,7 @@ mod tests {
             secret: Some(Secret::new("our password")),
             database: Some("/".into()),
             identity: "ours".into(),
+            watched: None,
         }
     }
 

@@ -6,13 +6,15 @@ use std::io::{self, BufRead, Read};
 const MAX_LINE: u64 = 4 * 1024;
 /// A string: `INFO` has about 5 KB.
 const MAX_BULK: u64 = 1024 * 1024;
+/// A whole reply, whatever is nested in it.
+const MAX_REPLY: u64 = 4 * MAX_BULK;
 /// Elements of an array, and how deep arrays nest.
 const MAX_ITEMS: i64 = 4096;
 const MAX_DEPTH: u8 = 4;
 
 /// What a server answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reply {
+pub enum Reply {
     Status(String),
     Error(String),
     Integer(i64),
@@ -22,7 +24,7 @@ pub(super) enum Reply {
 }
 
 /// A command with its arguments.
-pub(super) fn request(words: &[&str]) -> Vec<u8> {
+pub fn request(words: &[&str]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
         bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
@@ -31,8 +33,16 @@ pub(super) fn request(words: &[&str]) -> Vec<u8> {
 }
 
 /// Reads one reply. `InvalidData`: this is not RESP.
-pub(super) fn reply(input: &mut impl BufRead) -> io::Result<Reply> {
-    nested(input, 0)
+pub fn reply(input: &mut impl BufRead) -> io::Result<Reply> {
+    let mut bounded = input.take(MAX_REPLY);
+    let reply = nested(&mut bounded, 0);
+    match reply {
+        // Not the server has ended it, but our patience.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && bounded.limit() == 0 => {
+            Err(invalid("a reply too large"))
+        }
+        other => other,
+    }
 }
 
 fn nested(input: &mut impl BufRead, depth: u8) -> io::Result<Reply> {
@@ -136,6 +146,11 @@ mod tests {
 
     #[test]
     fn huge_lengths_and_garbage_are_refused_without_allocating() {
+        let many = [
+            b"*9\r\n".as_slice(),
+            &[b"$1000000\r\n", [b'x'; 1_000_000].as_slice(), b"\r\n"].concat().repeat(9),
+        ]
+        .concat();
         let deep = b"*1\r\n".repeat(100);
         let long = [b"+".as_slice(), &[b'x'; 10_000]].concat();
         for bytes in [
@@ -148,6 +163,7 @@ mod tests {
             b"+OK\n",
             b"\x00\x01\x02\n",
             b"HTTP/1.1 400 Bad Request\r\n",
+            &many,
             &deep,
             &long,
         ] {

@@ -1,13 +1,16 @@
 //! `dev`: the project's own chores.
 
 mod bench;
+mod prove;
 
 use crate::cli::{Bench, Dev, Global};
 use crate::context::Context;
+use crate::event::Events;
 
 /// Runs a chore.
-pub fn run(context: &Context, global: &Global, chore: &Dev) -> anyhow::Result<()> {
+pub fn run(context: &Context, global: &Global, chore: &Dev, events: &dyn Events) -> anyhow::Result<()> {
     match chore {
+        Dev::Prove(args) => prove::run(context, global, args, events),
         Dev::Bench(Bench::Up { rounds, against }) => bench::up(context, global, *rounds, against.as_deref()),
     }
 }

@@ -2,7 +2,7 @@
 
 mod all;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::place::Place;
-use ecosystem_core::plan::{Action, Plan, reconcile_down};
+use ecosystem_core::plan::{Action, Plan, obstacles_failure, reconcile_down};
 use serde::Serialize;
 
 use crate::backend::native;
@@ -56,9 +56,13 @@ pub fn run(
             confirm(&place, &args.services)?;
         }
         let lock = stack.state.lock(&format!("{} down", context.program), events)?;
+        native::end_leftovers(&place, &ports(&stack, &place))?;
         Ok((lock, reconcile_down(&args.services, &native::observe(&place, &[])?)))
     };
     let (_lock, plan) = prepare().map_err(|e| vec![e])?;
+    if let Some(failure) = obstacles_failure(&plan.obstacles) {
+        return Err(vec![failure.into()]);
+    }
     let engine = Engine {
         place: &place,
         launches: &BTreeMap::new(),
@@ -74,6 +78,11 @@ pub fn run(
     let deleted =
         if args.data { delete(&stack, &place, &args.services).map_err(|e| vec![e])? } else { vec![] };
     output::report(&Stopped { stopped: stopped(&plan), deleted }, global.format).map_err(|e| vec![e])
+}
+
+/// Every port of the manifest, as this place uses it.
+fn ports(stack: &Stack, place: &Place) -> BTreeSet<u16> {
+    stack.site.ecosystem.services.values().flat_map(|s| s.ports_at(place.offset).into_values()).collect()
 }
 
 fn stopped(plan: &Plan) -> Vec<String> {

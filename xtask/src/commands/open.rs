@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use camino::Utf8PathBuf;
-use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::endpoint::{Endpoint, Ready};
 use ecosystem_core::failure::{Failure, Kind};
 use serde::Serialize;
 
@@ -37,7 +37,7 @@ pub fn run(context: &Context, global: &Global, args: &Open) -> anyhow::Result<()
     let opener = which::which(opener).ok().and_then(|path| Utf8PathBuf::from_path_buf(path).ok());
     let opener = opener.filter(|_| context.display && !args.print && global.format == Format::Human);
     let report = Console {
-        address: format!("http://{}", endpoint.address(role)),
+        address: format!("http://{}", endpoint.address(&role)),
         user: endpoint.user.clone(),
         password: format!("{} env {service}", context.program),
         opens: opener.is_some(),
@@ -51,7 +51,7 @@ pub fn run(context: &Context, global: &Global, args: &Open) -> anyhow::Result<()
 }
 
 /// The service with a console that is wanted, and the role of its port.
-fn console(stack: &Stack, named: Option<&str>) -> anyhow::Result<(String, Endpoint, &'static str)> {
+fn console(stack: &Stack, named: Option<&str>) -> anyhow::Result<(String, Endpoint, String)> {
     if let Some(name) = named {
         stack.site.ecosystem.select(None, &[name.to_owned()])?;
     }
@@ -59,7 +59,12 @@ fn console(stack: &Stack, named: Option<&str>) -> anyhow::Result<(String, Endpoi
     services.retain(|service| named.map_or(service.kind.console().is_some(), |name| service.name == name));
     for service in services {
         let (_, endpoint) = stack.one(service.kind, Some(&service.name))?;
-        if let Some(role) = service.kind.console().filter(|role| endpoint.ports.contains_key(*role)) {
+        let role = match endpoint.watched.as_ref().map(|watched| &watched.ready) {
+            // A program of the project that is asked by HTTP has pages, or something else to look at.
+            Some(Ready::Http { role, .. }) => Some(role.clone()),
+            _ => service.kind.console().map(ToOwned::to_owned),
+        };
+        if let Some(role) = role.filter(|role| endpoint.ports.contains_key(role)) {
             return Ok((service.name.clone(), endpoint, role));
         }
     }

@@ -24,6 +24,7 @@ struct Provided {
 pub fn run(context: &Context, global: &Global, args: &Provision, events: &dyn Events) -> anyhow::Result<()> {
     let stack = Stack::open(context, global, None)?;
     let services = stack.site.ecosystem.select(None, &args.services)?;
+    let (services, _) = stack.site.ecosystem.with_needed(&services)?;
     let run_as = context.host().run_as().ok_or_else(|| {
         Failure::new(
             Kind::Host,

@@ -70,7 +70,7 @@ fn documents(context: &Context, stack: &Stack) -> anyhow::Result<BTreeMap<String
             let name = &service.name;
             let asked: Vec<&str> = service.settings.keys().map(String::as_str).collect();
             let mut text = "as launched\n".to_owned();
-            for line in portable(service, stack.bind(), &installed[name]).lines() {
+            for line in portable(&stack.site.ecosystem, service, &installed[name]).lines() {
                 let _ = writeln!(text, "  {line}");
             }
             text.push_str("as the server says\n");

@@ -125,7 +125,8 @@ fn orphan(name: &str, processes: &[Supervised], program: &str) -> Option<Service
     let host = labels.get("bind").map_or("", String::as_str);
     let reason =
         format!("it runs, and the manifest does not name it any more; to stop it: {program} down {name}");
-    let address = main_role(&ports).map(|role| format!("{host}:{}", ports[role])).unwrap_or_default();
+    let main = ["sql", "redis", "amqp", "http"].into_iter().find_map(|role| ports.get(role));
+    let address = main.or(ports.values().next()).map(|port| format!("{host}:{port}")).unwrap_or_default();
     Some(Service { state: State::Orphaned, reason: Some(reason), ..facts(name, processes, address, ports) })
 }
 
@@ -133,16 +134,18 @@ fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint) -> Service
     let phases: Vec<Phase> = processes.iter().map(|p| p.status.phase).collect();
     let last_exit = || {
         let ended = processes.iter().find(|p| p.status.phase != Phase::Running)?;
-        Some(format!(
-            "{}: {}",
-            ended.process.id(),
-            ended.status.last_exit.as_deref().unwrap_or("not started")
-        ))
+        let then = match (ended.status.phase, ended.status.incarnation) {
+            (Phase::Restarting, _) => "; it is started again in a moment",
+            (Phase::Failed, 2..) => "; it ended too often, and is not started again",
+            _ => "",
+        };
+        let how = ended.status.last_exit.as_deref().unwrap_or("not started");
+        Some(format!("{}: {how}{then}", ended.process.id()))
     };
     let (state, reason) = if phases.iter().all(|p| *p == Phase::Running) {
         match client::probe(endpoint, Effort::Look) {
             Attempt::Ready => (State::Ready, None),
-            Attempt::NotYet(reason) => (State::NotReady, Some(reason)),
+            Attempt::NotYet(reason) => (State::NotReady, Some(stopped(processes).unwrap_or(reason))),
             Attempt::Never(reason) => (State::NotOurs, Some(reason)),
         }
     } else if phases.iter().all(|p| *p == Phase::Ended) {
@@ -150,7 +153,7 @@ fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint) -> Service
     } else {
         (State::Failed, last_exit())
     };
-    let address = main_role(&endpoint.ports).map(|role| endpoint.address(role)).unwrap_or_default();
+    let address = endpoint.shown().into_iter().next().unwrap_or_default();
     Service { state, reason, ..facts(name, processes, address, endpoint.ports.clone()) }
 }
 
@@ -177,9 +180,11 @@ fn facts(name: &str, processes: &[Supervised], address: String, ports: BTreeMap<
     }
 }
 
-/// The role of the port that people use.
-fn main_role(ports: &BTreeMap<String, u16>) -> Option<&'static str> {
-    ["sql", "redis", "amqp", "http", "s3", "https"].into_iter().find(|role| ports.contains_key(*role))
+/// The process that a signal has stopped, where there is one: why nothing answers.
+fn stopped(processes: &[Supervised]) -> Option<String> {
+    let with_pid = |supervised: &Supervised| Some((supervised.process.id(), supervised.status.pid?));
+    let (id, pid) = processes.iter().filter_map(with_pid).find(|(_, pid)| os::is_stopped(*pid))?;
+    Some(format!("a signal has stopped {id} (pid {pid}); kill -CONT {pid} lets it go on"))
 }
 
 impl Report for Status {

@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ecosystem_core::artifact::Installation;
-use ecosystem_core::catalog::{Inputs, Launch, launch};
+use ecosystem_core::catalog::{Around, Inputs, Kind as ServiceKind, Launch, launch};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::Service;
 use ecosystem_core::place::Place;
-use ecosystem_core::plan::{Action, Cause, Plan, obstacles_failure, port_obstacles, reconcile_up};
+use ecosystem_core::plan::{
+    Action, Cause, Plan, obstacles_failure, port_obstacles, reconcile_up, silent_supervisor,
+};
 use ecosystem_core::process::RunAs;
 
 use crate::backend::native;
@@ -32,6 +34,9 @@ type Failures = Vec<anyhow::Error>;
 struct Wanted<'a> {
     stack: &'a Stack,
     services: &'a [&'a Service],
+    /// Who starts after each service that was not asked for.
+    needed_by: &'a BTreeMap<String, String>,
+    around: Around,
     place: &'a Place,
     secrets: &'a Secrets,
     endpoints: BTreeMap<String, Endpoint>,
@@ -57,8 +62,11 @@ pub fn run(
     }
     let services =
         stack.site.ecosystem.select(args.profile.as_deref(), &args.services).map_err(|e| one(e.into()))?;
+    let (services, needed_by) = stack.site.ecosystem.with_needed(&services).map_err(|e| one(e.into()))?;
     let run_as = context.host().run_as().ok_or_else(|| one(root_without_namespaces().into()))?;
     let wanted = |place, secrets| Wanted {
+        needed_by: &needed_by,
+        around: stack.around(context, place, secrets),
         endpoints: stack.endpoints(&services, place, secrets),
         pack: stack.site.ecosystem.seed.as_ref().filter(|_| !args.no_seed).map(|seed| seed.value.as_str()),
         stack: &stack,
@@ -107,7 +115,7 @@ pub fn run(
         events.emit(Event::Warning(format!("{error:#}")));
     }
     if !outcome.failures.is_empty() {
-        undo_if_interrupted(&place, &outcome);
+        undo_if_interrupted(&place, &outcome, events);
         return Err(outcome.failures);
     }
     let looked_only = plan.steps.iter().all(|step| step.action.only_looks());
@@ -138,7 +146,9 @@ fn introduce(stack: &Stack, events: &dyn Events) {
 /// The place and its secrets, made where they are missing.
 fn set_up(stack: &Stack, services: &[&Service]) -> anyhow::Result<(Place, Secrets)> {
     let place = stack.create_place()?;
-    let secrets = stack.state.make_secrets(services.iter().map(|s| s.name.as_str()))?;
+    let secrets = stack
+        .state
+        .make_secrets(services.iter().filter(|s| s.kind != ServiceKind::Process).map(|s| s.name.as_str()))?;
     Ok((place, secrets))
 }
 
@@ -147,34 +157,39 @@ impl Wanted<'_> {
     fn refuse_taken_ports(&self) -> anyhow::Result<bool> {
         let endpoints = self.named_endpoints();
         let observed = native::observe(self.place, &endpoints)?;
-        match obstacles_failure(&port_obstacles(&endpoints, &observed)) {
+        let mut obstacles = port_obstacles(&endpoints, &observed);
+        obstacles.extend(silent_supervisor(&observed));
+        match obstacles_failure(&obstacles) {
             Some(failure) => Err(failure.into()),
             None => Ok(endpoints.iter().all(|(service, _)| observed.runs(service))),
         }
     }
 
     fn launches(&self, installed: &BTreeMap<String, Installation>) -> BTreeMap<String, Launch> {
-        let of = |service: &Service| {
-            let inputs = Inputs {
-                service,
-                place: self.place,
-                bind: self.stack.bind(),
-                installed: &installed[&service.name],
-                run_as: self.run_as,
-                secret: &self.secrets.of(&service.name),
-            };
-            launch(inputs)
-        };
+        let of = |service: &Service| self.launch(service, &installed[&service.name]);
         self.services.iter().map(|service| (service.name.clone(), of(service))).collect()
     }
 
+    fn launch(&self, service: &Service, installed: &Installation) -> Launch {
+        launch(Inputs {
+            service,
+            place: self.place,
+            bind: self.stack.bind(),
+            installed,
+            run_as: self.run_as,
+            secret: &self.secrets.of(&service.name),
+            around: &self.around,
+        })
+    }
+
     fn plan(&self, launches: &BTreeMap<String, Launch>) -> anyhow::Result<Plan> {
-        let observed = native::observe(self.place, &self.named_endpoints())?;
+        let mut observed = native::observe(self.place, &self.named_endpoints())?;
         let mut launches: Vec<(&str, &Launch)> =
             launches.iter().map(|(name, l)| (name.as_str(), l)).collect();
+        observed.data = native::data(self.place, &launches)?;
         // The slowest to start goes first: nothing waits for it, and it has the most to gain.
         launches.sort_by_key(|(_, launch)| std::cmp::Reverse(launch.endpoint.kind.start_cost()));
-        let mut plan = reconcile_up(&launches, &observed, self.restart);
+        let mut plan = reconcile_up(&launches, &observed, self.restart, self.needed_by);
         if let Some(failure) = obstacles_failure(&plan.obstacles) {
             return Err(failure.into());
         }
@@ -187,9 +202,18 @@ impl Wanted<'_> {
         let mut plan = Plan::default();
         let provided: Vec<usize> =
             missing.into_iter().map(|name| plan.push(Action::Provide(name), Cause::Missing, [])).collect();
+        let mut ready: BTreeMap<&str, usize> = BTreeMap::new();
+        // Each stands behind what it starts after.
         for service in self.services {
-            let start = plan.push(Action::Start(service.name.clone()), Cause::Missing, provided.clone());
-            plan.push(Action::Await(service.name.clone()), Cause::Follows, [start]);
+            let after = service.after().iter().filter_map(|name| ready.get(name.as_str())).copied();
+            let after: Vec<usize> = provided.iter().copied().chain(after).collect();
+            let needed = self.needed_by.get(&service.name).map(|by| Cause::Needed { by: by.clone() });
+            let name = || service.name.clone();
+            let start = plan.push(Action::Start(name()), needed.unwrap_or(Cause::Missing), after);
+            ready.insert(&service.name, plan.push(Action::Await(name()), Cause::Follows, [start]));
+            if service.kind == ServiceKind::Process {
+                plan.show_command(&self.launch(service, &Installation::new()));
+            }
         }
         self.push_seed(&mut plan);
         plan
@@ -231,7 +255,7 @@ fn plan_only(
 }
 
 /// An interrupted `up` stops what it started itself and leaves what ran before.
-fn undo_if_interrupted(place: &Place, outcome: &Outcome) {
+fn undo_if_interrupted(place: &Place, outcome: &Outcome, events: &dyn Events) {
     let interrupted = outcome
         .failures
         .iter()
@@ -239,10 +263,16 @@ fn undo_if_interrupted(place: &Place, outcome: &Outcome) {
     if !interrupted {
         return;
     }
-    for service in &outcome.started {
-        // The interruption is what is reported; `status` shows what could not be stopped.
-        let _shown_by_status = native::stop(place, service);
+    let started: Vec<&str> = outcome.started.iter().map(String::as_str).collect();
+    if !started.is_empty() {
+        let text = format!(
+            "stopping {}; Ctrl-C again leaves at once, and they end by themselves",
+            started.join(", ")
+        );
+        events.emit(Event::Fact { title: "Ctrl-C", text });
     }
+    // The interruption is what is reported; `status` shows what could not be stopped.
+    let _shown_by_status = native::stop_all(place, &started);
     if native::list(place).is_ok_and(|processes| processes.iter().all(|p| p.status.pid.is_none())) {
         let _shown_by_status = native::shutdown(place);
     }

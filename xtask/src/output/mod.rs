@@ -5,7 +5,7 @@ mod screen;
 
 use std::io::Write;
 
-use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::failure::{Failure, Kind, harmless};
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
@@ -96,7 +96,7 @@ pub fn failures(errors: &[anyhow::Error], format: Format, program: &str) -> u8 {
 fn human(err: &mut impl Write, failure: &Failure) -> std::io::Result<()> {
     writeln!(err)?;
     let heading = format!("error[{}]", failure.code);
-    writeln!(err, "{}: {}", heading.red().bold(), failure.message)?;
+    writeln!(err, "{}: {}", heading.red().bold(), harmless(&failure.message))?;
     for hint in &failure.hints {
         writeln!(err, "  {} {hint}", "→".cyan())?;
     }

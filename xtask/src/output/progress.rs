@@ -133,6 +133,7 @@ fn heading(section: Section) -> &'static str {
         Section::Start => "Start",
         Section::Stop => "Stop",
         Section::Seed => "Seed",
+        Section::Prove => "Prove",
     }
 }
 
@@ -141,7 +142,7 @@ fn title(section: Section, title: &str) -> String {
     match section {
         Section::Fetch => format!("fetch {title}"),
         Section::Build => format!("build {title}"),
-        Section::Start | Section::Stop | Section::Seed => title.to_owned(),
+        Section::Start | Section::Stop | Section::Seed | Section::Prove => title.to_owned(),
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn sha256(path: &Utf8Path) -> anyhow::Result<(String, u64)> {
 }
 
 /// The one member of a zip file whose name ends like this, as a stream handed to `use_it`.
-pub(super) fn zip_member<T>(
+pub fn zip_member<T>(
     path: &Utf8Path,
     ending: &str,
     use_it: impl FnOnce(&mut dyn Read) -> anyhow::Result<T>,
@@ -43,10 +43,11 @@ pub(super) fn zip_member<T>(
 }
 
 /// Unpacks a tar stream. A path or link that leaves the folder is refused, not skipped.
-pub(super) fn untar(stream: impl Read, folder: &Utf8Path, name: &str) -> anyhow::Result<()> {
+pub fn untar(stream: impl Read, folder: &Utf8Path, name: &str) -> anyhow::Result<()> {
     let mut archive = tar::Archive::new(stream);
     archive.set_preserve_permissions(true);
     archive.set_preserve_mtime(true);
+    let mut links = Vec::new();
     for entry in archive.entries().with_context(|| format!("{name} is no tar archive"))? {
         let mut entry = entry.with_context(|| format!("{name} is damaged"))?;
         let path = entry.path()?.into_owned();
@@ -61,8 +62,15 @@ pub(super) fn untar(stream: impl Read, folder: &Utf8Path, name: &str) -> anyhow:
         if !entry.unpack_in(folder).with_context(|| format!("cannot unpack {} of {name}", path.display()))? {
             return Err(hostile(name, &path));
         }
+        if entry.header().entry_type().is_symlink() {
+            links.push(path);
+        }
     }
-    Ok(())
+    // What a link means depends on the links that it leads through, whichever of them came first.
+    let root = folder.canonicalize_utf8().with_context(|| format!("cannot find {folder}"))?;
+    let leaves =
+        |path: &Path| root.as_std_path().join(path).canonicalize().is_ok_and(|real| !real.starts_with(&root));
+    links.iter().find(|path| leaves(path)).map_or(Ok(()), |path| Err(hostile(name, path)))
 }
 
 fn hostile(name: &str, path: &Path) -> anyhow::Error {
@@ -159,6 +167,18 @@ mod tests {
             let error = untar(&bytes[..], &root, "x.tar").unwrap_err();
             assert_eq!(error.downcast_ref::<Failure>().unwrap().code, "archive-hostile", "{path}");
             assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0, "{path}");
+        }
+    }
+
+    #[test]
+    fn links_that_lead_out_together_are_refused_in_any_order() {
+        for order in [[("here", "."), ("out", "here/..")], [("out", "here/.."), ("here", ".")]] {
+            let folder = tempfile::tempdir().unwrap();
+            let root = Utf8Path::from_path(folder.path()).unwrap().join("in");
+            std::fs::create_dir(&root).unwrap();
+            let bytes = archive(|builder| order.iter().for_each(|(path, to)| raw(builder, path, Some(to))));
+            let error = untar(&bytes[..], &root, "x.tar").unwrap_err();
+            assert_eq!(error.downcast_ref::<Failure>().unwrap().code, "archive-hostile", "{order:?}");
         }
     }
 

@@ -39,9 +39,42 @@ struct Document {
 }
 
 impl Document {
-    fn pins(&self) -> impl Iterator<Item = &String> {
-        self.debian.values().flat_map(BTreeMap::values).flat_map(BTreeMap::values).flatten()
+    /// The first thing in it that is not what it should be, with what it should be. All of it ends up in command lines and paths.
+    fn wrong(&self) -> Option<(&str, &'static str)> {
+        let architectures = || self.debian.values().flatten();
+        let lists = || architectures().flat_map(|(_, names)| names);
+        let names = self
+            .debian
+            .keys()
+            .chain(architectures().map(|(name, _)| name))
+            .chain(lists().map(|(name, _)| name));
+        let checks = self
+            .maven
+            .iter()
+            .flat_map(|(gav, pin)| {
+                [
+                    (gav, is_gav(gav), "group:artifact:version"),
+                    (&pin.sha256, is_sha256(&pin.sha256), "SHA-256"),
+                ]
+            })
+            .chain(names.map(|name| (name, is_name(name), "name of letters, digits, _ and -")))
+            .chain(lists().flat_map(|(_, pins)| pins).map(|pin| (pin, is_pin(pin), "package=version")));
+        let mut wrong = checks.filter(|(_, good, _)| !good);
+        wrong.next().map(|(text, _, what)| (text.as_str(), what))
     }
+}
+
+fn is_gav(text: &str) -> bool {
+    super::maven::Gav::parse(text).is_ok()
+}
+
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+}
+
+/// A suite, an architecture or the name of a list. Without dots: they are joined by dots.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
 }
 
 /// Whether this is `package=version` and nothing that apt could take for an option.
@@ -83,8 +116,8 @@ impl Lock {
             Failure::new(Kind::Manifest, "lock-invalid", format!("{name} cannot be read: {error}"))
                 .hint("it is a generated file: take it from version control again")
         })?;
-        if let Some(pin) = document.pins().find(|pin| !is_pin(pin)) {
-            let message = format!("{name} holds `{}`, which is no package=version", pin.escape_debug());
+        if let Some((text, what)) = document.wrong() {
+            let message = format!("{name} holds `{}`, which is no {what}", text.escape_debug());
             return Err(Failure::new(Kind::Manifest, "lock-invalid", message)
                 .hint("it is a generated file: take it from version control again"));
         }
@@ -151,6 +184,19 @@ mod tests {
             assert_eq!(Lock::parse(&text, "x").unwrap_err().code, "lock-invalid", "{pin}");
         }
         assert!(is_pin("redis-server=5:7.0.15-1~deb12u10") && is_pin("libstdc++6:amd64=12.2.0-14+deb12u1"));
+    }
+
+    #[test]
+    fn a_lock_holds_only_coordinates_checksums_and_plain_names() {
+        let sum = "ab".repeat(32);
+        for text in [
+            format!("[maven]\n\"../../x:y:1\" = {{ sha256 = \"{sum}\", size = 1 }}\n"),
+            "[maven]\n\"a:b:1\" = { sha256 = \"AB\", size = 1 }\n".to_owned(),
+            "[debian.\"book.worm\".amd64]\nredis = []\n".to_owned(),
+            "[debian.bookworm.amd64]\n\"re dis\" = []\n".to_owned(),
+        ] {
+            assert_eq!(Lock::parse(&text, "x").unwrap_err().code, "lock-invalid", "{text}");
+        }
     }
 
     #[test]

@@ -19,7 +19,10 @@ mod tree;
 mod want;
 mod watch;
 
+pub use archive::{untar, zip_member};
+pub use debian::parse_uris;
 pub use host::{Family, Host};
 pub use lock::{Lock, Pin};
+pub use maven::Gav;
 pub use provisioner::{Mode, Need, Provisioner};
 pub use store::{Id, Source, Store};

@@ -64,6 +64,7 @@ impl Once {
             log: self.log.clone(),
             log_limit: u64::MAX,
             labels: BTreeMap::new(),
+            rules: ecosystem_core::process::Rules::default(),
         };
         let child = launch::spawn(&process, &self.stdin).with_context(|| format!("cannot run {name}"))?;
         Ok(Running { child, log: self.log })

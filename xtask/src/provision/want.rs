@@ -70,6 +70,8 @@ pub(super) fn wants(service: &Service, host: &Host) -> Result<Vec<Want>, Failure
             let java = java::on_host(host).map_or(Want::Packages(&debian::JAVA), Want::HostJava);
             vec![Want::Opensearch(Box::new(Home { assembly, modules, plugins })), java]
         }
+        // Its programs are the person's.
+        Kind::Process => vec![],
         kind => {
             let message = format!("{kind} cannot be provisioned natively by this version");
             return Err(Failure::new(Class::Manifest, "service-unsupported", message));

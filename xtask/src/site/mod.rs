@@ -4,7 +4,10 @@ pub mod logs;
 pub mod places;
 mod state;
 
+use std::os::unix::fs::MetadataExt;
+
 use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Ecosystem, Flags, Layer, failure, resolve};
 
 pub use state::{Lock, Secrets, State};
@@ -34,6 +37,7 @@ impl Site {
     /// Finds the project that `start` belongs to and reads what it wants.
     pub fn open(start: &Utf8Path, flags: &Flags) -> anyhow::Result<Self> {
         let root = find_root(start).unwrap_or(start).to_owned();
+        refuse_strangers(start, &root)?;
         let texts = [MANIFEST, LOCAL].map(|name| (name, read_optional(&root.join(name))));
         let mut layers = Vec::new();
         for (name, text) in &texts {
@@ -49,9 +53,54 @@ impl Site {
     }
 }
 
+/// A link where this program makes, writes or deletes: a repository could bring one along that leads anywhere.
+pub fn link_refused(link: &Utf8Path) -> Failure {
+    let message = format!("{link} is a link; nothing is made or deleted behind it");
+    Failure::new(Kind::Host, "state-is-a-link", message)
+        .hint("remove the link; ECOSYSTEM_STATE names another place for the whole state folder")
+}
+
+/// Refuses files that another user has put above the folder where the person is, such as `/tmp/ecosystem.toml`.
+fn refuse_strangers(start: &Utf8Path, root: &Utf8Path) -> anyhow::Result<()> {
+    let owner = |path: &Utf8Path| std::fs::metadata(path).map(|meta| meta.uid()).ok();
+    let (me, here) = (rustix::process::geteuid().as_raw(), owner(start));
+    for path in [MANIFEST, LOCAL, LOCK].map(|name| root.join(name)) {
+        let Some(owner) = owner(&path) else { continue };
+        if !is_trusted(owner, me, here) {
+            let message =
+                format!("{path} belongs to user {owner}, who is neither you nor the owner of {start}");
+            return Err(Failure::new(Kind::Manifest, "manifest-of-another-user", message)
+                .hint("go into that user's folder if you mean it, or put an ecosystem.toml of your own, empty or not, where you are")
+                .into());
+        }
+    }
+    Ok(())
+}
+
+/// Oneself, root, and whoever owns the folder that one went into: in a container that is often somebody else.
+fn is_trusted(owner: u32, me: u32, here: Option<u32>) -> bool {
+    owner == me || owner == 0 || Some(owner) == here
+}
+
 /// The nearest folder upwards that has a manifest or a state folder.
 pub fn find_root(start: &Utf8Path) -> Option<&Utf8Path> {
     start
         .ancestors()
         .find(|folder| folder.join(MANIFEST).exists() || folder.join(STATE).join("place.toml").exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_trusted;
+
+    #[test]
+    fn a_manifest_is_ours_roots_or_of_whoever_owns_the_folder_that_one_is_in() {
+        let (me, root, other) = (1000, 0, 1001);
+        assert!(is_trusted(me, me, Some(root)));
+        assert!(is_trusted(root, me, Some(me)));
+        assert!(is_trusted(other, me, Some(other)));
+        // `/tmp/ecosystem.toml`, seen from `/tmp` and from a folder of one's own below it; by an ordinary user and by root.
+        assert!(!is_trusted(other, me, Some(root)) && !is_trusted(other, me, Some(me)));
+        assert!(!is_trusted(other, root, Some(root)) && !is_trusted(other, me, None));
+    }
 }

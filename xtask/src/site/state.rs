@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -60,6 +60,43 @@ impl State {
         Self { folder }
     }
 
+    /// Refuses a state folder that this user did not make: a repository, or another user, could have brought one along, with links that
+    /// lead what is written elsewhere, or with data and passwords that somebody else knows.
+    pub fn refuse_strangers(&self) -> anyhow::Result<()> {
+        let folder = &self.folder;
+        let Ok(meta) = std::fs::metadata(folder) else { return Ok(()) };
+        let me = rustix::process::geteuid().as_raw();
+        if meta.uid() != me {
+            let message =
+                format!("the state folder {folder} belongs to user {}, and you are {me}", meta.uid());
+            return Err(Failure::new(Kind::Host, "state-of-another-user", message)
+                .hint("work as that user, or name a folder of your own: ECOSYSTEM_STATE=/some/folder")
+                .into());
+        }
+        let mut entries = folder.read_dir_utf8().with_context(|| format!("cannot read {folder}"))?.peekable();
+        if entries.peek().is_some() && meta.permissions().mode() & 0o077 != 0 {
+            let message =
+                format!("the state folder {folder} is open to others; this program did not make it so");
+            return Err(Failure::new(Kind::Host, "state-not-private", message)
+                .hint(format!(
+                    "if it came with the repository, remove it; if it is yours: chmod 700 '{folder}'"
+                ))
+                .into());
+        }
+        for entry in entries {
+            let entry = entry?;
+            // Deeper down only servers write, and whole files by a rename.
+            let below = if entry.file_type()?.is_dir() { Some(entry.path().read_dir_utf8()?) } else { None };
+            for entry in std::iter::once(Ok(entry)).chain(below.into_iter().flatten()) {
+                let entry = entry?;
+                if entry.file_type()?.is_symlink() {
+                    return Err(super::link_refused(entry.path()).into());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The place that was set up here; `None` before the first `up`.
     pub fn place(&self, store: &Utf8Path) -> anyhow::Result<Option<Place>> {
         let Some(text) = read_optional(&self.folder.join("place.toml"))? else { return Ok(None) };
@@ -114,6 +151,7 @@ impl State {
 
     fn make_folder(&self) -> anyhow::Result<()> {
         create_private_dir(&self.folder)?;
+        self.refuse_strangers()?;
         let mode = std::fs::metadata(&self.folder)?.permissions().mode();
         if mode & 0o077 != 0 {
             std::fs::set_permissions(&self.folder, std::fs::Permissions::from_mode(0o700))
@@ -238,6 +276,30 @@ mod tests {
             |name: &str| std::fs::metadata(state.folder.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(""), mode("secrets.toml"), mode("place.toml")), (0o700, 0o600, 0o600));
         assert_eq!(std::fs::read_to_string(state.folder.join(".gitignore")).unwrap(), "*\n");
+    }
+
+    #[test]
+    fn a_state_folder_that_somebody_else_could_have_made_is_refused() {
+        let code = |state: &State| {
+            let error = state.lock("up", &Silent).unwrap_err();
+            error.downcast::<Failure>().unwrap().code
+        };
+        let (_folder, state) = state();
+        state.create("/p".into(), "/s".into(), 0).unwrap();
+        let open = |mode| {
+            std::fs::set_permissions(&state.folder, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        open(0o755);
+        assert_eq!(code(&state), "state-not-private");
+        open(0o700);
+        for link in ["logs", "redis/data", "redis/made-by"] {
+            let link = state.folder.join(link);
+            create_private_dir(link.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink("/tmp", &link).unwrap();
+            assert_eq!(code(&state), "state-is-a-link", "{link}");
+            std::fs::remove_file(&link).unwrap();
+        }
+        state.lock("up", &Silent).unwrap();
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Short commands: run, wait, read what they print. Servers go through `sys::launch` instead.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -14,6 +15,7 @@ pub struct Cmd {
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(String, String)>,
+    only: Option<BTreeMap<String, String>>,
     cwd: Option<Utf8PathBuf>,
     limit: Duration,
 }
@@ -47,6 +49,7 @@ impl Cmd {
             program: program.into(),
             args: Vec::new(),
             env: Vec::new(),
+            only: None,
             cwd: None,
             limit: Duration::from_mins(1),
         }
@@ -63,6 +66,13 @@ impl Cmd {
     #[must_use]
     pub fn env(mut self, key: &str, value: impl Into<String>) -> Self {
         self.env.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// The whole environment: nothing is inherited.
+    #[must_use]
+    pub fn only_env(mut self, env: &BTreeMap<String, String>) -> Self {
+        self.only = Some(env.clone());
         self
     }
 
@@ -100,6 +110,9 @@ impl Cmd {
         }
         for key in LEAKED {
             expression = expression.env_remove(key);
+        }
+        if let Some(only) = self.only {
+            expression = expression.full_env(only);
         }
         if let Some(cwd) = self.cwd {
             expression = expression.dir(cwd);
@@ -165,6 +178,13 @@ mod tests {
             .run()
             .unwrap();
         assert_eq!(output.stdout, "/own\n");
+    }
+
+    #[test]
+    fn a_whole_environment_inherits_nothing() {
+        let only = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
+        let output = Cmd::new("env").only_env(&only).run().unwrap();
+        assert_eq!(output.stdout, "PATH=/usr/bin:/bin\n");
     }
 
     #[test]

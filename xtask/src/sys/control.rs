@@ -3,9 +3,11 @@
 //! `hello`, `list` and `shutdown` never change, so that a command of another build can always look and end what runs.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -14,10 +16,19 @@ use ecosystem_core::supervise::Status;
 use serde::{Deserialize, Serialize};
 
 /// Raised when a verb changes its meaning. A supervisor of another protocol is replaced.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The socket's name within the state folder.
 const SOCKET: &str = "control";
+
+/// How long a supervisor may take over a question that it answers at once. It has nothing else to do, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it may take where processes have to end first: longer than any of them may take before it is killed.
+const LONG_PATIENCE: Duration = Duration::from_mins(2);
+
+/// A message is never longer than this: what is, does not come from this program.
+const LONGEST: u64 = 8 << 20;
 
 /// What a command asks of the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,7 +40,7 @@ pub enum Request {
     List,
     /// Start these, in this order. One that runs already is left alone.
     Start { processes: Vec<Process> },
-    /// Stop these, each by its own rule, and answer when they have ended.
+    /// Stop these, each by its own rule, those of one service in the reverse order of their start, and answer when they have ended.
     Stop { ids: Vec<String> },
     /// Answer when one of these is no longer running in the incarnation that is named.
     Wait { seen: BTreeMap<String, u32> },
@@ -41,10 +52,44 @@ pub enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Response {
-    Hello { protocol: u32, build: String, pid: u32 },
-    Processes { processes: Vec<Supervised> },
-    Refused { reason: String },
+    Hello {
+        protocol: u32,
+        build: String,
+        pid: u32,
+        /// It has been told to end and takes nothing new.
+        #[serde(default)]
+        ending: bool,
+    },
+    Processes {
+        processes: Vec<Supervised>,
+    },
+    Refused {
+        reason: String,
+    },
 }
+
+impl Request {
+    /// How long the answer may take; `None`: for ever.
+    fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::Hello | Self::List | Self::Start { .. } => Some(PATIENCE),
+            Self::Stop { .. } | Self::Shutdown => Some(LONG_PATIENCE),
+            Self::Wait { .. } => None,
+        }
+    }
+}
+
+/// The supervisor is there and does not answer: stopped by a signal, or without its socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silent;
+
+impl std::fmt::Display for Silent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the supervisor does not answer")
+    }
+}
+
+impl std::error::Error for Silent {}
 
 /// A process under supervision.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -81,14 +126,27 @@ impl Control {
         }
     }
 
-    /// Asks and waits for the answer.
+    /// Asks and waits for the answer. The error is [`Silent`] where there is none in time.
     pub fn ask(&mut self, request: &Request) -> anyhow::Result<Response> {
+        self.stream.get_ref().set_read_timeout(request.patience())?;
         send(self.stream.get_mut(), request).context("cannot talk to the supervisor")?;
-        match receive(&mut self.stream)? {
+        let answer =
+            receive(&mut self.stream).map_err(|error| match error.downcast_ref::<std::io::Error>() {
+                Some(late) if matches!(late.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    Silent.into()
+                }
+                _ => error,
+            });
+        match answer? {
             Some(Response::Refused { reason }) => anyhow::bail!("the supervisor refused: {reason}"),
             Some(response) => Ok(response),
             None => anyhow::bail!("the supervisor ended while it was asked"),
         }
+    }
+
+    /// Asks and does not wait for the answer.
+    pub fn tell(&mut self, request: &Request) -> anyhow::Result<()> {
+        send(self.stream.get_mut(), request).context("cannot talk to the supervisor")
     }
 
     /// Asks for a list of processes.
@@ -100,7 +158,7 @@ impl Control {
     }
 
     /// The process id of the supervisor, where it tells.
-    pub fn peer(mut self) -> Option<u32> {
+    pub fn peer(&mut self) -> Option<u32> {
         match self.ask(&Request::Hello) {
             Ok(Response::Hello { pid, .. }) => Some(pid),
             _ => None,
@@ -122,7 +180,11 @@ pub fn bind(state: &Utf8Path) -> anyhow::Result<OwnedFd> {
         _ => {}
     }
     let folder = std::fs::File::open(state).with_context(|| format!("cannot open {state}"))?;
-    let listener = UnixListener::bind(short_path(state, &folder))
+    let path = short_path(state, &folder);
+    let listener = UnixListener::bind(&path)
+        .and_then(|listener| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map(|()| listener)
+        })
         .with_context(|| format!("cannot make a control socket in {state}"))?;
     Ok(listener.into())
 }
@@ -144,12 +206,13 @@ pub fn send<T: Serialize>(stream: &mut UnixStream, message: &T) -> anyhow::Resul
 }
 
 /// Reads one message. `None`: the other side has hung up.
-pub fn receive<T: for<'de> Deserialize<'de>>(
-    stream: &mut BufReader<UnixStream>,
-) -> anyhow::Result<Option<T>> {
+pub fn receive<T: for<'de> Deserialize<'de>>(stream: &mut impl BufRead) -> anyhow::Result<Option<T>> {
     let mut line = String::new();
-    if stream.read_line(&mut line)? == 0 {
+    if stream.by_ref().take(LONGEST).read_line(&mut line)? == 0 {
         return Ok(None);
     }
-    serde_json::from_str(&line).map(Some).with_context(|| format!("cannot read the message {line:?}"))
+    serde_json::from_str(&line).map(Some).with_context(|| {
+        let beginning: String = line.chars().take(80).collect();
+        format!("cannot read the message {beginning:?}")
+    })
 }

@@ -10,6 +10,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 /// How often a lock that somebody else holds is tried.
 const LOCK_PERIOD: std::time::Duration = std::time::Duration::from_millis(20);
 
+/// Whatever this process and those that it becomes or starts create from now on is for this user alone.
+pub fn make_private() {
+    let _before = rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+}
+
 /// Writes a whole file by a rename: readers see the old content or the new, and the mode is right from the start.
 pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
     let folder = path.parent().with_context(|| format!("{path} has no folder"))?;

@@ -11,11 +11,14 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 struct Shared {
     interrupted: bool,
+    /// What is done before leaving at once.
+    last_words: Option<Box<dyn Fn() + Send>>,
     /// Process groups of short commands that run right now.
     groups: BTreeSet<i32>,
 }
 
-static SHARED: Mutex<Shared> = Mutex::new(Shared { interrupted: false, groups: BTreeSet::new() });
+static SHARED: Mutex<Shared> =
+    Mutex::new(Shared { interrupted: false, last_words: None, groups: BTreeSet::new() });
 static CHANGED: Condvar = Condvar::new();
 
 fn shared() -> MutexGuard<'static, Shared> {
@@ -29,6 +32,11 @@ pub fn install() -> anyhow::Result<()> {
         for _ in signals.forever() {
             let mut shared = shared();
             if shared.interrupted {
+                let words = shared.last_words.take();
+                drop(shared);
+                if let Some(words) = words {
+                    words();
+                }
                 #[expect(clippy::exit, clippy::disallowed_methods, reason = "the second Ctrl-C means: now")]
                 std::process::exit(i32::from(Kind::Interrupted.exit_status()));
             }
@@ -42,6 +50,23 @@ pub fn install() -> anyhow::Result<()> {
         }
     });
     Ok(())
+}
+
+/// Registers what is done at the second Ctrl-C, before this program leaves at once: it must not wait for anybody.
+/// Dropping the value takes it back.
+pub fn last_words(words: impl Fn() + Send + 'static) -> LastWords {
+    shared().last_words = Some(Box::new(words));
+    LastWords
+}
+
+/// Keeps last words registered.
+#[derive(Debug)]
+pub struct LastWords;
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        shared().last_words = None;
+    }
 }
 
 /// Fails where somebody wants this program to stop.

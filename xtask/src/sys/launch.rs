@@ -6,13 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::marker;
 use ecosystem_core::process::{Process, RunAs};
 use serde::{Deserialize, Serialize};
 
@@ -45,8 +47,34 @@ pub fn run(process: &Process, input: &str) -> anyhow::Result<()> {
 }
 
 /// Starts a process that is fed `input` and whose output is appended to its log. It dies with the thread that called this.
-#[expect(clippy::disallowed_methods, reason = "the one place where long-lived programs are started")]
 pub fn spawn(process: &Process, input: &str) -> anyhow::Result<Child> {
+    launch(process, input, |_, _| Ok(()))
+}
+
+/// Starts a process, with a line in its log that says so before anything that it writes itself.
+pub fn spawn_marked(process: &Process) -> anyhow::Result<Child> {
+    let mark = |mut log: &std::fs::File, pid| -> std::io::Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let line = marker::line(&process.id(), pid, now);
+        // The run before may have ended in the middle of a line.
+        let open = log.metadata()?.len() > 0 && {
+            let mut last = [0];
+            log.seek(SeekFrom::End(-1))?;
+            log.read_exact(&mut last)?;
+            last != *b"\n"
+        };
+        log.write_all(format!("{}{line}\n", if open { "\n" } else { "" }).as_bytes())
+    };
+    launch(process, "", mark)
+}
+
+/// Starts the launcher and lets it become the process. `begin` is called while nothing can have been written yet.
+#[expect(clippy::disallowed_methods, reason = "the one place where long-lived programs are started")]
+fn launch(
+    process: &Process,
+    input: &str,
+    begin: impl FnOnce(&std::fs::File, u32) -> std::io::Result<()>,
+) -> anyhow::Result<Child> {
     let spec = Spec {
         argv: process.argv.clone(),
         env: process.env.clone(),
@@ -62,9 +90,13 @@ pub fn spawn(process: &Process, input: &str) -> anyhow::Result<Child> {
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(log.try_clone()?)
-        .stderr(log)
+        .stderr(log.try_clone()?)
         .spawn()
         .context("cannot start the launcher")?;
+    if let Err(error) = begin(&log, child.id()) {
+        // A full disk keeps nobody from starting.
+        let _nowhere_else = writeln!(std::io::stderr(), "cannot mark the start in {}: {error}", process.log);
+    }
     let pipe = child.stdin.take();
     let feed = || -> std::io::Result<()> {
         let Some(mut pipe) = pipe else { return Ok(()) };
@@ -88,13 +120,12 @@ pub fn open_log(path: &Utf8Path) -> anyhow::Result<std::fs::File> {
         super::fs::create_private_dir(folder)?;
     }
     let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600);
+    options.read(true).append(true).create(true).mode(0o600);
     options.open(path).with_context(|| format!("cannot open the log {path}"))
 }
 
 /// The last `limit` bytes of a file, from the beginning of a line.
 pub fn tail(path: &Utf8Path, limit: u64) -> std::io::Result<String> {
-    use std::io::{Read, Seek, SeekFrom};
     let mut file = std::fs::File::open(path)?;
     let length = file.metadata()?.len();
     let start = length.saturating_sub(limit);
@@ -115,6 +146,7 @@ pub fn become_program() -> anyhow::Error {
         // A session of its own: a Ctrl-C at the terminal is for the command, not for the servers.
         rustix::process::setsid().context("cannot start a session")?;
         os::forget_inherited_files()?;
+        super::fs::make_private();
         if !spec.input {
             rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
         }
@@ -126,11 +158,31 @@ pub fn become_program() -> anyhow::Error {
         let mut command = Command::new(program);
         command.args(args).env_clear().envs(&spec.env).current_dir(&spec.cwd);
         os::die_with_parent(spec.parent)?;
-        Err(command.exec()).with_context(|| format!("cannot run {program}"))
+        let error = command.exec();
+        Err(error).with_context(|| format!("cannot run {}", shown(program, &spec)))
     };
     match become_it() {
         Ok(never) => match never {},
         Err(error) => error,
+    }
+}
+
+/// A program that could not be run, with what can be seen of the reason.
+fn shown(program: &str, spec: &Spec) -> String {
+    if !spec.cwd.is_dir() {
+        return format!("{program} in {}, which is not a folder", spec.cwd);
+    }
+    if !program.contains('/') {
+        let path = spec.env.get("PATH").map_or("", String::as_str);
+        return format!("{program}, looked for on PATH={path}");
+    }
+    let file = spec.cwd.join(program);
+    match file.metadata() {
+        Ok(metadata) if metadata.is_dir() => format!("{program}, which is a folder"),
+        Ok(metadata) if metadata.permissions().mode() & 0o111 == 0 => {
+            format!("{program}, which may not be executed (chmod +x makes it so)")
+        }
+        Ok(_) | Err(_) => format!("{program} in {}", spec.cwd),
     }
 }
 
@@ -168,6 +220,7 @@ pub fn user_namespaces_work() -> bool {
         log: "/dev/null".into(),
         log_limit: u64::MAX,
         labels: BTreeMap::new(),
+        rules: ecosystem_core::process::Rules::default(),
     };
     run(&process, "").is_ok()
 }

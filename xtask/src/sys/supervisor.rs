@@ -3,19 +3,22 @@
 //! It knows no service, no manifest and no probe. One runs per place, until it is told to end. If it is
 //! killed, the kernel kills its children (Linux).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use camino::Utf8Path;
 use ecosystem_core::process::{Process, Signal};
-use ecosystem_core::supervise::{Input, Order, Phase, Supervision};
+use ecosystem_core::supervise::{Input, Leaver, Order, Phase, Supervision, next_to_stop};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::control::{self, Request, Response, Supervised};
@@ -24,8 +27,19 @@ use super::{launch, os};
 /// The hidden first argument that makes this program a supervisor.
 pub const SUPERVISE: &str = "__supervise";
 
-/// How often the size of logs is looked at.
-const LOG_CHECK: Duration = Duration::from_secs(5);
+/// Held by a supervisor for life, with its process id in it.
+const LOCK: &str = "supervisor.lock";
+
+/// How often the size of logs is looked at, and while one of them floods.
+const LOG_CHECK: Duration = Duration::from_secs(1);
+const LOG_CHECK_IN_FLOOD: Duration = Duration::from_millis(100);
+
+/// The variable by which everything that a supervisor started is known, whatever became of its parents: the state folder.
+pub const MARK: &str = "ECOSYSTEM_SUPERVISED_IN";
+
+/// A supervisor that nobody talks to, and that runs nothing because everything was stopped, ends after this: the command that
+/// started it, or that stopped the last process, did not live to end it.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// Starts a supervisor for a state folder. Connections are accepted from the moment this returns: its socket exists already.
 #[expect(clippy::disallowed_methods, reason = "the supervisor outlives the command that starts it")]
@@ -45,35 +59,79 @@ pub fn start(state: &Utf8Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The process id of the supervisor that lives in a state folder, whether it answers or not; `None` where there is none.
+pub fn holder(state: &Utf8Path) -> anyhow::Result<Option<u32>> {
+    let path = state.join(LOCK);
+    let mut lock = match std::fs::File::open(&path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot open {path}")),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            lock.read_to_string(&mut text).with_context(|| format!("cannot read {path}"))?;
+            // Between taking the lock and writing its number it is about to answer.
+            Ok(text.trim().parse().ok())
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {path}")),
+    }
+}
+
 /// What the main thread wakes up for.
 enum Wake {
     Asked(Request, Sender<Response>),
     ChildEnded,
     Terminate,
+    /// Somebody has hung up.
+    HungUp,
 }
 
 /// The supervisor itself. Must run on the main thread: children die with the thread that started them.
 pub fn run() -> anyhow::Result<()> {
-    let lock = std::fs::File::options().create(true).append(true).open("supervisor.lock")?;
-    lock.try_lock().map_err(|_| anyhow::anyhow!("another supervisor holds the lock of this place"))?;
+    let mut lock = std::fs::File::options().create(true).append(true).mode(0o600).open(LOCK)?;
+    take(&lock)?;
+    lock.set_len(0)?;
+    writeln!(lock, "{}", std::process::id())?;
     let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     // A session of its own: neither Ctrl-C at the terminal nor closing it is meant for the servers.
     rustix::process::setsid().context("cannot start a session")?;
     os::forget_inherited_files()?;
+    super::fs::make_private();
     os::adopt_orphans()?;
 
     let (sender, receiver) = channel();
     watch_signals(sender.clone())?;
-    std::thread::spawn(move || accept(&listener, &sender));
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    std::thread::spawn(move || accept(&listener, &sender, &counted));
     Loop {
+        state: super::fs::utf8(std::fs::canonicalize(".")?)?.into_string(),
         children: Vec::new(),
+        to_stop: BTreeSet::new(),
         waiting: Vec::new(),
         shutdown: Vec::new(),
         ending: false,
+        connections,
+        idle_since: None,
         begin: Instant::now(),
     }
     .run(&receiver);
+    Ok(())
+}
+
+/// Takes the lock of this place. Commands that look who has it hold it for a moment: only what stays is another supervisor.
+fn take(lock: &std::fs::File) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    while lock.try_lock().is_err() {
+        anyhow::ensure!(
+            begin.elapsed() < Duration::from_secs(2),
+            "another supervisor holds the lock of this place"
+        );
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
     Ok(())
 }
 
@@ -94,10 +152,16 @@ fn watch_signals(sender: Sender<Wake>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn accept(listener: &UnixListener, sender: &Sender<Wake>) {
+fn accept(listener: &UnixListener, sender: &Sender<Wake>, connections: &Arc<AtomicUsize>) {
     for stream in listener.incoming().flatten() {
-        let sender = sender.clone();
-        std::thread::spawn(move || converse(stream, &sender));
+        let (sender, connections) = (sender.clone(), Arc::clone(connections));
+        connections.fetch_add(1, Ordering::SeqCst);
+        std::thread::spawn(move || {
+            converse(stream, &sender);
+            connections.fetch_sub(1, Ordering::SeqCst);
+            // The main thread outlives its connections, or ends the process.
+            let _ended = sender.send(Wake::HungUp);
+        });
     }
 }
 
@@ -128,6 +192,8 @@ fn converse(stream: UnixStream, sender: &Sender<Wake>) {
 struct Child {
     process: Process,
     supervision: Supervision,
+    /// What it had started when it was asked to stop.
+    tree: BTreeSet<u32>,
 }
 
 /// A question whose answer has to wait.
@@ -138,10 +204,17 @@ struct Waiting {
 }
 
 struct Loop {
+    /// The state folder.
+    state: String,
     children: Vec<Child>,
+    /// Processes that are to stop and were not told yet: those that were started after them come first.
+    to_stop: BTreeSet<String>,
     waiting: Vec<Waiting>,
     shutdown: Vec<Sender<Response>>,
     ending: bool,
+    connections: Arc<AtomicUsize>,
+    /// Since when nothing runs and nobody talks.
+    idle_since: Option<Duration>,
     begin: Instant,
 }
 
@@ -152,16 +225,20 @@ impl Loop {
             let now = self.begin.elapsed();
             let deadline =
                 self.children.iter().filter_map(|c| c.supervision.deadline()).min().unwrap_or(Duration::MAX);
-            match receiver.recv_timeout(deadline.min(next_log_check).saturating_sub(now)) {
+            let end_of_idle = self.idle_since.map_or(Duration::MAX, |since| since + IDLE);
+            let next = deadline.min(next_log_check).min(end_of_idle);
+            match receiver.recv_timeout(next.saturating_sub(now)) {
                 Ok(Wake::Asked(request, reply)) => self.answer(request, reply),
                 Ok(Wake::ChildEnded) => self.reap(),
                 Ok(Wake::Terminate) | Err(RecvTimeoutError::Disconnected) => self.end_all(),
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Wake::HungUp) | Err(RecvTimeoutError::Timeout) => {}
             }
             let now = self.begin.elapsed();
             for index in 0..self.children.len() {
                 self.feed(index, Input::Tick);
             }
+            self.tell_to_stop();
+            self.note_idleness(now);
             if now >= next_log_check {
                 next_log_check = now + self.trim_logs();
             }
@@ -178,6 +255,7 @@ impl Loop {
                 protocol: control::PROTOCOL,
                 build: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
+                ending: self.ending,
             },
             Request::List => self.list(),
             Request::Start { .. } if self.ending => {
@@ -190,11 +268,7 @@ impl Loop {
                 self.list()
             }
             Request::Stop { ids } => {
-                for index in 0..self.children.len() {
-                    if ids.contains(&self.children[index].process.id()) {
-                        self.feed(index, Input::StopRequested);
-                    }
-                }
+                self.to_stop.extend(ids.iter().cloned());
                 self.waiting.push(Waiting { until: ids.into_iter().map(|id| (id, None)).collect(), reply });
                 return;
             }
@@ -227,7 +301,12 @@ impl Loop {
         if index.is_some_and(|i| self.children[i].supervision.pid().is_some()) {
             return;
         }
-        let child = Child { supervision: Supervision::new(process.stop), process };
+        self.to_stop.remove(&process.id());
+        let child = Child {
+            supervision: Supervision::new(process.stop, process.rules.restart),
+            process,
+            tree: BTreeSet::new(),
+        };
         let index = if let Some(index) = index {
             self.children[index] = child;
             index
@@ -247,15 +326,49 @@ impl Loop {
         match order {
             Order::Nothing => {}
             Order::Spawn => {
-                let input = match launch::spawn(&self.children[index].process, "") {
+                let mut process = self.children[index].process.clone();
+                process.env.insert(MARK.to_owned(), self.state.clone());
+                let input = match launch::spawn_marked(&process) {
                     // The handle is dropped: children are reaped by pid, together with adopted orphans.
                     Ok(child) => Input::Spawned(child.id()),
                     Err(error) => Input::SpawnFailed(format!("{error:#}")),
                 };
                 self.feed(index, input);
             }
-            Order::Signal(pid, signal) => send_signal(pid, signal, false),
+            Order::Signal(pid, signal) => {
+                if self.children[index].process.is_marked() {
+                    self.children[index].tree = os::descendants(pid);
+                }
+                send_signal(pid, signal, false);
+                // A process that was stopped by a signal would not hear of it.
+                send(pid, rustix::process::Signal::CONT, false);
+            }
             Order::KillGroup(pid) => send_signal(pid, Signal::Kill, true),
+        }
+    }
+
+    /// Kills what a process of the manifest leaves behind, wherever that went: what it had started when it was asked to stop, and what
+    /// carries its mark. Servers clear up behind themselves.
+    fn sweep(&mut self, index: usize, pid: u32) {
+        let child = &mut self.children[index];
+        let tree = std::mem::take(&mut child.tree);
+        if !child.process.is_marked() {
+            return;
+        }
+        send_signal(pid, Signal::Kill, true);
+        let id = child.process.id();
+        let marked = os::with_variable(Process::MARK, &id);
+        let left: Vec<u32> = os::descendants(std::process::id())
+            .into_iter()
+            .filter(|pid| tree.contains(pid) || marked.contains(pid))
+            .collect();
+        for pid in &left {
+            send_signal(*pid, Signal::Kill, false);
+        }
+        for pid in left {
+            if let Err(error) = os::wait_for_end(pid, Duration::from_secs(1)) {
+                let _nowhere_else = writeln!(std::io::stderr(), "{id}: {error:#}");
+            }
         }
     }
 
@@ -263,20 +376,51 @@ impl Loop {
         while let Ok(Some((pid, status))) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
             let pid = pid.as_raw_nonzero().get().unsigned_abs();
             if let Some(index) = self.children.iter().position(|c| c.supervision.pid() == Some(pid)) {
-                let text = match (status.exit_status(), status.terminating_signal()) {
+                let how = match (status.exit_status(), status.terminating_signal()) {
                     (Some(code), _) => format!("exit status {code}"),
                     (_, Some(signal)) => format!("signal {signal}"),
                     _ => continue,
                 };
-                self.feed(index, Input::Exited(text));
+                self.sweep(index, pid);
+                self.feed(index, Input::Exited { how, success: status.exit_status() == Some(0) });
             }
         }
     }
 
     fn end_all(&mut self) {
         self.ending = true;
-        for index in 0..self.children.len() {
+        self.to_stop.extend(self.children.iter().map(|child| child.process.id()));
+    }
+
+    /// Tells those to stop whose turn it is. What is not there any more needs not be told.
+    fn tell_to_stop(&mut self) {
+        let now = self.begin.elapsed();
+        let leavers: Vec<Leaver<'_>> = self
+            .children
+            .iter()
+            .map(|child| {
+                let status = child.supervision.status(now);
+                let to_tell = self.to_stop.contains(&child.process.id());
+                let leaving = status.pid.is_some() && (to_tell || status.phase == Phase::Stopping);
+                Leaver { service: &child.process.service, to_tell, leaving }
+            })
+            .collect();
+        let turn = next_to_stop(&leavers);
+        for index in turn {
+            self.to_stop.remove(&self.children[index].process.id());
             self.feed(index, Input::StopRequested);
+        }
+        let children = &self.children;
+        self.to_stop.retain(|id| children.iter().any(|child| child.process.id() == *id));
+    }
+
+    /// Ends a supervisor that is of no use to anybody. One with a process that failed stays, to tell how.
+    fn note_idleness(&mut self, now: Duration) {
+        let stopped = |child: &Child| child.supervision.status(now).phase == Phase::Ended;
+        if self.connections.load(Ordering::SeqCst) > 0 || !self.children.iter().all(stopped) {
+            self.idle_since = None;
+        } else if now >= *self.idle_since.get_or_insert(now) + IDLE {
+            self.ending = true;
         }
     }
 
@@ -287,7 +431,7 @@ impl Loop {
             Some(child) => {
                 let status = child.supervision.status(now);
                 match run {
-                    None => child.supervision.pid().is_none(),
+                    None => child.supervision.pid().is_none() && !self.to_stop.contains(id),
                     Some(run) => status.incarnation != run || status.phase != Phase::Running,
                 }
             }
@@ -342,7 +486,7 @@ impl Loop {
         }
         for (path, limit) in limits {
             match trim(path, limit) {
-                Ok(true) => next = Duration::from_millis(100),
+                Ok(true) => next = LOG_CHECK_IN_FLOOD,
                 Ok(false) => {}
                 Err(error) => {
                     let _nowhere_else = writeln!(std::io::stderr(), "cannot trim {path}: {error}");
@@ -377,6 +521,10 @@ fn send_signal(pid: u32, signal: Signal, group: bool) {
         Signal::Quit => rustix::process::Signal::QUIT,
         Signal::Kill => rustix::process::Signal::KILL,
     };
+    send(pid, signal, group);
+}
+
+fn send(pid: u32, signal: rustix::process::Signal, group: bool) {
     let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return };
     // ESRCH: it is gone already, which is what was wanted.
     let _gone = if group {

@@ -4,6 +4,7 @@
 
 pub mod opensearch;
 pub mod postgresql;
+mod process;
 mod rabbitmq;
 mod redis;
 
@@ -32,11 +33,13 @@ pub enum Kind {
     Pgadmin,
     Minio,
     Invenio,
+    /// Anything else: a program that the manifest describes.
+    Process,
 }
 
 impl Kind {
     /// Every kind, in the order in which they are listed for people.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Postgresql,
         Self::Redis,
         Self::Rabbitmq,
@@ -45,6 +48,7 @@ impl Kind {
         Self::Pgadmin,
         Self::Minio,
         Self::Invenio,
+        Self::Process,
     ];
 
     /// The word used in manifests.
@@ -58,6 +62,7 @@ impl Kind {
             Self::Pgadmin => "pgadmin",
             Self::Minio => "minio",
             Self::Invenio => "invenio",
+            Self::Process => "process",
         }
     }
 
@@ -72,6 +77,7 @@ impl Kind {
             Self::Pgadmin => "pgAdmin, a web console for the database",
             Self::Minio => "MinIO, the object storage",
             Self::Invenio => "the Invenio application",
+            Self::Process => "a program of the project's own",
         }
     }
 
@@ -80,7 +86,7 @@ impl Kind {
         match self {
             Self::Rabbitmq | Self::Dashboards | Self::Pgadmin => Some("http"),
             Self::Minio => Some("console"),
-            Self::Postgresql | Self::Redis | Self::Opensearch | Self::Invenio => None,
+            Self::Postgresql | Self::Redis | Self::Opensearch | Self::Invenio | Self::Process => None,
         }
     }
 
@@ -95,7 +101,7 @@ impl Kind {
 
     /// Whether this version of the project can run it. The others stand in the manifest and say so when asked for.
     pub const fn runs(self) -> bool {
-        matches!(self, Self::Postgresql | Self::Redis | Self::Rabbitmq | Self::Opensearch)
+        matches!(self, Self::Postgresql | Self::Redis | Self::Rabbitmq | Self::Opensearch | Self::Process)
     }
 }
 
@@ -139,6 +145,8 @@ pub struct Data {
     /// A file with the process id of the server. Left behind by one that was killed, it keeps the next one from starting
     /// once that id belongs to any other process.
     pub lock: Option<Utf8PathBuf>,
+    /// A file in which the server itself writes the major version of its data.
+    pub version: Option<Utf8PathBuf>,
 }
 
 /// How an empty data folder becomes a usable one.
@@ -146,8 +154,9 @@ pub struct Data {
 pub enum Fresh {
     /// The server fills it by itself.
     Empty,
-    /// A tar archive is unpacked into it, then one command is fed these lines on its standard input.
-    Template { archive: Utf8PathBuf, command: Box<Process>, input: Secret },
+    /// A tar archive is unpacked into `folder`, one command that works there is fed these lines on its standard input, and then the
+    /// folder becomes the data folder.
+    Template { archive: Utf8PathBuf, folder: Utf8PathBuf, command: Box<Process>, input: Secret },
 }
 
 /// What a launch is computed from.
@@ -160,6 +169,44 @@ pub struct Inputs<'a> {
     pub run_as: RunAs,
     /// This service's own secret.
     pub secret: &'a Secret,
+    /// What a process is told of the rest; servers know nothing of each other.
+    pub around: &'a Around,
+}
+
+/// What a process of the manifest may be told of the machine and of the rest of the stack.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Around {
+    /// `PATH` of the person, where the programs of a process are looked for.
+    pub path: String,
+    /// Ports by service and role, offset included.
+    pub ports: BTreeMap<String, BTreeMap<String, u16>>,
+    /// How to reach each service that can run.
+    pub endpoints: BTreeMap<String, Endpoint>,
+}
+
+impl Around {
+    /// What is around every service of a model in this place.
+    pub fn of(
+        services: &BTreeMap<String, Service>,
+        place: &Place,
+        bind: &str,
+        path: &str,
+        secret: impl Fn(&str) -> Secret,
+    ) -> Self {
+        let endpoint = |service: &Service| endpoint(service, place, bind, &secret(&service.name));
+        Self {
+            path: path.to_owned(),
+            ports: services
+                .iter()
+                .map(|(name, service)| (name.clone(), service.ports_at(place.offset)))
+                .collect(),
+            endpoints: services
+                .iter()
+                .filter(|(_, service)| service.kind.runs())
+                .map(|(name, service)| (name.clone(), endpoint(service)))
+                .collect(),
+        }
+    }
 }
 
 /// How a service of this kind is launched.
@@ -169,12 +216,13 @@ pub fn launch(inputs: Inputs<'_>) -> Launch {
         Kind::Postgresql => postgresql::launch(inputs),
         Kind::Rabbitmq => rabbitmq::launch(inputs),
         Kind::Opensearch => opensearch::launch(inputs),
+        Kind::Process => process::launch(inputs),
         kind => unreachable!("{kind} is refused before it is launched"),
     };
     // Files are not part of a process, yet a changed file must count as drift. The key tells that, and nothing of what is in them.
     let recipe = Key::of(launch.files.iter().flat_map(|file| [file.path.as_str(), file.content.text()]));
     for process in &mut launch.processes {
-        process.labels.insert("recipe".to_owned(), recipe.to_string());
+        process.labels.entry("recipe".to_owned()).or_insert_with(|| recipe.to_string());
     }
     launch
 }
@@ -186,6 +234,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         Kind::Postgresql => postgresql::access(place),
         Kind::Rabbitmq => rabbitmq::access(place),
         Kind::Opensearch => opensearch::access(place),
+        Kind::Process => process::access(),
         kind => unreachable!("{kind} is refused before it is reached"),
     };
     let mut ports = service.ports_at(place.offset);
@@ -202,6 +251,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         secret: access.authenticated.then(|| secret.clone()),
         database: access.database.map(ToOwned::to_owned),
         identity: access.identity,
+        watched: process::watched(service, place),
     }
 }
 
@@ -233,8 +283,10 @@ fn major(version: &str) -> &str {
 pub fn is_reserved(kind: Kind, setting: &str) -> bool {
     // PostgreSQL and Redis read names in any case.
     let setting = setting.to_ascii_lowercase();
-    reserved_settings(kind).iter().any(|reserved| match reserved.strip_suffix('*') {
-        Some(prefix) => setting.starts_with(prefix),
+    reserved_settings(kind).iter().any(|reserved| match reserved.split_once('*') {
+        Some((begin, end)) => setting
+            .strip_prefix(begin)
+            .is_some_and(|rest| rest.ends_with(end) && (end.is_empty() || rest.len() > end.len())),
         None => setting == *reserved,
     })
 }
@@ -254,14 +306,14 @@ pub fn listens_by_itself(kind: Kind, plugin: &str) -> bool {
         })
 }
 
-/// Settings of a kind that a manifest may not set; `*` at the end stands for anything.
+/// Settings of a kind that a manifest may not set; one `*` stands for anything.
 pub fn reserved_settings(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Redis => redis::RESERVED,
         Kind::Postgresql => postgresql::RESERVED,
         Kind::Rabbitmq => rabbitmq::RESERVED,
         Kind::Opensearch => opensearch::RESERVED,
-        Kind::Dashboards | Kind::Pgadmin | Kind::Minio | Kind::Invenio => &[],
+        Kind::Dashboards | Kind::Pgadmin | Kind::Minio | Kind::Invenio | Kind::Process => &[],
     }
 }
 

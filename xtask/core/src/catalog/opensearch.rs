@@ -10,7 +10,7 @@ use camino::Utf8Path;
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::artifact::Installed;
 use crate::place::Place;
-use crate::process::{Content, File, Process, Signal, Stop};
+use crate::process::{Content, File, Process, Rules, Signal, Stop};
 
 /// Settings that this project sets itself; the manifest may not.
 pub(super) const RESERVED: &[&str] = &[
@@ -26,8 +26,20 @@ pub(super) const RESERVED: &[&str] = &[
     "transport.bind_host",
     "transport.publish_*",
     "transport.profiles*",
+    "transport.tcp.*",
     "discovery.*",
     "path.*",
+    // These write a file where they like.
+    "pidfile",
+    "node.pidfile",
+    // These fetch from strangers.
+    "cluster.remote.*",
+    "reindex.remote.*",
+    "repositories.url.*",
+    // Every page in a browser of this machine could read and change everything: there is no login.
+    "http.cors.*",
+    // Without it the server could start programs.
+    "bootstrap.system_call_filter",
 ];
 
 pub(super) fn access(place: &Place) -> Access {
@@ -35,7 +47,7 @@ pub(super) fn access(place: &Place) -> Access {
 }
 
 pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
-    let Inputs { service, place, bind, installed, run_as, secret } = inputs;
+    let Inputs { service, place, bind, installed, run_as, secret, .. } = inputs;
     let server = &installed["opensearch"];
     let endpoint = super::endpoint(service, place, bind, secret);
     let home = place.service(&service.name);
@@ -83,6 +95,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
                 ("plugins", service.plugins.value.join(", ")),
             ],
         ),
+        rules: Rules::default(),
     };
     Launch {
         processes: vec![process],
@@ -93,7 +106,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
             File { path: home.join("tmp"), content: Content::Folder },
             File { path: home.join("log"), content: Content::Folder },
         ],
-        data: Data { folder: data, fresh: Fresh::Empty, lock: None },
+        data: Data { folder: data, fresh: Fresh::Empty, lock: None, version: None },
         endpoint,
         made_by: format!("opensearch {}", super::major(&server.version)),
     }

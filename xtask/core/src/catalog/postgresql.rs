@@ -8,7 +8,7 @@ use std::fmt::Write;
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::endpoint::Secret;
 use crate::place::Place;
-use crate::process::{Content, File, Process, Signal, Stop};
+use crate::process::{Content, File, Process, Rules, Signal, Stop};
 
 /// Settings that this project sets itself; the manifest may not.
 pub(super) const RESERVED: &[&str] = &[
@@ -23,14 +23,29 @@ pub(super) const RESERVED: &[&str] = &[
     // These run programs or load code.
     "archive_*",
     "restore_command",
-    "recovery_end_command",
     "ssl_passphrase_command",
     "session_preload_libraries",
     "shared_preload_libraries",
     "local_preload_libraries",
     "dynamic_library_path",
     "jit_provider",
+    "extension_control_path",
+    "oauth_validator_libraries",
+    "plperl.*",
+    "pltcl.*",
+    // These write files where they like.
     "data_directory",
+    "log_directory",
+    "log_filename",
+    "logging_collector",
+    "log_destination",
+    "stats_temp_directory",
+    // These fetch from strangers, announce the server to them, or leave it without a password.
+    "primary_*",
+    "recovery_*",
+    "promote_trigger_file",
+    "bonjour*",
+    "krb_*",
     "password_encryption",
     "include*",
 ];
@@ -43,11 +58,13 @@ pub(super) fn access(place: &Place) -> Access {
 }
 
 pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
-    let Inputs { service, place, bind, installed, run_as, secret } = inputs;
+    let Inputs { service, place, bind, installed, run_as, secret, .. } = inputs;
     let (server, template) = (&installed["postgresql"], &installed["postgresql-template"]);
     let endpoint = super::endpoint(service, place, bind, secret);
     let home = place.service(&service.name);
     let data = home.join("data");
+    // Made beside the data folder: an interrupted preparation never looks like data.
+    let fresh = home.join("data.new");
     let (conf, hba) = (home.join("postgresql.conf"), home.join("pg_hba.conf"));
 
     let mut text = format!(
@@ -73,10 +90,11 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         log: place.log(&service.name, &service.name),
         log_limit: super::LOG_LIMIT,
         labels: super::labels(inputs, &server.version, &[]),
+        rules: Rules::default(),
     };
     let config_file = format!("config_file={conf}");
     let main = process(&service.name, &["-D", data.as_str(), "-c", &config_file]);
-    let mut single = vec!["--single", "-D", data.as_str(), "-c", &config_file];
+    let mut single = vec!["--single", "-D", fresh.as_str(), "-c", &config_file];
     single.extend(SILENT.iter().flat_map(|setting| ["-c", setting]));
     single.push("postgres");
     let set_password = process("set-password", &single);
@@ -97,9 +115,11 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         ],
         data: Data {
             lock: Some(data.join("postmaster.pid")),
+            version: Some(data.join("PG_VERSION")),
             folder: data,
             fresh: Fresh::Template {
                 archive: template.path("archive").to_owned(),
+                folder: fresh,
                 command: Box::new(set_password),
                 input: Secret::new(format!("ALTER ROLE {USER} PASSWORD '{}';\n", secret.reveal())),
             },

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::artifact::{Installed, Key, Plugin};
 use crate::place::Place;
-use crate::process::{Content, File, Process, Signal, Stop};
+use crate::process::{Content, File, Process, Rules, Signal, Stop};
 
 /// Settings that this project sets itself; the manifest may not.
 pub(super) const RESERVED: &[&str] = &[
@@ -20,11 +20,26 @@ pub(super) const RESERVED: &[&str] = &[
     "management.listener.*",
     "distribution.*",
     "cluster_name",
-    "default_user",
-    "default_pass",
+    "default_user*",
+    "default_pass*",
     "loopback_users*",
+    "anonymous_login_*",
+    // Who may log in is asked nobody else, and the broker joins nobody.
+    "auth_*",
+    "cluster_formation.*",
+    // These bring users, permissions and connections from a file.
+    "load_definitions",
+    "management.load_definitions",
+    "definitions.*",
+    // These write files where they like, or send the log away.
     "log.console",
-    "log.file",
+    "log.dir",
+    "log.file*",
+    "log.*.file",
+    "log.exchange*",
+    "log.syslog*",
+    "management.http_log_dir",
+    "raft.data_dir",
 ];
 
 /// The plugin with the console and the HTTP API.
@@ -43,7 +58,7 @@ fn node(place: &Place) -> String {
 }
 
 pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
-    let Inputs { service, place, bind, installed, run_as, secret } = inputs;
+    let Inputs { service, place, bind, installed, run_as, secret, .. } = inputs;
     let server = &installed["rabbitmq"];
     let endpoint = super::endpoint(service, place, bind, secret);
     let home = place.service(&service.name);
@@ -94,6 +109,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
             log: place.log(&service.name, name),
             log_limit: super::LOG_LIMIT,
             labels: super::labels(inputs, &server.version, &[("plugins", plugins.join(", "))]),
+            rules: Rules::default(),
         })
         .collect();
     Launch {
@@ -101,7 +117,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         // A broker that finds no port mapper starts a daemon of its own, which nobody would end.
         gate: service.ports_at(place.offset).get("epmd").copied(),
         files,
-        data: Data { folder: data, fresh: Fresh::Empty, lock: None },
+        data: Data { folder: data, fresh: Fresh::Empty, lock: None, version: None },
         endpoint,
         made_by: format!("rabbitmq {}", super::major(&server.version)),
     }

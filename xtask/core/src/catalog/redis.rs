@@ -7,7 +7,7 @@ use std::fmt::Write;
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::model::Service;
 use crate::place::Place;
-use crate::process::{Content, File, Process, Signal, Stop};
+use crate::process::{Content, File, Process, Rules, Signal, Stop};
 
 /// Settings that this project sets itself; the manifest may not.
 pub(super) const RESERVED: &[&str] = &[
@@ -25,7 +25,16 @@ pub(super) const RESERVED: &[&str] = &[
     "rename-command",
     "user",
     "aclfile",
-    "loadmodule",
+    // These load code, or let clients do so.
+    "loadmodule*",
+    "enable-*",
+    // These fetch data from strangers, and run what comes with it, or open another port.
+    "replicaof",
+    "slaveof",
+    "master*",
+    "primary*",
+    "cluster-*",
+    "sentinel",
 ];
 
 pub(super) fn access(service: &Service, place: &Place) -> Access {
@@ -34,7 +43,7 @@ pub(super) fn access(service: &Service, place: &Place) -> Access {
 }
 
 pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
-    let Inputs { service, place, bind, installed, run_as, secret } = inputs;
+    let Inputs { service, place, bind, installed, run_as, secret, .. } = inputs;
     let server = &installed["redis"];
     let endpoint = super::endpoint(service, place, bind, secret);
     let home = place.service(&service.name);
@@ -74,12 +83,13 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         log: place.log(&service.name, &service.name),
         log_limit: super::LOG_LIMIT,
         labels: super::labels(inputs, &server.version, &[]),
+        rules: Rules::default(),
     };
     Launch {
         processes: vec![process],
         gate: None,
         files: vec![File { path: conf, content: Content::Secret(text) }],
-        data: Data { folder: data, fresh: Fresh::Empty, lock: None },
+        data: Data { folder: data, fresh: Fresh::Empty, lock: None, version: None },
         endpoint,
         made_by: format!("redis {}", super::major(&server.version)),
     }

@@ -4,6 +4,8 @@
 
 use toml::de::DeValue;
 
+use crate::process::Restart;
+
 /// One key of the manifest.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
@@ -35,6 +37,10 @@ pub enum Shape {
     Names,
     /// A string, number or boolean, taken over verbatim.
     Scalar,
+    /// A command line, word by word.
+    Words,
+    /// Names of services.
+    Services,
 }
 
 /// Every key, in the order in which it is documented.
@@ -88,6 +94,56 @@ pub const KEYS: &[Key] = &[
         shape: Shape::Heap,
         doc: "The Java heap of OpenSearch: 512m, 2g.",
     },
+    Key {
+        path: "services.<service>.command",
+        shape: Shape::Words,
+        doc: "What a process runs, word by word and without a shell; `{port.ROLE}` stands for a port of it, `{port.SERVICE.ROLE}` for one of another service.",
+    },
+    Key {
+        path: "services.<service>.ready.tcp",
+        shape: Shape::Text,
+        doc: "A process is ready when it listens on the port of this role.",
+    },
+    Key {
+        path: "services.<service>.ready.http",
+        shape: Shape::Text,
+        doc: "A process is ready when it answers HTTP on the port of this role with a status from 200 to 399.",
+    },
+    Key {
+        path: "services.<service>.ready.path",
+        shape: Shape::Text,
+        doc: "The path that `ready.http` asks for; `/` where this is left out.",
+    },
+    Key {
+        path: "services.<service>.ready.command",
+        shape: Shape::Words,
+        doc: "A process is ready when this command, run like its own, ends with status 0 within 5 seconds.",
+    },
+    Key {
+        path: "services.<service>.ready.log",
+        shape: Shape::Text,
+        doc: "A process is ready when it has written a line with this text.",
+    },
+    Key {
+        path: "services.<service>.after",
+        shape: Shape::Services,
+        doc: "A process is started when these services are ready, is told how to reach them, and is stopped before them.",
+    },
+    Key {
+        path: "services.<service>.restart",
+        shape: Shape::OneOf(Restart::WORDS),
+        doc: "When a process that ended by itself is started again; `on-failure` where this is left out.",
+    },
+    Key {
+        path: "services.<service>.env.<variable>",
+        shape: Shape::Scalar,
+        doc: "A variable for the environment of a process; ports can stand in it as in `command`.",
+    },
+    Key {
+        path: "services.<service>.cwd",
+        shape: Shape::Text,
+        doc: "The folder that a process works in, from the folder of the manifest, which it may not leave.",
+    },
 ];
 
 /// A value of the right shape.
@@ -117,6 +173,12 @@ pub(super) fn is_setting(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
+/// Whether a name can be a variable of an environment.
+pub(super) fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
 /// Whether a text is a heap size: digits, then `m` or `g`.
 fn is_heap(text: &str) -> bool {
     let digits = text.trim_end_matches(['m', 'g', 'M', 'G']);
@@ -142,6 +204,8 @@ impl Shape {
             Self::Members => "a list of service names such as [\"redis\", \"@core\"]".to_owned(),
             Self::Names => "a list of names such as [\"analysis-icu\"], each of a-z, 0-9, _ and -".to_owned(),
             Self::Scalar => "a text on one line, a number, true or false".to_owned(),
+            Self::Words => "a list of texts such as [\"python3\", \"-m\", \"http.server\"]".to_owned(),
+            Self::Services => "a list of service names such as [\"redis\"]".to_owned(),
         }
     }
 
@@ -155,6 +219,11 @@ impl Shape {
             Self::Port => number(value)?.try_into().ok().filter(|port| *port > 0).map(Value::Number),
             Self::Members => list(value, |name| is_name(name.strip_prefix('@').unwrap_or(name))),
             Self::Names => list(value, is_plugin),
+            // A script as one word may have many lines; nothing can pass a zero byte on.
+            Self::Words => list(value, |word| !word.contains('\0')).filter(|value| {
+                matches!(value, Value::Names(words) if words.first().is_some_and(|word| !word.is_empty()))
+            }),
+            Self::Services => list(value, is_name),
             Self::Scalar => match value {
                 DeValue::String(_) => line(value),
                 DeValue::Integer(_) => number(value).map(|number| number.to_string()),
@@ -250,7 +319,24 @@ mod tests {
     }
 
     #[test]
+    fn a_command_is_words_and_the_first_is_a_program() {
+        let words = |text: &str| read(Shape::Words, text);
+        assert_eq!(
+            words(r#"["sh", "-c", "a\nb", ""]"#),
+            Some(Value::Names(["sh", "-c", "a\nb", ""].map(str::to_owned).to_vec()))
+        );
+        for wrong in ["[]", r#"[""]"#, r#""sh -c x""#, "[1]", r#"["a", 1]"#, r#"["a\u0000"]"#, r#"[["a"]]"#] {
+            assert_eq!(words(wrong), None, "{wrong}");
+        }
+        assert_eq!(read(Shape::Services, r#"["@core"]"#), None);
+    }
+
+    #[test]
     fn names_cannot_leave_their_folder_or_line() {
+        assert!(is_variable("FLOWER_PORT") && is_variable("_a1"));
+        for wrong in ["", "1A", "A-B", "A=B", "a b", "é"] {
+            assert!(!is_variable(wrong), "{wrong:?}");
+        }
         assert!(is_name("pg-2") && is_setting("vm_memory_high_watermark.relative"));
         for wrong in ["", "2a", "-a", "A", "a_b", "a/b", "..", "a\n"] {
             assert!(!is_name(wrong), "{wrong:?}");

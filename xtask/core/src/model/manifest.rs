@@ -14,8 +14,6 @@ use super::{Origin, Problem, suggest};
 pub(super) struct Parsed {
     pub entries: Vec<Entry>,
     pub problems: Vec<Problem>,
-    /// Services that were refused as a whole. Mentioning them elsewhere is no further problem.
-    pub refused: BTreeSet<String>,
 }
 
 /// One value and its place.
@@ -108,7 +106,7 @@ impl Reader<'_> {
             let words: BTreeSet<&str> = here.iter().map(|key| segment(key)).collect();
             self.problem(
                 at,
-                format!("unknown key `{name}`{}", inside(parent)),
+                format!("unknown key `{}`{}", name.escape_debug(), inside(parent)),
                 suggest::way_out(name, words.iter().copied()),
             );
             return None;
@@ -117,6 +115,7 @@ impl Reader<'_> {
             "<setting>" => {
                 (keys::is_setting(name), "names of settings consist of letters, digits, dots, _ and -")
             }
+            "<variable>" => (keys::is_variable(name), "names of variables consist of letters, digits and _"),
             "<service>" | "<profile>" => {
                 (keys::is_name(name), "names start with a letter and consist of a-z, 0-9 and -")
             }
@@ -137,20 +136,8 @@ impl Reader<'_> {
                 None => self.wrong(key.shape, value, path, at),
             },
             (None, DeValue::Table(table)) => {
-                if is_process(table, path) {
-                    self.parsed.refused.extend(path.last().cloned());
-                    self.problem(
-                        at,
-                        format!(
-                            "{} is `kind = \"process\"`, which this version cannot run yet",
-                            path.join(".")
-                        ),
-                        "take it out of the manifest and start it by hand until a later version",
-                    );
-                } else {
-                    self.entry(path, Value::Present, at);
-                    self.table(table, path);
-                }
+                self.entry(path, Value::Present, at);
+                self.table(table, path);
             }
             (None, other) => {
                 let way_out = format!("write [{}] and its keys below it", path.join("."));
@@ -182,13 +169,6 @@ impl Reader<'_> {
 fn leads(key: &Key, path: &[String]) -> bool {
     let mut segments = key.path.split('.');
     path.iter().all(|name| segments.next().is_some_and(|segment| segment == name || segment.starts_with('<')))
-}
-
-/// Whether a table is a service of the kind that a later version brings.
-fn is_process(table: &DeTable<'_>, path: &[String]) -> bool {
-    path.len() == 2
-        && path[0] == "services"
-        && table.get("kind").and_then(|kind| kind.get_ref().as_str()) == Some("process")
 }
 
 fn inside(parent: &[String]) -> String {
@@ -225,6 +205,10 @@ fn brief(value: &DeValue<'_>) -> String {
         other => format!("a {}", other.type_str()),
     }
 }
+
+#[cfg(test)]
+#[path = "manifest_properties.rs"]
+mod properties;
 
 #[cfg(test)]
 mod tests {
@@ -319,12 +303,29 @@ minio = true
     }
 
     #[test]
-    fn a_process_is_refused_in_one_line() {
-        let parsed =
-            parse("m", "[services.mail]\nkind = \"process\"\ncommand = [\"x\"]\nready = { tcp = \"a\" }\n");
-        assert_eq!(parsed.problems.len(), 1);
-        assert_eq!(parsed.problems[0].line, Some(1));
-        assert!(parsed.problems[0].what.contains("process") && parsed.refused.contains("mail"));
+    fn the_shapes_of_a_process() {
+        let text = r#"[services.mail]
+command = "aiosmtpd -n"
+ready = "smtp"
+after = ["@core"]
+restart = "on-failur"
+cwd = 1
+[services.mail.env]
+A = [1]
+"B-C" = "1"
+[services.web.ready]
+tpc = "web"
+"#;
+        insta::assert_snapshot!(problems(text), @r#"
+        ecosystem.toml:2: services.mail.command is the text "aiosmtpd -n" | write a list of texts such as ["python3", "-m", "http.server"]
+        ecosystem.toml:3: services.mail.ready is the text "smtp", not a table | write [services.mail.ready] and its keys below it
+        ecosystem.toml:4: services.mail.after is the list ["@core"] | write a list of service names such as ["redis"]
+        ecosystem.toml:5: services.mail.restart is the text "on-failur" | did you mean "on-failure"?
+        ecosystem.toml:6: services.mail.cwd is the number 1 | write a text in quotes, on one line
+        ecosystem.toml:8: services.mail.env.A is the list [1] | write a text on one line, a number, true or false
+        ecosystem.toml:9: `B-C` is not a name in services.mail.env | names of variables consist of letters, digits and _
+        ecosystem.toml:11: unknown key `tpc` in services.web.ready | did you mean `tcp`?
+        "#);
     }
 
     #[test]

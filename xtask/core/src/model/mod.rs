@@ -7,10 +7,12 @@ mod keys;
 mod manifest;
 mod origin;
 mod problem;
+mod program;
 mod relations;
 mod resolve;
 mod select;
 pub(crate) mod suggest;
+pub(crate) mod template;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +21,7 @@ use serde::Serialize;
 pub use keys::{KEYS, Key, Shape};
 pub use origin::{Origin, Sourced};
 pub use problem::{Problem, failure};
+pub use program::Program;
 pub use resolve::{Flags, Layer, resolve};
 
 use crate::catalog::Kind;
@@ -71,6 +74,9 @@ pub struct Service {
     pub modules: Sourced<Vec<String>>,
     /// The Java heap of OpenSearch, as the JVM writes it: `512m`.
     pub heap: Option<Sourced<String>>,
+    /// What a service of the kind `process` runs; the others have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<Program>,
 }
 
 /// Where the native backend takes a server from.
@@ -84,6 +90,11 @@ pub enum From {
 }
 
 impl Service {
+    /// The services that it starts after.
+    pub fn after(&self) -> &[String] {
+        self.program.as_ref().map_or(&[], |program| &program.after.value)
+    }
+
     /// The ports that it really uses: the manifest's plus the offset.
     pub fn ports_at(&self, offset: u16) -> BTreeMap<String, u16> {
         self.ports.iter().map(|(role, port)| (role.clone(), port.value.saturating_add(offset))).collect()

@@ -78,7 +78,7 @@ pub(super) fn ports(ecosystem: &Ecosystem, files: &[String]) -> Vec<Problem> {
 }
 
 /// Where a value stands in the order of the layers: release, files as they were given, flags.
-fn rank(origin: &Origin, files: &[String]) -> (usize, usize) {
+pub(super) fn rank(origin: &Origin, files: &[String]) -> (usize, usize) {
     match origin {
         Origin::Release(_) => (0, 0),
         Origin::File { name, line } => (1 + files.iter().position(|file| file == name).unwrap_or(0), *line),
@@ -93,14 +93,14 @@ pub(super) fn service(service: &Service) -> Vec<Problem> {
         if catalog::is_reserved(service.kind, name) {
             problems.push(Problem::at(
                 &value.origin,
-                format!("services.{}.settings.{name} is set by this program itself", service.name),
+                format!("services.{}.settings.{name} is not for a manifest to set", service.name),
                 "take the line out; ports, bind and the place of the data have keys or flags of their own",
             ));
         }
     }
     let (plugins, jvm) =
         (matches!(service.kind, Kind::Rabbitmq | Kind::Opensearch), matches!(service.kind, Kind::Opensearch));
-    if ["control", "logs", "tmp"].contains(&service.name.as_str()) {
+    if ["control", "logs", "tmp", "supervisor"].contains(&service.name.as_str()) {
         problems.push(Problem::at(
             service.ports.values().next().map_or(&service.from.origin, |port| &port.origin),
             format!("services.{0}: {0} is the name of something else in the state folder", service.name),
@@ -128,6 +128,11 @@ pub(super) fn service(service: &Service) -> Vec<Problem> {
             ));
         }
     };
+    if service.kind == Kind::Process {
+        unwanted("settings", service.settings.values().next().map(|setting| &setting.origin));
+        unwanted("image", service.image.as_ref().map(|image| &image.origin));
+        unwanted("from", Some(&service.from.origin));
+    }
     if !plugins {
         unwanted("plugins", Some(&service.plugins.origin));
     }

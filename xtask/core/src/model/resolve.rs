@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::Value;
 use super::manifest::{self, Entry};
-use super::{Ecosystem, From, Origin, Problem, Service, Sourced, relations, suggest};
+use super::{Ecosystem, From, Origin, Problem, Service, Sourced, program, relations, suggest};
 use crate::catalog::Kind;
 use crate::release::{self, Defaults, Release};
 
@@ -32,7 +32,6 @@ pub fn resolve(layers: &[Layer<'_>], flags: &Flags) -> Result<Ecosystem, Vec<Pro
         draft.files.push(layer.name.to_owned());
         let parsed = manifest::parse(layer.name, layer.text);
         draft.problems.extend(parsed.problems);
-        draft.refused.extend(parsed.refused);
         // A later layer wins value by value, not table by table.
         draft.entries.extend(parsed.entries.into_iter().map(|entry| (entry.path.clone(), entry)));
     }
@@ -94,6 +93,7 @@ impl Draft {
             warnings: Vec::new(),
         };
         self.problems.extend(relations::ports(&ecosystem, &self.files));
+        self.problems.extend(program::check(&ecosystem.services, &self.refused, &self.files));
         self.problems.extend(ecosystem.services.values().flat_map(relations::service));
         match relations::bind(&ecosystem.bind) {
             Ok(warning) => ecosystem.warnings.extend(warning),
@@ -146,11 +146,27 @@ impl Draft {
                     continue;
                 }
             };
-            if let Some(defaults) = release.services.get(&kind) {
-                let mut service = blank(&name, kind, defaults, release_name);
-                self.lay_over(&mut service);
-                services.insert(name, service);
+            let none = Defaults::default();
+            let defaults = release.services.get(&kind).unwrap_or(&none);
+            let mut service = blank(&name, kind, defaults, release_name);
+            if name != kind.name() {
+                // What is wrong with its ports is wrong with the line that brought it.
+                service.ports.values_mut().for_each(|port| port.origin = origin.clone());
             }
+            let said: program::Said<'_> = self
+                .entries
+                .values()
+                .filter(|entry| entry.path.starts_with(&["services".to_owned(), name.clone()]))
+                .map(|entry| (entry.path.iter().skip(2).map(String::as_str).collect(), entry))
+                .collect();
+            let problems = if kind == Kind::Process {
+                program::lay_over(&mut service, &said, &origin, &self.files)
+            } else {
+                program::misplaced(&service, &said)
+            };
+            self.problems.extend(problems);
+            self.lay_over(&mut service);
+            services.insert(name, service);
         }
         services
     }
@@ -187,7 +203,7 @@ impl Draft {
                 continue;
             }
             match (rest, entry.value.clone()) {
-                (["ports", role], Value::Number(value)) => {
+                (["ports", role], Value::Number(value)) if service.kind != Kind::Process => {
                     if let Some(port) = service.ports.get_mut(*role) {
                         *port = Sourced { value, origin };
                     } else {
@@ -251,6 +267,7 @@ fn blank(name: &str, kind: Kind, defaults: &Defaults, release: &str) -> Service 
         plugins: Sourced::release(defaults.plugins.clone(), release),
         modules: Sourced::release(defaults.modules.clone(), release),
         heap: sourced(&defaults.heap),
+        program: None,
     }
 }
 

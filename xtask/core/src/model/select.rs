@@ -1,5 +1,7 @@
 //! Which services a command means: names, a profile, or the default profile. Nothing here starts anything.
 
+use std::collections::BTreeMap;
+
 use super::{Ecosystem, Service, suggest};
 use crate::catalog::Kind;
 use crate::failure::{Failure, Kind as FailureKind};
@@ -28,6 +30,37 @@ impl Ecosystem {
             Some(failure) => Err(failure),
             None => Ok(selected),
         }
+    }
+
+    /// The services with everything that they start after, which comes before them, and who needs each that was brought along.
+    pub fn with_needed<'a>(
+        &'a self,
+        selected: &[&'a Service],
+    ) -> Result<(Vec<&'a Service>, BTreeMap<String, String>), Failure> {
+        let (mut all, mut needed_by) = (Vec::new(), BTreeMap::new());
+        for service in selected {
+            self.bring(service, &mut all);
+        }
+        for service in &all {
+            for name in service.after().iter().filter(|name| !selected.iter().any(|s| s.name == **name)) {
+                needed_by.entry(name.clone()).or_insert_with(|| service.name.clone());
+            }
+        }
+        match not_yet(&all) {
+            Some(failure) => Err(failure),
+            None => Ok((all, needed_by)),
+        }
+    }
+
+    /// Adds a service behind what it starts after. A model has no circles.
+    fn bring<'a>(&'a self, service: &'a Service, all: &mut Vec<&'a Service>) {
+        if all.iter().any(|seen| seen.name == service.name) {
+            return;
+        }
+        for needed in service.after().iter().filter_map(|name| self.services.get(name)) {
+            self.bring(needed, all);
+        }
+        all.push(service);
     }
 
     fn profile(&self, name: &str) -> Result<&[String], Failure> {
@@ -59,7 +92,8 @@ fn not_yet(selected: &[&Service]) -> Option<Failure> {
     if waiting.is_empty() {
         return None;
     }
-    let running: Vec<&str> = Kind::ALL.into_iter().filter(|kind| kind.runs()).map(Kind::name).collect();
+    let servers = Kind::ALL.into_iter().filter(|kind| kind.runs() && *kind != Kind::Process);
+    let running: Vec<&str> = servers.map(Kind::name).collect();
     Some(
         Failure::new(
             FailureKind::Host,
@@ -111,6 +145,29 @@ mod tests {
         what it can start: postgresql, redis, rabbitmq, opensearch
         ");
         assert_eq!(select("", Some("recommended"), &[]).unwrap_err().code, "service-not-yet");
+    }
+
+    #[test]
+    fn what_a_process_starts_after_is_brought_along_and_comes_first() {
+        let text = "[services.worker]\nkind = \"process\"\ncommand = [\"w\"]\nafter = [\"web\", \"redis\"]\n\
+                    [services.web]\nkind = \"process\"\ncommand = [\"w\"]\nafter = [\"rabbitmq\"]\n";
+        let ecosystem = resolve(&[Layer { name: "m", text }], &Flags::default()).unwrap();
+        let selected = ecosystem.select(None, &["worker".into(), "redis".into()]).unwrap();
+        let (all, needed_by) = ecosystem.with_needed(&selected).unwrap();
+        assert_eq!(
+            all.iter().map(|service| service.name.as_str()).collect::<Vec<_>>(),
+            ["rabbitmq", "web", "redis", "worker"]
+        );
+        let needed_by: Vec<_> = needed_by.iter().map(|(name, by)| format!("{name} by {by}")).collect();
+        assert_eq!(needed_by, ["rabbitmq by web", "web by worker"]);
+    }
+
+    #[test]
+    fn what_cannot_be_started_cannot_be_brought_along() {
+        let text = "services.web = { kind = \"process\", command = [\"w\"], after = [\"minio\"] }";
+        let ecosystem = resolve(&[Layer { name: "m", text }], &Flags::default()).unwrap();
+        let selected = ecosystem.select(None, &["web".into()]).unwrap();
+        assert_eq!(ecosystem.with_needed(&selected).unwrap_err().code, "service-not-yet");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Cause, Holder, Obstacle, Plan};
+use super::{Action, Cause, Holder, Obstacle, Plan};
 use crate::failure::{Failure, Kind};
 
 /// A plan as `--dry-run` prints it, with the milliseconds that each step took last time where known.
@@ -17,6 +17,11 @@ pub fn render(plan: &Plan, last: &BTreeMap<String, u64>) -> String {
             .map(|ms| format!("  (last time {}.{:02} s)", ms / 1000, ms % 1000 / 10))
             .unwrap_or_default();
         let _ = writeln!(text, "{:>3}  {title:width$}  {}{took}", step.id + 1, because(&step.cause));
+        if let Action::Start(service) = &step.action
+            && let Some(command) = plan.commands.get(service)
+        {
+            let _ = writeln!(text, "       runs: {command}");
+        }
         if let Cause::Drifted { changes } = &step.cause {
             for change in changes {
                 let none = "not set".to_owned();
@@ -31,33 +36,102 @@ pub fn render(plan: &Plan, last: &BTreeMap<String, u64>) -> String {
 fn because(cause: &Cause) -> String {
     match cause {
         Cause::Missing => "not there yet".to_owned(),
+        Cause::Needed { by } => format!("{by} starts after it"),
         Cause::Ended { how } => format!("it ended by itself: {how}"),
         Cause::Drifted { .. } => "what runs is not what is wanted".to_owned(),
         Cause::OtherBuild { build } => {
             format!("it was started by build {build}, which speaks another protocol")
         }
+        Cause::Silent => "it does not answer".to_owned(),
         Cause::Follows => "follows".to_owned(),
         Cause::Requested => "asked for".to_owned(),
     }
 }
 
+/// A supervisor that does not answer, as the failure of a command that needs it.
+pub fn silence(pid: u32, stopped: bool) -> Failure {
+    let why = if stopped { "a signal has stopped it" } else { "it is alive, but cannot be reached" };
+    let message = format!("the supervisor of this project (pid {pid}) does not answer: {why}");
+    let mut failure = Failure::new(Kind::Service, "supervisor-silent", message);
+    if stopped {
+        failure = failure.hint(format!("let it go on: kill -CONT {pid}"));
+    }
+    failure.hint("end it and its servers, which keep what they have acknowledged: {program} down")
+}
+
 /// All obstacles as one failure; `None` where there are none. One block per owner, not per port.
 pub fn obstacles_failure(obstacles: &[Obstacle]) -> Option<Failure> {
-    let (mut ports, mut data) = (BTreeMap::<Option<&Holder>, Vec<(u16, String)>>::new(), Vec::new());
-    for obstacle in obstacles {
-        match obstacle {
-            Obstacle::PortTaken { service, role, port, holder } => {
-                let what = if service == role { service.clone() } else { format!("{service} {role}") };
-                ports.entry(holder.as_ref()).or_default().push((*port, what));
-            }
-            Obstacle::OtherData { service, folder, made_by, wanted } => {
-                data.push((service, folder, made_by, wanted));
-            }
-        }
-    }
+    let ports = by_holder(obstacles);
+    let data = obstacles.iter().filter_map(|obstacle| match obstacle {
+        Obstacle::OtherData { service, folder, made_by, wanted } => Some((service, folder, made_by, wanted)),
+        _ => None,
+    });
     let mut text = String::new();
     let mut hints = Vec::new();
-    for (holder, wanted) in &ports {
+    let silent = obstacles.iter().find_map(|obstacle| match obstacle {
+        Obstacle::SilentSupervisor { pid, stopped } => Some((*pid, *stopped)),
+        _ => None,
+    });
+    if let Some(Failure { message, hints: way_out, .. }) = silent.map(|(pid, stopped)| silence(pid, stopped))
+    {
+        let _ = writeln!(text, "{message}");
+        hints.extend(way_out);
+    }
+    let _ = write!(text, "{}", held_by(&ports, &mut hints));
+    for (service, folder, made_by, wanted) in data {
+        let _ = writeln!(
+            text,
+            "the data of {service} was made by {made_by} and cannot be used by {wanted}\n  {folder}"
+        );
+        hints.push(format!("start {service} afresh, losing its data: {{program}} down --data {service}"));
+    }
+    if !ports.is_empty() {
+        hints.push(OFFSET.to_owned());
+    }
+    let code = match (silent, ports.is_empty()) {
+        (Some(_), _) => "supervisor-silent",
+        (None, false) => "port-taken",
+        (None, true) => "data-other-version",
+    };
+    (!obstacles.is_empty()).then(|| Failure {
+        kind: Kind::Service,
+        code,
+        message: format!("nothing was started\n{}", text.trim_end()),
+        hints,
+    })
+}
+
+/// Ports that were free when they were looked at, and that somebody holds now that a service cannot have them. `None` where nobody does.
+pub fn taken_meanwhile(service: &str, obstacles: &[Obstacle]) -> Option<Failure> {
+    let ports = by_holder(obstacles);
+    let mut hints = vec!["see what else is in the way: {program} up".to_owned()];
+    let holders = held_by(&ports, &mut hints);
+    hints.push(OFFSET.to_owned());
+    let message = format!("{service} lost its port to somebody who came in between\n{}", holders.trim_end());
+    (!ports.is_empty()).then_some(Failure { kind: Kind::Service, code: "port-taken", message, hints })
+}
+
+/// The way out of every conflict of ports.
+const OFFSET: &str = "run on other ports from now on: {program} up --port-offset 100";
+
+type Ports<'a> = BTreeMap<Option<&'a Holder>, Vec<(u16, String)>>;
+
+/// The ports that are taken, by who holds them.
+fn by_holder(obstacles: &[Obstacle]) -> Ports<'_> {
+    let mut ports = Ports::new();
+    for obstacle in obstacles {
+        if let Obstacle::PortTaken { service, role, port, holder } = obstacle {
+            let what = if service == role { service.clone() } else { format!("{service} {role}") };
+            ports.entry(holder.as_ref()).or_default().push((*port, what));
+        }
+    }
+    ports
+}
+
+/// Who holds which ports, one block a holder, and the next step for those that can be told.
+fn held_by(ports: &Ports<'_>, hints: &mut Vec<String>) -> String {
+    let mut text = String::new();
+    for (holder, wanted) in ports {
         let list: Vec<String> = wanted.iter().map(|(port, what)| format!("{port} ({what})")).collect();
         let (noun, verb) = if list.len() == 1 { ("port", "is") } else { ("ports", "are") };
         let _ = write!(text, "{noun} {} {verb} held by ", list.join(", "));
@@ -79,21 +153,5 @@ pub fn obstacles_failure(obstacles: &[Obstacle]) -> Option<Failure> {
         }
         text.push('\n');
     }
-    for (service, folder, made_by, wanted) in &data {
-        let _ = writeln!(
-            text,
-            "the data of {service} was made by {made_by} and cannot be used by {wanted}\n  {folder}"
-        );
-        hints.push(format!("start {service} afresh, losing its data: {{program}} down --data {service}"));
-    }
-    if !ports.is_empty() {
-        hints.push("run on other ports from now on: {program} up --port-offset 100".to_owned());
-    }
-    let code = if ports.is_empty() { "data-other-version" } else { "port-taken" };
-    (!obstacles.is_empty()).then(|| Failure {
-        kind: Kind::Service,
-        code,
-        message: format!("nothing was started\n{}", text.trim_end()),
-        hints,
-    })
+    text
 }

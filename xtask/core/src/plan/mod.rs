@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
-pub use display::{obstacles_failure, render};
-pub use reconcile::{port_obstacles, reconcile_down, reconcile_up};
+pub use display::{obstacles_failure, render, silence, taken_meanwhile};
+pub use reconcile::{port_obstacles, reconcile_down, reconcile_up, silent_supervisor};
 
-use crate::process::Process;
+use crate::catalog::{Kind, Launch};
+use crate::process::{Process, command_line};
 use crate::supervise::Status;
 
 /// One thing to do.
@@ -34,6 +35,8 @@ pub enum Action {
     Provide(String),
     /// End a supervisor that this build cannot talk to, and everything it runs.
     Replace,
+    /// Kill a supervisor that does not answer, and everything it runs.
+    Kill,
     /// Stop the processes of a service.
     Stop(String),
     /// Make the data folder of a service from its template.
@@ -61,6 +64,7 @@ impl Action {
         match self {
             Self::Provide(what) => format!("provide {what}"),
             Self::Replace => "replace supervisor".to_owned(),
+            Self::Kill => "kill supervisor".to_owned(),
             Self::Stop(service) => format!("stop {service}"),
             Self::Prepare(service) => format!("prepare {service}"),
             Self::Start(service) => format!("start {service}"),
@@ -78,12 +82,16 @@ impl Action {
 pub enum Cause {
     /// It is not there yet.
     Missing,
+    /// It is not there yet, or looked at, because this service starts after it.
+    Needed { by: String },
     /// It ended by itself.
     Ended { how: String },
     /// What runs is not what is wanted.
     Drifted { changes: Vec<Change> },
     /// The supervisor speaks another protocol.
     OtherBuild { build: String },
+    /// The supervisor does not answer.
+    Silent,
     /// Another step of the same service makes it necessary.
     Follows,
     /// A person, or the manifest, asked for it.
@@ -106,6 +114,8 @@ pub enum Obstacle {
     PortTaken { service: String, role: String, port: u16, holder: Option<Holder> },
     /// The data folder was made by another major version.
     OtherData { service: String, folder: Utf8PathBuf, made_by: String, wanted: String },
+    /// There is a supervisor, and it does not answer.
+    SilentSupervisor { pid: u32, stopped: bool },
 }
 
 /// A process that holds a port.
@@ -124,9 +134,20 @@ pub struct Holder {
 pub struct Plan {
     pub steps: Vec<Step>,
     pub obstacles: Vec<Obstacle>,
+    /// The command lines of the manifest that are going to be run, by service.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub commands: BTreeMap<String, String>,
 }
 
 impl Plan {
+    /// Remembers what a process of the manifest is going to run, so that a person sees it before it does.
+    pub fn show_command(&mut self, launch: &Launch) {
+        if launch.endpoint.kind == Kind::Process {
+            let lines = launch.processes.iter().map(|p| (p.service.clone(), command_line(&p.argv)));
+            self.commands.extend(lines);
+        }
+    }
+
     /// Adds a step and returns its id.
     pub fn push(&mut self, action: Action, cause: Cause, after: impl Into<Vec<usize>>) -> usize {
         let id = self.steps.len();
@@ -143,17 +164,26 @@ pub struct Observed {
     pub processes: BTreeMap<String, (Process, Status)>,
     /// Ports that somebody else listens on, where it would be in our way.
     pub held: BTreeMap<u16, Option<Holder>>,
-    /// What made the data of each service; absent where there is no data yet.
-    pub data: BTreeMap<String, String>,
+    /// What made the data of each service; absent where there is no data yet, `None` where nothing tells.
+    pub data: BTreeMap<String, Option<String>>,
 }
 
 /// A running supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Supervisor {
     pub pid: u32,
-    pub build: String,
+    pub voice: Voice,
+}
+
+/// Whether a supervisor can be talked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Voice {
     /// It speaks this build's protocol.
-    pub compatible: bool,
+    Ours,
+    /// It was started by this build, which speaks another protocol.
+    Other { build: String },
+    /// It does not answer, perhaps because a signal has stopped it.
+    Silent { stopped: bool },
 }
 
 impl Observed {

@@ -21,12 +21,16 @@ pub enum Syntax {
 /// The settings for these services, in a stable order.
 pub fn variables(endpoints: &BTreeMap<String, Endpoint>) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
-    for endpoint in endpoints.values() {
+    for (name, endpoint) in endpoints {
         let own: Vec<(&str, String)> = match endpoint.kind {
             Kind::Postgresql => postgresql(endpoint),
             Kind::Redis => redis(endpoint),
             Kind::Rabbitmq => rabbitmq(endpoint),
             Kind::Opensearch => opensearch(endpoint),
+            Kind::Process => {
+                all.extend(process(name, endpoint));
+                continue;
+            }
             Kind::Dashboards | Kind::Pgadmin | Kind::Minio | Kind::Invenio => Vec::new(),
         };
         all.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
@@ -38,8 +42,11 @@ pub fn variables(endpoints: &BTreeMap<String, Endpoint>) -> BTreeMap<String, Str
 pub fn render(variables: &BTreeMap<String, String>, syntax: Syntax) -> String {
     let line = |(name, value): (&String, &String)| match syntax {
         Syntax::Shell => format!("export {name}='{}'\n", value.replace('\'', r"'\''")),
+        // Such files are read by shells, too.
         Syntax::Dotenv => {
-            format!("{name}=\"{}\"\n", value.replace('\\', r"\\").replace('"', "\\\"").replace('$', r"\$"))
+            let hostile = |c| matches!(c, '\\' | '"' | '$' | '`');
+            let escaped = value.chars().flat_map(|c| hostile(c).then_some('\\').into_iter().chain([c]));
+            format!("{name}=\"{}\"\n", escaped.collect::<String>())
         }
         Syntax::Json => unreachable!("JSON is one document"),
     };
@@ -47,6 +54,15 @@ pub fn render(variables: &BTreeMap<String, String>, syntax: Syntax) -> String {
         Syntax::Json => format!("{:#}\n", serde_json::json!(variables)),
         Syntax::Shell | Syntax::Dotenv => variables.iter().map(line).collect(),
     }
+}
+
+/// `ECOSYSTEM_MAIL_SMTP=127.0.0.1:1025`: what a port of a process is for, only its author knows.
+fn process<'a>(name: &str, endpoint: &'a Endpoint) -> impl Iterator<Item = (String, String)> + 'a {
+    let prefix = format!("ECOSYSTEM_{name}_");
+    endpoint.ports.keys().map(move |role| {
+        let variable = format!("{prefix}{role}").to_ascii_uppercase().replace('-', "_");
+        (variable, endpoint.address(role))
+    })
 }
 
 fn login(endpoint: &Endpoint) -> (&str, &str) {
@@ -95,6 +111,8 @@ fn rabbitmq(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
     let mut all = vec![
         ("AMQP_URL", url.clone()),
         ("INVENIO_BROKER_URL", url.clone()),
+        // Celery's own: what Flower and other programs without an application's settings read.
+        ("CELERY_BROKER_URL", url.clone()),
         ("INVENIO_CELERY_BROKER_URL", url),
     ];
     if endpoint.ports.contains_key("http") {
@@ -116,6 +134,10 @@ fn opensearch(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
 }
 
 #[cfg(test)]
+#[path = "env_properties.rs"]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::endpoint::Secret;
@@ -129,6 +151,7 @@ mod tests {
             secret: Some(Secret::new("s3cret")),
             database: Some(if kind == Kind::Rabbitmq { "/" } else { "invenio" }.into()),
             identity: "x".into(),
+            watched: None,
         };
         (kind.name().to_owned(), endpoint)
     }
@@ -143,6 +166,7 @@ mod tests {
         ]);
         insta::assert_snapshot!(render(&variables(&endpoints), Syntax::Shell), @r"
         export AMQP_URL='amqp://invenio:s3cret@127.0.0.1:5872/%2F'
+        export CELERY_BROKER_URL='amqp://invenio:s3cret@127.0.0.1:5872/%2F'
         export INVENIO_ACCOUNTS_SESSION_REDIS_URL='redis://default:s3cret@127.0.0.1:6579/1'
         export INVENIO_BROKER_URL='amqp://invenio:s3cret@127.0.0.1:5872/%2F'
         export INVENIO_CACHE_REDIS_URL='redis://default:s3cret@127.0.0.1:6579/0'
@@ -163,6 +187,15 @@ mod tests {
         export RABBITMQ_MANAGEMENT_URL='http://invenio:s3cret@127.0.0.1:15872'
         export REDISCLI_AUTH='s3cret'
         export REDIS_URL='redis://default:s3cret@127.0.0.1:6579/0'
+        ");
+    }
+
+    #[test]
+    fn a_process_has_a_variable_for_each_port() {
+        let (_, endpoint) = endpoint(Kind::Process, &[("smtp", 1025), ("web-ui", 8025)]);
+        insta::assert_snapshot!(render(&variables(&[("mail-catcher".to_owned(), endpoint)].into()), Syntax::Shell), @"
+        export ECOSYSTEM_MAIL_CATCHER_SMTP='127.0.0.1:1025'
+        export ECOSYSTEM_MAIL_CATCHER_WEB_UI='127.0.0.1:8025'
         ");
     }
 

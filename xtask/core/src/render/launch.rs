@@ -8,19 +8,23 @@ use std::fmt::Write;
 use camino::Utf8PathBuf;
 
 use crate::artifact::{Installation, Installed};
-use crate::catalog::{Inputs, Launch, is_secret_setting, launch};
+use crate::catalog::{Around, Inputs, Launch, is_secret_setting, launch};
 use crate::endpoint::Secret;
-use crate::model::{Service, Sourced};
+use crate::model::{Ecosystem, Service, Sourced};
 use crate::place::Place;
 use crate::process::{Content, RunAs};
 
 /// How a service is launched, without what differs from machine to machine: paths, the port offset, the heap, secrets, the user.
-pub fn portable(service: &Service, bind: &str, installed: &Installation) -> String {
+pub fn portable(ecosystem: &Ecosystem, service: &Service, installed: &Installation) -> String {
     let mut service = service.clone();
     if let Some(heap) = &service.heap {
         service.heap = Some(Sourced { value: "{heap}".to_owned(), origin: heap.origin.clone() });
     }
     for (_, value) in service.settings.iter_mut().filter(|(name, _)| is_secret_setting(name)) {
+        "{secret}".clone_into(&mut value.value);
+    }
+    let env = service.program.iter_mut().flat_map(|program| &mut program.env);
+    for (_, value) in env.filter(|(name, _)| is_secret_setting(&name.to_ascii_lowercase())) {
         "{secret}".clone_into(&mut value.value);
     }
     let place = Place {
@@ -32,6 +36,8 @@ pub fn portable(service: &Service, bind: &str, installed: &Installation) -> Stri
     };
     let installed = installed.iter().map(|(name, i)| (name.clone(), nowhere(i))).collect();
     let secret = Secret::new("{secret}");
+    let bind = ecosystem.bind.value.as_str();
+    let around = Around::of(&ecosystem.services, &place, bind, "{path}", |_| secret.clone());
     let inputs = Inputs {
         service: &service,
         place: &place,
@@ -39,6 +45,7 @@ pub fn portable(service: &Service, bind: &str, installed: &Installation) -> Stri
         installed: &installed,
         run_as: RunAs::Me,
         secret: &secret,
+        around: &around,
     };
     render(&launch(inputs))
 }
@@ -133,7 +140,7 @@ mod tests {
             installed("java", &format!("{root}/jdk"), &[("java", "bin/java")]),
             installed("opensearch-cds", &format!("{root}/cds"), &[("archive", "a.jsa")]),
         ]);
-        portable(&ecosystem.services["opensearch"], "127.0.0.1", &installation)
+        portable(&ecosystem, &ecosystem.services["opensearch"], &installation)
     }
 
     #[test]
@@ -155,11 +162,37 @@ mod tests {
     }
 
     #[test]
+    fn a_process_shows_neither_a_password_nor_a_path_of_this_machine() {
+        let text = "[services.web]\nkind = \"process\"\ncommand = [\"web\", \"{port.http}\"]\nports.http = 7000\n\
+                    after = [\"redis\"]\nenv = { API_TOKEN = \"hunter2\" }\n";
+        let ecosystem = resolve(&[Layer { name: "m", text }], &Flags::default()).unwrap();
+        insta::assert_snapshot!(portable(&ecosystem, &ecosystem.services["web"], &Installation::new()), @"
+        process web (stops by Term within 10000 ms)
+          web
+          7000
+          API_TOKEN={secret}
+          ECOSYSTEM_PROCESS=web
+          HOME={state}/web
+          INVENIO_ACCOUNTS_SESSION_REDIS_URL=redis://default:{secret}@127.0.0.1:6579/1
+          INVENIO_CACHE_REDIS_URL=redis://default:{secret}@127.0.0.1:6579/0
+          INVENIO_CACHE_TYPE=redis
+          INVENIO_CELERY_RESULT_BACKEND=redis://default:{secret}@127.0.0.1:6579/2
+          INVENIO_COMMUNITIES_IDENTITIES_CACHE_REDIS_URL=redis://default:{secret}@127.0.0.1:6579/4
+          INVENIO_RATELIMIT_STORAGE_URI=redis://default:{secret}@127.0.0.1:6579/3
+          LANG=C.UTF-8
+          PATH={path}
+          REDISCLI_AUTH={secret}
+          REDIS_URL=redis://default:{secret}@127.0.0.1:6579/0
+          TZ=UTC
+        ");
+    }
+
+    #[test]
     fn a_launch_reads_like_this() {
         let ecosystem = resolve(&[], &Flags::default()).unwrap();
         let installation =
             Installation::from([installed("redis", "/store/redis", &[("server", "bin/redis-server")])]);
-        insta::assert_snapshot!(portable(&ecosystem.services["redis"], "127.0.0.1", &installation), @r#"
+        insta::assert_snapshot!(portable(&ecosystem, &ecosystem.services["redis"], &installation), @r#"
         process redis (stops by Term within 10000 ms)
           {redis}/bin/redis-server
           {state}/redis/redis.conf

@@ -63,7 +63,11 @@ fn table(keys: &[(&str, &Key)]) -> Value {
     match others {
         // In a table of free names there are no others.
         Some((name, schema)) => {
-            let pattern = if name == "<setting>" { "^[A-Za-z][A-Za-z0-9._-]*$" } else { NAME };
+            let pattern = match name {
+                "<setting>" => "^[A-Za-z][A-Za-z0-9._-]*$",
+                "<variable>" => "^[A-Za-z_][A-Za-z0-9_]*$",
+                _ => NAME,
+            };
             json!({ "type": "object", "propertyNames": { "pattern": pattern }, "additionalProperties": schema })
         }
         None => json!({ "type": "object", "properties": properties, "additionalProperties": false }),
@@ -86,6 +90,8 @@ fn leaf(key: &Key) -> Value {
         Shape::Members => list("^@?[a-z][a-z0-9-]*$"),
         Shape::Names => list("^[a-z0-9_-]+$"),
         Shape::Scalar => json!({ "type": ["string", "number", "boolean"] }),
+        Shape::Words => json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 }),
+        Shape::Services => list(NAME),
     };
     schema["description"] = key.doc.into();
     schema
@@ -153,7 +159,7 @@ mod tests {
           }
         }
         "#);
-        insta::assert_snapshot!(serde_json::to_string(&at("services.<service>.kind")).unwrap(), @r#"{"enum":["postgresql","redis","rabbitmq","opensearch","dashboards","pgadmin","minio","invenio"],"description":"What the service is; its own name where this is left out."}"#);
+        insta::assert_snapshot!(serde_json::to_string(&at("services.<service>.kind")).unwrap(), @r#"{"enum":["postgresql","redis","rabbitmq","opensearch","dashboards","pgadmin","minio","invenio","process"],"description":"What the service is; its own name where this is left out."}"#);
     }
 
     #[test]

@@ -88,10 +88,11 @@ fn is_pre(word: &str) -> bool {
 fn bounds(bound: &Comparator) -> (Option<[u64; 3]>, Option<[u64; 3]>) {
     let this = [bound.major, bound.minor.unwrap_or(0), bound.patch.unwrap_or(0)];
     // The first version that no longer starts with the numbers that were written.
+    let after = |number: u64| number.saturating_add(1);
     let next = match (bound.minor, bound.patch) {
-        (None, _) => [bound.major + 1, 0, 0],
-        (Some(minor), None) => [bound.major, minor + 1, 0],
-        (Some(minor), Some(patch)) => [bound.major, minor, patch + 1],
+        (None, _) => [after(bound.major), 0, 0],
+        (Some(minor), None) => [bound.major, after(minor), 0],
+        (Some(minor), Some(patch)) => [bound.major, minor, after(patch)],
     };
     match bound.op {
         Op::Greater => (Some(next), None),
@@ -99,10 +100,11 @@ fn bounds(bound: &Comparator) -> (Option<[u64; 3]>, Option<[u64; 3]>) {
         Op::Less => (None, Some(this)),
         Op::LessEq => (None, Some(next)),
         Op::Caret => {
-            let until = if bound.major > 0 || bound.minor.is_none() { [bound.major + 1, 0, 0] } else { next };
+            let until =
+                if bound.major > 0 || bound.minor.is_none() { [after(bound.major), 0, 0] } else { next };
             (Some(this), Some(until))
         }
-        Op::Tilde => (Some(this), Some(bound.minor.map_or(next, |minor| [bound.major, minor + 1, 0]))),
+        Op::Tilde => (Some(this), Some(bound.minor.map_or(next, |minor| [bound.major, after(minor), 0]))),
         _ => (Some(this), Some(next)),
     }
 }
@@ -121,8 +123,8 @@ pub fn in_words(accept: &str) -> String {
             let (_, next) = bounds(&Comparator { op: Op::Exact, ..from.clone() });
             if bounds(until).1 == next {
                 written(from)
-            } else if until.minor.is_none() {
-                format!("{} to {}", written(from), until.major - 1)
+            } else if let (Some(last), None) = (until.major.checked_sub(1), until.minor) {
+                format!("{} to {last}", written(from))
             } else {
                 format!("{} or newer, but older than {}", written(from), written(until))
             }
@@ -147,6 +149,10 @@ impl Serialize for Version {
         serializer.collect_str(self)
     }
 }
+
+#[cfg(test)]
+#[path = "version_properties.rs"]
+mod properties;
 
 #[cfg(test)]
 mod tests {

@@ -175,7 +175,7 @@ fn bare(command: &str) -> anyhow::Result<f64> {
 }
 
 fn supervisor_memory(root: &camino::Utf8Path) -> Option<u64> {
-    let control = crate::sys::control::Control::connect(&root.join(crate::site::STATE)).ok()??;
+    let mut control = crate::sys::control::Control::connect(&root.join(crate::site::STATE)).ok()??;
     os::anonymous_memory(control.peer()?)
 }
 

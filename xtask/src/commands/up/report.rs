@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use ecosystem_core::catalog::Kind;
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Plan, render};
@@ -43,6 +44,9 @@ pub(super) struct Ready {
     detected_ms: Option<u64>,
     host: String,
     ports: BTreeMap<String, u16>,
+    /// The line that people read.
+    #[serde(skip)]
+    addresses: String,
 }
 
 /// What `up --dry-run` reports.
@@ -80,6 +84,7 @@ pub(super) fn running(
             detected_ms: outcome.detected.get(name).copied(),
             host: endpoint.host.clone(),
             ports: endpoint.ports.clone(),
+            addresses: addresses(endpoint),
         })
         .collect();
     Ok(Running {
@@ -120,7 +125,7 @@ impl Report for Running {
         };
         text.push('\n');
         for service in &self.services {
-            let _ = writeln!(text, "  {:<12} {}", service.name, service.addresses());
+            let _ = writeln!(text, "  {:<12} {}", service.name, service.addresses);
         }
         if !self.unchanged {
             let program = &self.program;
@@ -134,14 +139,13 @@ impl Report for Running {
     }
 }
 
-impl Ready {
-    /// The address to connect to, and the console where there is one.
-    fn addresses(&self) -> String {
-        let at = |role: &str| self.ports.get(role).map(|port| format!("{}:{port}", self.host));
-        match (at("amqp"), at("http")) {
-            (Some(amqp), Some(http)) => format!("{amqp:<24} console http://{http}"),
-            (None, Some(http)) => format!("http://{http}"),
-            (amqp, _) => amqp.or_else(|| at("sql")).or_else(|| at("redis")).unwrap_or_default(),
-        }
+/// The address to connect to, and the console where there is one.
+fn addresses(endpoint: &Endpoint) -> String {
+    let shown = endpoint.shown();
+    match (endpoint.kind, shown.as_slice()) {
+        (Kind::Process, all) => all.join("  "),
+        (Kind::Rabbitmq, [amqp, http, ..]) => format!("{amqp:<24} console http://{http}"),
+        (Kind::Opensearch, [http, ..]) => format!("http://{http}"),
+        (_, all) => all.first().cloned().unwrap_or_default(),
     }
 }

@@ -12,6 +12,7 @@ use camino::Utf8Path;
 use ecosystem_core::artifact::{Installed, Key};
 use ecosystem_core::failure::{Failure, Kind};
 
+pub use packages::parse_uris;
 pub(super) use pins::{Overlay, Pins};
 pub(super) use recipes::{JAVA, POSTGRESQL_CLIENT, RABBITMQ, REDIS, Recipe, libraries};
 

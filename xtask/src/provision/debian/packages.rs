@@ -2,23 +2,25 @@
 
 use std::collections::BTreeSet;
 
+use crate::provision::lock::is_pin;
+
 /// A package file that apt would fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Package {
-    pub(super) name: String,
-    pub(super) version: String,
-    pub(super) size: u64,
+pub struct Package {
+    pub name: String,
+    pub version: String,
+    pub size: u64,
 }
 
 impl Package {
     /// `package=version`, as apt and the lock file write it.
-    pub(super) fn pin(&self) -> String {
+    pub fn pin(&self) -> String {
         format!("{}={}", self.name, self.version)
     }
 }
 
 /// Reads the lines of `--print-uris`: `'URI' name_version_arch.deb SIZE HASH`.
-pub(super) fn parse_uris(text: &str) -> Vec<Package> {
+pub fn parse_uris(text: &str) -> Vec<Package> {
     let line = |line: &str| {
         let (_, rest) = line.strip_prefix('\'')?.split_once("' ")?;
         let mut words = rest.split(' ');
@@ -26,7 +28,9 @@ pub(super) fn parse_uris(text: &str) -> Vec<Package> {
         let (name, rest) = file.strip_suffix(".deb")?.split_once('_')?;
         let (version, _architecture) = rest.rsplit_once('_')?;
         // apt escapes the colon of an epoch in file names.
-        Some(Package { name: name.to_owned(), version: version.replace("%3a", ":"), size })
+        let package = Package { name: name.to_owned(), version: version.replace("%3a", ":"), size };
+        // It becomes an argument of apt.
+        is_pin(&package.pin()).then_some(package)
     };
     text.lines().filter_map(line).collect()
 }
@@ -77,6 +81,13 @@ W: something else
         assert_eq!(packages[0].pin(), "redis-server=5:7.0.15-1~deb12u10");
         assert_eq!(packages[0].size, 73908);
         assert_eq!(packages[2].pin(), "lsb-base=11.6");
+    }
+
+    #[test]
+    fn what_apt_could_take_for_an_option_is_no_package() {
+        for file in ["-o_1_amd64.deb", "a_-1_amd64.deb", "a b_1_amd64.deb", "a_1;x_amd64.deb", "a_1.deb"] {
+            assert_eq!(parse_uris(&format!("'http://host/x' {file} 1 SHA256:0\n")), [], "{file}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
 
-pub(super) use pom::Gav;
+pub use pom::Gav;
 
 use super::archive;
 use super::host::{self, Host};

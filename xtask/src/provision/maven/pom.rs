@@ -11,7 +11,7 @@ const COPIER: &str = "3.6.1";
 
 /// `group:artifact:version`, a jar.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::provision) struct Gav {
+pub struct Gav {
     group: String,
     artifact: String,
     version: String,
@@ -19,7 +19,7 @@ pub(in crate::provision) struct Gav {
 
 impl Gav {
     /// Reads `group:artifact:version`.
-    pub(in crate::provision) fn parse(text: &str) -> Result<Self, Failure> {
+    pub fn parse(text: &str) -> Result<Self, Failure> {
         let parts: Vec<&str> = text.split(':').collect();
         let safe = |part: &&str| {
             !part.is_empty()
@@ -41,7 +41,7 @@ impl Gav {
     }
 
     /// The file's name, in Maven's repository and in ours.
-    pub(in crate::provision) fn file_name(&self) -> String {
+    pub fn file_name(&self) -> String {
         format!("{}-{}.jar", self.artifact, self.version)
     }
 
@@ -50,7 +50,7 @@ impl Gav {
     }
 
     /// Its folder in a Maven repository.
-    pub(super) fn folder(&self) -> String {
+    pub fn folder(&self) -> String {
         format!("{}/{}/{}", self.group.replace('.', "/"), self.artifact, self.version)
     }
 }

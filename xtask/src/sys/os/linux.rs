@@ -134,6 +134,7 @@ fn owner(process: &procfs::process::Process) -> Owner {
     if command.is_empty() {
         command = process.stat().map(|s| s.comm).unwrap_or_default();
     }
+    command = ecosystem_core::failure::harmless(&command).replace('\n', " ");
     if command.chars().count() > 80 {
         command = command.chars().take(79).chain(['…']).collect();
     }
@@ -156,6 +157,29 @@ pub fn wait_for_end(pid: u32, limit: std::time::Duration) -> anyhow::Result<()> 
         "process {pid} did not end within {limit:?}"
     );
     Ok(())
+}
+
+/// Living processes of this user that were started with this variable.
+pub fn with_variable(name: &str, value: &str) -> BTreeSet<u32> {
+    let wanted = format!("{name}={value}").into_bytes();
+    let carries = |pid: &u32| {
+        std::fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|variable| variable == wanted))
+    };
+    let processes = procfs::process::all_processes().into_iter().flatten().filter_map(Result::ok);
+    processes.map(|process| process.pid.unsigned_abs()).filter(carries).collect()
+}
+
+/// The words that a process was started with; none where that cannot be seen.
+pub fn command_line(pid: u32) -> Vec<String> {
+    let process = procfs::process::Process::new(pid.cast_signed());
+    process.and_then(|process| process.cmdline()).unwrap_or_default()
+}
+
+/// Whether a process is stopped by a signal: there, but doing nothing.
+pub fn is_stopped(pid: u32) -> bool {
+    let process = procfs::process::Process::new(pid.cast_signed());
+    process.and_then(|process| process.stat()).is_ok_and(|stat| matches!(stat.state, 'T' | 't'))
 }
 
 /// Living processes that work in a folder or below it; `None` where that cannot be found out.

@@ -101,6 +101,22 @@ pub fn wait_for_end(pid: u32, limit: std::time::Duration) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Environments of other processes are not looked up here.
+pub fn with_variable(_name: &str, _value: &str) -> BTreeSet<u32> {
+    BTreeSet::new()
+}
+
+/// Command lines of other processes are not looked up here.
+pub fn command_line(_pid: u32) -> Vec<String> {
+    Vec::new()
+}
+
+/// Whether a process is stopped by a signal: there, but doing nothing.
+pub fn is_stopped(pid: u32) -> bool {
+    let state = Cmd::new("ps").args(["-o", "state=", "-p", &pid.to_string()]).run();
+    state.is_ok_and(|output| output.stdout.trim_start().starts_with('T'))
+}
+
 /// Working directories of other processes are not looked up here.
 pub fn working_in(_folder: &camino::Utf8Path) -> Option<BTreeSet<u32>> {
     None

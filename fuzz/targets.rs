@@ -1,0 +1,227 @@
+//! What holds for every parser of foreign bytes, whatever the bytes: one function a parser. It panics where something does not hold.
+//!
+//! Used by the fuzz targets beside it and by `tests/it/fuzz.rs`.
+
+use std::io::{BufReader, Cursor, Read};
+
+use camino::Utf8Path;
+use ecosystem::client::amqp::{Frame, Reader};
+use ecosystem::client::http::Reply;
+use ecosystem::client::rabbitmq::Definitions;
+use ecosystem::client::resp;
+use ecosystem::provision::{Gav, Lock, parse_uris, untar, zip_member};
+use ecosystem::seed::Pack;
+use ecosystem::sys::control::{self, Request, Response};
+use ecosystem_core::model::{Flags, Layer, resolve};
+use ecosystem_core::pack::{self, Part};
+use ecosystem_core::tool::Version;
+
+/// Every target by name.
+pub(crate) const ALL: [(&str, fn(&[u8])); 13] = [
+    ("amqp", amqp),
+    ("control", control),
+    ("definitions", definitions),
+    ("gav", gav),
+    ("http", http),
+    ("lock", lock),
+    ("manifest", manifest),
+    ("pack", pack),
+    ("resp", resp),
+    ("tar", tar),
+    ("uris", uris),
+    ("version", version),
+    ("zip", zip),
+];
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// `ecosystem.toml`: every problem has a line that exists, and the same text means the same twice.
+pub(crate) fn manifest(bytes: &[u8]) {
+    let text = text(bytes);
+    let read = || resolve(&[Layer { name: "m", text: &text }], &Flags::default());
+    let once = read();
+    assert_eq!(once, read());
+    let lines = 1 + text.matches('\n').count();
+    for problem in once.err().into_iter().flatten() {
+        assert!(problem.line.is_some_and(|line| (1..=lines).contains(&line)), "{problem:?}");
+        assert!(!problem.what.chars().any(char::is_control), "{problem:?}");
+    }
+}
+
+/// `ecosystem.lock`: what is accepted is printed so that it reads back the same, and holds nothing but plain words.
+pub(crate) fn lock(bytes: &[u8]) {
+    let Ok(lock) = Lock::parse(&text(bytes), "x") else { return };
+    let plain = |word: &str| {
+        word.chars().all(|c| c.is_ascii_alphanumeric() || "+.-:~=_".contains(c)) && !word.starts_with('-')
+    };
+    let pins = lock.debian.iter().flat_map(|(name, pins)| std::iter::once(name).chain(pins));
+    assert!(pins.chain(lock.maven.keys()).all(|word| plain(word)), "{lock:?}");
+    let printed = lock.print();
+    assert_eq!(Lock::parse(&printed, "x").as_ref(), Ok(&lock), "{printed}");
+}
+
+/// A reply of Redis is never larger than what was sent.
+pub(crate) fn resp(bytes: &[u8]) {
+    fn size(reply: &resp::Reply) -> usize {
+        match reply {
+            resp::Reply::Status(text) | resp::Reply::Error(text) | resp::Reply::Text(text) => text.len(),
+            resp::Reply::Integer(_) | resp::Reply::Nothing => 0,
+            resp::Reply::Array(items) => items.iter().map(|item| 1 + size(item)).sum(),
+        }
+    }
+    let mut input = BufReader::with_capacity(16, bytes);
+    while let Ok(reply) = resp::reply(&mut input) {
+        // A byte that is not UTF-8 becomes three.
+        assert!(size(&reply) <= 3 * bytes.len(), "{reply:?}");
+    }
+}
+
+/// Frames of AMQP are written as they were read; values never reach beyond their frame.
+pub(crate) fn amqp(bytes: &[u8]) {
+    let mut input = bytes;
+    while let Ok(frame) = Frame::read(&mut input) {
+        let written = frame.encode();
+        let read = &bytes[..bytes.len() - input.len()];
+        assert!(read.ends_with(&written));
+        let _start = values(&frame.payload);
+    }
+    let _start = values(bytes);
+}
+
+/// The values of Connection.Start, and one of each other kind.
+fn values(payload: &[u8]) -> std::io::Result<()> {
+    let mut reader = Reader(payload);
+    reader.short()?;
+    reader.short()?;
+    reader.octet()?;
+    let table = reader.table()?;
+    assert!(format!("{table:?}").len() < 16 * (payload.len() + 64));
+    reader.long_text()?;
+    reader.short_text()?;
+    reader.long()?;
+    Ok(())
+}
+
+/// The first byte chooses the status; the rest is a body. What a person is shown of it is short.
+pub(crate) fn http(bytes: &[u8]) {
+    let [status, body @ ..] = bytes else { return };
+    let reply = Reply { status: 100 + u16::from(*status), body: body.to_vec() };
+    assert!(!reply.reason().is_empty());
+    if reply.json().is_err() {
+        assert!(reply.reason().chars().count() <= 204, "{}", reply.reason());
+    }
+}
+
+/// Definitions of RabbitMQ can be read again once they are written.
+pub(crate) fn definitions(bytes: &[u8]) {
+    let Ok(definitions) = serde_json::from_slice::<Definitions>(bytes) else { return };
+    let written = serde_json::to_vec(&definitions).expect("values of JSON can be written");
+    assert!(serde_json::from_slice::<Definitions>(&written).is_ok());
+}
+
+/// A pack: the manifest, then after a line of dashes what is in each of its files. Nothing in it leads out of its folder.
+pub(crate) fn pack(bytes: &[u8]) {
+    let all = text(bytes);
+    let (manifest, content) = all.split_once("\n---\n").unwrap_or((&all, ""));
+    let Ok(parsed) = pack::Manifest::parse(manifest) else { return };
+    let folder = tempfile::tempdir().expect("a folder for a pack");
+    let root = Utf8Path::from_path(folder.path()).expect("a path in UTF-8");
+    let write = |path: &str, text: &str| {
+        let path = root.join(path);
+        let parent = path.parent().expect("a file has a folder");
+        // Two files of a manifest may not fit beside each other: one is the folder of the other.
+        let _in_the_way = std::fs::create_dir_all(parent).and_then(|()| std::fs::write(&path, text));
+        assert!(path.components().all(|part| part.as_str() != ".."), "{path}");
+    };
+    write(pack::FILE, manifest);
+    for path in Part::ALL.into_iter().flat_map(|part| parsed.files(part)) {
+        assert!(!path.as_str().starts_with('/'), "{path}");
+        if path.as_str() != pack::FILE {
+            write(path.as_str(), content);
+        }
+    }
+    let Ok(read) = Pack::open(root) else { return };
+    for part in read.manifest.parts() {
+        assert_eq!(read.digest(part), parsed.digest(part, |path| read.content(path)));
+        read.expected(part);
+    }
+}
+
+/// Messages of the control socket, in both directions.
+pub(crate) fn control(bytes: &[u8]) {
+    let mut input = Cursor::new(bytes);
+    // Every message takes at least a byte.
+    while input.position() < bytes.len() as u64 {
+        let _read: Result<Option<Request>, _> = control::receive(&mut input);
+    }
+    let _read: Result<Option<Response>, _> = control::receive(&mut Cursor::new(bytes));
+}
+
+/// What apt prints: every package that is read from it is `package=version`, and no option.
+pub(crate) fn uris(bytes: &[u8]) {
+    for package in parse_uris(&text(bytes)) {
+        let pin = package.pin();
+        assert!(pin.starts_with(|c: char| c.is_ascii_alphanumeric()), "{pin}");
+        assert!(pin.chars().all(|c| c.is_ascii_alphanumeric() || "+.-:~=".contains(c)), "{pin}");
+    }
+}
+
+/// Coordinates of Maven print as they were read, and never lead out of a folder.
+pub(crate) fn gav(bytes: &[u8]) {
+    let text = text(bytes);
+    let Ok(gav) = Gav::parse(&text) else { return };
+    assert_eq!(gav.to_string(), text);
+    let parts = |path: &str| path.split('/').map(ToOwned::to_owned).collect::<Vec<_>>();
+    assert!(parts(&gav.folder()).iter().all(|part| part != ".." && part != "."), "{}", gav.folder());
+    assert!(!gav.folder().starts_with('/') && !gav.file_name().contains('/'));
+}
+
+/// Versions read back as they are printed.
+pub(crate) fn version(bytes: &[u8]) {
+    let text = text(bytes);
+    if let Some(version) = Version::read(&text) {
+        assert_eq!(Version::read(&version.to_string()), Some(version), "{text}");
+    }
+}
+
+/// Whatever a tar archive holds, nothing outside of its folder is made, changed or linked to.
+pub(crate) fn tar(bytes: &[u8]) {
+    let outside = tempfile::tempdir().expect("a folder for an archive");
+    let outside = Utf8Path::from_path(outside.path()).expect("a path in UTF-8");
+    let (canary, inside) = (outside.join("canary"), outside.join("inside"));
+    std::fs::write(&canary, "sings").expect("a file beside the archive");
+    std::fs::create_dir(&inside).expect("a folder for its content");
+    let unpacked = untar(bytes, &inside, "x.tar").is_ok();
+    assert_eq!(std::fs::read_to_string(&canary).ok().as_deref(), Some("sings"));
+    assert_eq!(outside.read_dir_utf8().expect("the folder is there").count(), 2);
+    if unpacked {
+        leads_nowhere_else(&inside, &inside.canonicalize_utf8().expect("the folder is there"));
+    }
+}
+
+fn leads_nowhere_else(folder: &Utf8Path, root: &Utf8Path) {
+    // An archive can make a folder that cannot be read.
+    for entry in folder.read_dir_utf8().into_iter().flatten().flatten() {
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_symlink() {
+            let real = entry.path().canonicalize_utf8();
+            assert!(real.is_err() || real.is_ok_and(|real| real.starts_with(root)), "{}", entry.path());
+        } else if kind.is_dir() {
+            leads_nowhere_else(entry.path(), root);
+        }
+    }
+}
+
+/// A member of a zip file is read to its end, or refused.
+pub(crate) fn zip(bytes: &[u8]) {
+    const LIMIT: u64 = 1 << 20;
+    let folder = tempfile::tempdir().expect("a folder for an archive");
+    let path = Utf8Path::from_path(folder.path()).expect("a path in UTF-8").join("x.jar");
+    std::fs::write(&path, bytes).expect("a file for an archive");
+    let _size = zip_member(&path, "t", |member| {
+        let mut content = Vec::new();
+        Ok(member.take(LIMIT).read_to_end(&mut content)?)
+    });
+}
