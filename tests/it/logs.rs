@@ -1,6 +1,7 @@
 //! `logs` over what real servers write, and over files that are cut while they are read.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use rustix::process::Signal;
@@ -13,6 +14,7 @@ use crate::support::{Place, Watched, eventually, kill};
 fn write(place: &Place, name: &str, text: &str) {
     let path = place.state().join("logs").join(format!("{name}.log"));
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::set_permissions(place.state(), std::fs::Permissions::from_mode(0o700)).unwrap();
     std::fs::File::options()
         .append(true)
         .create(true)

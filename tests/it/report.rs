@@ -7,7 +7,9 @@ use crate::support::{Place, Run};
 #[test]
 fn it_tells_what_is_wrong_and_no_secret() {
     let place = Place::named("repository");
-    place.manifest("services.redis.settings.masterauth = \"my-own-word\"\n");
+    place.manifest(
+        "[services.mail]\nkind = \"process\"\ncommand = [\"true\"]\nenv = { MAIL_TOKEN = \"my-own-word\" }\n",
+    );
     place.ok(&["up", "redis"]);
     let mut secrets = place.secrets();
     secrets.push("my-own-word".to_owned());
@@ -30,7 +32,7 @@ fn it_tells_what_is_wrong_and_no_secret() {
     for part in [
         "## System",
         "folder  ~/repository",
-        "masterauth = \"<redacted>\"",
+        "MAIL_TOKEN = \"<redacted>\"",
         "## status",
         "redis        ready",
         "## up --dry-run",

@@ -39,18 +39,18 @@ pub fn all() -> Vec<Explanation> {
 }
 
 /// The explanation of one code.
-pub fn one(code: &str) -> Result<Explanation, Failure> {
+pub fn one(typed: &str) -> Result<Explanation, Failure> {
     // As it stands in a message: error[port-taken].
-    let code = code.trim_start_matches("error[").trim_end_matches(']');
+    let typed = typed.trim_start_matches("error[").trim_end_matches(']');
     let known = all();
-    if let Some(explanation) = known.iter().find(|explanation| explanation.code == code) {
+    if let Some(explanation) = known.iter().find(|explanation| explanation.code == typed) {
         return Ok(explanation.clone());
     }
-    let hint = suggest::nearest(code, known.iter().map(|e| e.code)).map_or_else(
+    let hint = suggest::nearest(typed, known.iter().map(|e| e.code)).map_or_else(
         || "{program} explain lists all of them".to_owned(),
         |near| format!("did you mean `{near}`?"),
     );
-    Err(Failure::new(Kind::Usage, "unknown-code", format!("there is no error code `{code}`")).hint(hint))
+    Err(Failure::new(Kind::Usage, "unknown-code", format!("there is no error code `{typed}`")).hint(hint))
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl Redaction {
         for (name, value) in table {
             match value {
                 toml::Value::Table(below) => self.table(below),
-                value if is_secret_setting(name) => {
+                value if is_secret_setting(&name.to_ascii_lowercase()) => {
                     self.add(&value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned));
                     *value = REDACTED.into();
                 }
@@ -110,9 +110,12 @@ mod tests {
     #[test]
     fn a_manifest_keeps_everything_but_secret_values() {
         let mut redaction = Redaction::new([], None);
-        let text = "# token: 123\nbind = \"127.0.0.1\"\n[services.redis]\nsettings = { masterauth = \"my word\", save = \"\" }\n";
+        let text = "# token: 123\nbind = \"127.0.0.1\"\n[services.redis]\nsettings = { masterauth = \"my word\", save = \"\" }\nenv.API_TOKEN = 12345\n";
         insta::assert_snapshot!(redaction.manifest(text).unwrap(), @r#"
         bind = "127.0.0.1"
+
+        [services.redis.env]
+        API_TOKEN = "<redacted>"
 
         [services.redis.settings]
         masterauth = "<redacted>"
