@@ -1,6 +1,7 @@
 //! `status --watch`: the table drawn anew in its place, or one line a change where nobody watches a terminal.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::time::Duration;
 
 use super::{Service, State, Status, gather};
@@ -58,14 +59,14 @@ fn changes(before: &BTreeMap<String, Seen>, now: &Status) -> String {
         let was = was.map_or("not there", |was| was.state.word());
         let pids = service.pid_list();
         let with = if pids.is_empty() { String::new() } else { format!(", pid {pids}") };
-        text.push_str(&format!("{:<12} {was} → {}{with}", service.name, service.state.word()));
+        let _ = write!(text, "{:<12} {was} → {}{with}", service.name, service.state.word());
         for why in [&service.reason, &service.error].into_iter().flatten() {
-            text.push_str(&format!("; {why}"));
+            let _ = write!(text, "; {why}");
         }
         text.push('\n');
     }
     for name in before.keys().filter(|name| !now.services.iter().any(|service| service.name == **name)) {
-        text.push_str(&format!("{name:<12} {} → gone\n", before[name].state.word()));
+        let _ = writeln!(text, "{name:<12} {} → gone", before[name].state.word());
     }
     text
 }
