@@ -6,15 +6,20 @@
 
 mod amqp;
 mod clients;
+mod comfort;
 mod command_line;
 mod fuzz;
 mod generated;
+mod json;
+mod list;
+mod logs;
 mod opensearch;
 mod postgresql;
 mod process;
 mod provision;
 mod rabbitmq;
 mod redis;
+mod report;
 mod reserved;
 mod security;
 mod snapshot;

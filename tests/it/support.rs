@@ -78,6 +78,24 @@ impl Place {
         command
     }
 
+    /// The same on a terminal of its own, as `script` makes one.
+    pub(crate) fn on_terminal(&self, args: &[&str]) -> Command {
+        let quoted: Vec<String> = args.iter().map(|arg| format!("'{arg}'")).collect();
+        let line = format!("exec '{}' {}", env!("CARGO_BIN_EXE_ecosystem"), quoted.join(" "));
+        let like = self.command(args);
+        #[expect(clippy::disallowed_methods, reason = "the program under test is started as a person would")]
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        command.current_dir(&self.root).stdin(Stdio::null());
+        for (name, value) in like.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
     /// Runs the program to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Run {
         Run::of(&mut self.command(args))
@@ -195,6 +213,52 @@ impl Run {
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}[exit status: {}]", self.stdout, self.stderr, self.status)
+    }
+}
+
+/// A program that goes on, and what it has printed so far.
+pub(crate) struct Watched {
+    child: std::process::Child,
+    seen: std::sync::Arc<Mutex<String>>,
+}
+
+impl Watched {
+    /// Watches the standard output of a child, which must be a pipe.
+    pub(crate) fn new(mut child: std::process::Child) -> Self {
+        let mut output = child.stdout.take().unwrap();
+        let seen = std::sync::Arc::new(Mutex::new(String::new()));
+        let writer = std::sync::Arc::clone(&seen);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count) = std::io::Read::read(&mut output, &mut buffer) {
+                if count == 0 {
+                    return;
+                }
+                writer.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+        });
+        Self { child, seen }
+    }
+
+    pub(crate) fn seen(&self) -> String {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end and returns its exit status.
+    pub(crate) fn end(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // A test that failed must not leave it behind.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
     }
 }
 

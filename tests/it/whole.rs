@@ -17,7 +17,7 @@ const SERVERS: [(&str, &str); 5] = [
 ];
 
 /// A place with the pack of this repository, and with nothing in PostgreSQL that writes by itself.
-fn seeded() -> Place {
+pub(crate) fn seeded() -> Place {
     let place = Place::heavy();
     let pack = repository().join("seeds");
     for path in walk(&pack) {

@@ -42,13 +42,39 @@ pub enum Command {
     /// Stop services and start them again
     Restart(Up),
     /// Show what runs, where, and whether it is usable
-    Status,
-    /// Print what servers say
+    Status(Status),
+    /// List all stacks of this user on this machine
+    ///
+    /// With project folder, state, port offset, memory, and what their data takes on the disk. Known are those that were started
+    /// with the present store.
+    List,
+    /// Print what servers say, all of them in one stream by time
+    ///
+    /// With `--format json` one JSON object a line, also while following. Times are UTC.
     Logs(Logs),
     /// Print settings for an application and for psql, redis-cli, curl
     ///
     /// Example: eval "$(cargo xtask env)" && psql. Holds passwords; works as soon as `up` has run once.
     Env(Env),
+    /// Run psql on the database of this project
+    ///
+    /// What follows is psql's own: `psql -c 'select 1'`, `psql -f dump.sql`, `psql -- --help`. Its exit status is the command's. The password
+    /// is in its environment, never on its command line.
+    Psql(Client),
+    /// Run redis-cli on the cache of this project
+    ///
+    /// What follows is redis-cli's own: `redis-cli ping`, `redis-cli -n 1 --scan`, `redis-cli -- --help`. Its exit status is the command's.
+    /// The password is in its environment, never on its command line.
+    RedisCli(Client),
+    /// Ask the search engine of this project
+    ///
+    /// `search /_cat/indices?v`, `search GET /invenio-rdmrecords/_search '{"size": 1}'`, `search POST /_bulk - < lines`. JSON is
+    /// printed indented. Exit status 1 where the server refuses; its answer is printed all the same.
+    Search(Search),
+    /// Open the web console of a service in the browser
+    ///
+    /// Prints the address, and whom to log in as. Where there is no display, with `--print` and with `--format json` that is all.
+    Open(Open),
     /// Fetch and build what the services need, without starting them
     ///
     /// Also carries it to machines without a network, and tidies the store.
@@ -61,13 +87,37 @@ pub enum Command {
     ///
     /// Exit status 1 and a diff where they differ. For data see `seed`.
     Snapshot(Snapshot),
+    /// Collect what somebody else needs to help, without secrets, as Markdown
+    ///
+    /// System, manifest, status, plan, ports with their holders, and the last errors of every log. Passwords are taken out and the
+    /// home folder is written as `~`; still, read it before you publish it.
+    Report(Report),
+    /// Explain an error code: what it means, and what to do
+    ///
+    /// The code stands in brackets in the message: error[port-taken]. Without one all codes are listed, by exit status.
+    Explain(Explain),
     /// Write this project's own generated files: command reference, manifest page and schema
     Render(Render),
     /// Print a completion script for a shell
+    ///
+    /// It completes commands and options after the word `ecosystem`; names of services are not completed.
+    ///
+    /// bash: ecosystem completions bash > ~/.local/share/bash-completion/completions/ecosystem
+    ///
+    /// zsh: ecosystem completions zsh > ~/.zfunc/_ecosystem, with `fpath+=~/.zfunc` before `compinit` in ~/.zshrc
+    ///
+    /// fish: ecosystem completions fish > ~/.config/fish/completions/ecosystem.fish
+    ///
+    /// After `cargo xtask` shells ask cargo, which completes nothing there. In a checkout make the program reachable by its own name
+    /// instead: ln -s "$PWD/target/debug/ecosystem" ~/.local/bin/
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Print the manual page, or write one for every command into a folder
+    ///
+    /// To read it: `ecosystem man | man -l -`. To install them: `ecosystem man --output ~/.local/share/man/man1`.
+    Man(Man),
     /// The project's own chores
     #[command(subcommand, hide = true)]
     Dev(Dev),
@@ -112,6 +162,18 @@ pub struct Down {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// Stop all stacks that `list` shows, wherever they are
+    #[arg(long, conflicts_with_all = ["services", "data", "directory"])]
+    pub all: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Status {
+    /// Go on and show what changes; ends with Ctrl-C
+    ///
+    /// On a terminal the table is drawn anew in its place. Elsewhere every change is a line, with `--format json` a JSON object a line.
+    #[arg(short, long)]
+    pub watch: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -122,9 +184,18 @@ pub struct Logs {
     /// Go on with what is written from now on; ends with Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
-    /// How many lines of each log
-    #[arg(short = 'n', long, default_value_t = 40, value_name = "N")]
-    pub lines: usize,
+    /// How many lines of each log [default: 40, with --since all]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub lines: Option<usize>,
+    /// Only what is not older than this: 30s, 10m, 2h, 1d
+    #[arg(long, value_name = "PERIOD", value_parser = ecosystem_core::log::period)]
+    pub since: Option<u64>,
+    /// Only lines with this text; capitals count if there are some in it
+    #[arg(long, value_name = "TEXT")]
+    pub grep: Option<String>,
+    /// Only warnings and errors, with what belongs to them
+    #[arg(long)]
+    pub errors: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -147,6 +218,36 @@ pub enum EnvSyntax {
     Dotenv,
     /// One JSON object
     Json,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Client {
+    /// The service, where the manifest has several of this kind
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// What is handed to the program as it is
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Search {
+    /// The service, where the manifest has several of this kind
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// [METHOD] PATH [BODY]; without a method GET, or POST where there is a body; `-` reads the body from standard input
+    #[arg(value_name = "REQUEST", required = true, num_args = 1..=3)]
+    pub request: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Open {
+    /// The service whose console is wanted [default: the only one that has one]
+    #[arg(value_name = "SERVICE")]
+    pub service: Option<String>,
+    /// Only print the address
+    #[arg(long)]
+    pub print: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -194,6 +295,26 @@ pub struct Snapshot {
     /// Compare only, which is also what happens without any option
     #[arg(long, conflicts_with = "accept")]
     pub check: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Report {
+    /// Write it into this file instead of printing it
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<Utf8PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Explain {
+    /// The code of an error [default: all]
+    pub code: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Man {
+    /// The folder to write all pages into
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<Utf8PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

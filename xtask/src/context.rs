@@ -27,6 +27,8 @@ pub struct Context {
     pub java_home: Option<Utf8PathBuf>,
     /// `ECOSYSTEM_STALL`: how many seconds a download may go without a new byte.
     stall: Option<u64>,
+    /// There is a display that a browser could open on.
+    pub display: bool,
     /// Somebody watches standard error.
     pub terminal: bool,
 }
@@ -60,6 +62,11 @@ impl Context {
             path: std::env::var("PATH").unwrap_or_default(),
             java_home: path("JAVA_HOME")?,
             stall: std::env::var("ECOSYSTEM_STALL").ok().and_then(|text| text.parse().ok()),
+            display: if cfg!(target_os = "macos") {
+                std::env::var_os("SSH_CONNECTION").is_none()
+            } else {
+                ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some())
+            },
             terminal: std::io::IsTerminal::is_terminal(&std::io::stderr()) && !quiet,
         })
     }

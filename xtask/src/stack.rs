@@ -14,6 +14,7 @@ use crate::cli::Global;
 use crate::context::Context;
 use crate::event::Events;
 use crate::provision::{InUse, Lock, Mode, Provisioner};
+use crate::site::places;
 use crate::site::{LOCK, STATE, Secrets, Site, State, link_refused};
 use crate::sys::fs::canonical;
 
@@ -66,6 +67,8 @@ impl Stack {
         let wanted = self.offset(known.as_ref());
         let present = known.map_or(wanted, |place| place.offset);
         let place = self.state.create(&self.site.root, &self.store, present)?;
+        // Only `list` and `down --all` need it, and a store may be there to be read only.
+        let _convenience = places::remember(&place);
         Ok(Place { offset: wanted, ..place })
     }
 
@@ -77,6 +80,12 @@ impl Stack {
     /// The place of this stack if it was set up, with the offset that is wanted now.
     pub fn place(&self) -> Option<Place> {
         self.known.clone().map(|place| Place { offset: self.offset(self.known.as_ref()), ..place })
+    }
+
+    /// The same, as it is by now: for commands that go on for long.
+    pub fn present_place(&self) -> anyhow::Result<Option<Place>> {
+        let known = self.state.place(&self.store)?;
+        Ok(known.as_ref().map(|place| Place { offset: self.offset(known.as_ref()), ..place.clone() }))
     }
 
     /// A place that was never set up, to plan with.
@@ -145,6 +154,29 @@ impl Stack {
             .iter()
             .map(|s| (s.name.clone(), catalog::endpoint(s, place, self.bind(), &secrets.of(&s.name))))
             .collect()
+    }
+
+    /// The one service of a kind, or the one that is named, and how to reach it. It must have been set up.
+    pub fn one(&self, kind: catalog::Kind, named: Option<&str>) -> anyhow::Result<(&Service, Endpoint)> {
+        let of_kind = || self.site.ecosystem.services.values().filter(|service| service.kind == kind);
+        let service = match named {
+            Some(name) => of_kind().find(|service| service.name == name),
+            // Its own name goes without saying.
+            None => of_kind().find(|s| s.name == kind.name()).or_else(|| of_kind().next()),
+        };
+        let Some(service) = service else {
+            let names: Vec<&str> = of_kind().map(|service| service.name.as_str()).collect();
+            let text = format!("there is no {kind} called `{}`", named.unwrap_or(kind.name()));
+            let failure = Failure::new(Kind::Usage, "unknown-service", text);
+            return Err(failure.hint(format!("services of this kind: {}", names.join(", "))).into());
+        };
+        let Some(place) = self.place() else {
+            let text = format!("nothing was set up in {} yet", self.site.root);
+            return Err(Failure::new(Kind::Finding, "not-set-up", text).hint("{program} up").into());
+        };
+        let endpoint =
+            catalog::endpoint(service, &place, self.bind(), &self.state.secrets()?.of(&service.name));
+        Ok((service, endpoint))
     }
 
     /// What a process of the manifest is told of the rest.

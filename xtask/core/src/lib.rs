@@ -7,13 +7,16 @@
 pub mod artifact;
 pub mod catalog;
 pub mod endpoint;
+pub mod explain;
 pub mod failure;
+pub mod log;
 pub mod marker;
 pub mod model;
 pub mod pack;
 pub mod place;
 pub mod plan;
 pub mod process;
+pub mod redact;
 pub mod release;
 pub mod render;
 pub mod supervise;

@@ -122,6 +122,11 @@ pub fn list(place: &Place) -> anyhow::Result<Vec<Supervised>> {
     }
 }
 
+/// Whether a supervisor runs here.
+pub fn supervised(place: &Place) -> anyhow::Result<bool> {
+    Ok(Control::connect(&place.state)?.is_some())
+}
+
 /// The services that have a running process.
 pub fn running(place: &Place) -> anyhow::Result<Vec<String>> {
     let processes = list(place)?.into_iter().filter(|s| s.status.pid.is_some());

@@ -101,6 +101,14 @@ fn trouble(error: &io::Error, language: &str, address: &str) -> Attempt {
     }
 }
 
+/// Whether a server is usable and ours, for a command that is about to send it a password.
+pub fn usable(endpoint: &Endpoint) -> Result<(), Failure> {
+    match probe(endpoint, Effort::Look) {
+        Attempt::Ready => Ok(()),
+        other => Err(unusable(endpoint, other).hint("{program} up")),
+    }
+}
+
 /// The failure that a command reports when it needs a server and the server is not usable.
 fn unusable(endpoint: &Endpoint, attempt: Attempt) -> Failure {
     let reason = match attempt {

@@ -31,6 +31,19 @@ pub(super) fn check(endpoint: &Endpoint, effort: Effort) -> Result<(), Attempt> 
     if effort == Effort::Write { write(endpoint, &client) } else { Ok(()) }
 }
 
+/// What the server answered to a person's own question: the HTTP status and the body, as it is.
+pub fn ask(endpoint: &Endpoint, method: &str, path: &str, body: Option<&[u8]>) -> io::Result<(u16, Vec<u8>)> {
+    // Both take one JSON object a line.
+    let lines =
+        ["_bulk", "_msearch"].iter().any(|end| path.split('?').next().is_some_and(|p| p.ends_with(end)));
+    let kind = if lines { "application/x-ndjson" } else { "application/json" };
+    let reply = Http::new(endpoint, ROLE, PATIENCE).call(method, path, body.map(|body| (kind, body)))?;
+    Ok((reply.status, reply.body))
+}
+
+/// A question of a person may take long; Ctrl-C ends it.
+const PATIENCE: Duration = Duration::from_mins(10);
+
 /// Whether the server is an OpenSearch, and the one of this place.
 fn ours(endpoint: &Endpoint, client: &Http) -> Result<Value, Attempt> {
     let root = json_of(endpoint, client.get("/"))?;

@@ -1,5 +1,7 @@
 //! `down`: stops services, and deletes their data where that is asked for and confirmed.
 
+mod all;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Write};
@@ -32,6 +34,9 @@ pub fn run(
     args: &Down,
     events: &dyn Events,
 ) -> Result<(), Vec<anyhow::Error>> {
+    if args.all {
+        return all::run(context, global, events);
+    }
     let begin = Instant::now();
     let stack = Stack::open(context, global, None).map_err(|e| vec![e])?;
     let Some(place) = stack.place() else {
@@ -39,8 +44,10 @@ pub fn run(
             .map_err(|e| vec![e]);
     };
     let prepare = || -> anyhow::Result<_> {
+        let running = native::running(&place)?;
         for name in &args.services {
-            let known = stack.site.ecosystem.services.contains_key(name);
+            // What still runs can be stopped, even where the manifest does not name it any more.
+            let known = stack.site.ecosystem.services.contains_key(name) || running.contains(name);
             if !known {
                 stack.site.ecosystem.select(None, std::slice::from_ref(name))?;
             }

@@ -1,80 +1,183 @@
-//! `logs`: what servers say.
+//! `logs`: what servers say, all of them in one stream by time.
 
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::time::Duration;
+use std::fmt::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use camino::Utf8PathBuf;
+use ecosystem_core::failure::harmless;
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::log::{Level, Line, Time, interleave, matches};
+use owo_colors::{AnsiColors, OwoColorize};
+use serde::Serialize;
 
 use crate::cli::{Global, Logs};
 use crate::context::Context;
-use crate::output;
+use crate::output::{self, Format};
+use crate::site::logs::{Log, logs};
 use crate::stack::Stack;
 use crate::sys::interrupt;
 
 /// Looked at this often while following.
 const PERIOD: Duration = Duration::from_millis(200);
-/// Enough for any number of lines a person reads.
+/// Enough for the last lines of a log.
 const TAIL: u64 = 1 << 20;
+/// More than the supervisor lets a log become: what was asked for may stand anywhere in it.
+const WHOLE: u64 = 32 << 20;
+/// How many lines of each log, where nothing was said.
+const LINES: usize = 40;
+/// Red and yellow are for levels.
+const COLOURS: [AnsiColors; 6] = [
+    AnsiColors::Cyan,
+    AnsiColors::Green,
+    AnsiColors::Magenta,
+    AnsiColors::Blue,
+    AnsiColors::BrightCyan,
+    AnsiColors::BrightMagenta,
+];
+
+/// One line as programs get it.
+#[derive(Debug, Serialize)]
+struct Entry<'a> {
+    service: &'a str,
+    log: &'a str,
+    #[serde(flatten)]
+    line: &'a Line,
+}
+
+/// Which lines are wanted, and how they are shown.
+struct View<'a> {
+    stack: &'a Stack,
+    args: &'a Logs,
+    format: Format,
+    /// Lines from before are not wanted.
+    since: Option<Time>,
+}
+
+/// A line and the log that it stands in, by its index.
+type Found = (usize, Line);
 
 /// Prints the ends of logs, and what comes after where asked to.
 pub fn run(context: &Context, global: &Global, args: &Logs) -> anyhow::Result<()> {
     let stack = Stack::open(context, global, None)?;
-    let logs = find(&stack, &args.services)?;
-    let several = logs.len() > 1;
-    let prefix =
-        |name: &str, line: &str| if several { format!("{name:<12} | {line}\n") } else { format!("{line}\n") };
+    let view = View { stack: &stack, args, format: global.format, since: args.since.map(ago) };
+    let mut all = view.find()?;
+    let whole = args.since.is_some() || args.grep.is_some() || args.errors;
+    let limit = args.lines.or(args.since.is_none().then_some(LINES)).unwrap_or(usize::MAX);
     let mut ends = Vec::new();
-    for (name, path) in &logs {
-        ends.push(std::fs::metadata(path).map_or(0, |m| m.len()));
-        let text = crate::sys::launch::tail(path, TAIL)?;
-        let lines: Vec<&str> = text.lines().collect();
-        for line in &lines[lines.len().saturating_sub(args.lines)..] {
-            output::text(&prefix(name, line))?;
-        }
+    for (index, log) in all.iter_mut().enumerate() {
+        let mut lines = view.wanted(index, log.end(if whole { WHOLE } else { TAIL })?);
+        lines.drain(..lines.len().saturating_sub(limit));
+        ends.push(lines);
     }
+    view.print(&all, ends)?;
     while args.follow && interrupt::pause(PERIOD, || false).is_ok() {
-        for ((name, path), end) in logs.iter().zip(&mut ends) {
-            *end = follow(path, *end, |line| output::text(&prefix(name, line)))?;
+        for log in view.logs() {
+            if !all.iter().any(|known| known.name == log.name) {
+                all.push(log);
+            }
         }
+        let mut news = Vec::new();
+        for (index, log) in all.iter_mut().enumerate() {
+            let lines = log.more()?;
+            news.push(view.wanted(index, lines));
+        }
+        view.print(&all, news)?;
     }
     Ok(())
 }
 
-/// Prints whole lines from `from` on and returns where to go on. A log that became shorter was cut: it is read from its beginning.
-fn follow(
-    path: &Utf8PathBuf,
-    from: u64,
-    mut print: impl FnMut(&str) -> anyhow::Result<()>,
-) -> anyhow::Result<u64> {
-    let mut file = std::fs::File::open(path)?;
-    let mut at = if file.metadata()?.len() < from { 0 } else { from };
-    file.seek(SeekFrom::Start(at))?;
-    let mut reader = BufReader::new(file.take(TAIL));
-    let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
-        at += line.len() as u64;
-        print(String::from_utf8_lossy(&line).trim_end())?;
-        line.clear();
-    }
-    Ok(at)
+/// The time so many seconds ago.
+fn ago(seconds: u64) -> Time {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time::from_seconds(i64::try_from(now.as_secs()).unwrap_or(i64::MAX)).before(seconds)
 }
 
-fn find(stack: &Stack, services: &[String]) -> anyhow::Result<Vec<(String, Utf8PathBuf)>> {
-    let folder = stack.state.folder().join("logs");
-    let mut found = Vec::new();
-    for entry in folder.read_dir_utf8().into_iter().flatten().flatten() {
-        let name = entry.file_name().trim_end_matches(".log").to_owned();
-        let wanted = services.iter().any(|s| name == *s || name.starts_with(&format!("{s}-")));
-        if wanted || (services.is_empty() && name != "supervisor") {
-            found.push((name, entry.path().to_owned()));
+impl View<'_> {
+    /// The logs that are wanted and there: without names those of all servers, the supervisor's own where it is named.
+    fn logs(&self) -> Vec<Log> {
+        let names = &self.args.services;
+        let wanted = |log: &Log| {
+            let service = self.service(log);
+            names.iter().any(|name| *name == log.name || name == service)
+                || (names.is_empty() && log.name != "supervisor")
+        };
+        logs(self.stack.state.folder()).into_iter().filter(wanted).collect()
+    }
+
+    /// The service that a log belongs to: `rabbitmq` for `rabbitmq-epmd`.
+    fn service<'l>(&self, log: &'l Log) -> &'l str {
+        let known = self.stack.site.ecosystem.services.keys();
+        let of = |service: &&String| {
+            log.name.strip_prefix(service.as_str()).is_some_and(|rest| rest.starts_with('-'))
+        };
+        if self.stack.site.ecosystem.services.contains_key(&log.name) {
+            return &log.name;
+        }
+        known.filter(of).map(String::len).max().map_or(&log.name, |length| &log.name[..length])
+    }
+
+    /// The same, but none is an error, and so is a name that has none; following waits for those that are only not there yet.
+    fn find(&self) -> anyhow::Result<Vec<Log>> {
+        let logs = self.logs();
+        for name in &self.args.services {
+            let known = self.stack.site.ecosystem.services.contains_key(name) || name == "supervisor";
+            if !known && !logs.iter().any(|log| log.name == *name || self.service(log) == name) {
+                self.stack.site.ecosystem.select(None, std::slice::from_ref(name))?;
+            }
+        }
+        if logs.is_empty() && !(self.args.follow && self.stack.place().is_some()) {
+            let services = &self.args.services;
+            let what = if services.is_empty() { "no service".to_owned() } else { services.join(", ") };
+            let text = match services.as_slice() {
+                [] => format!("no service of {} has written a log yet", self.stack.site.root),
+                _ => format!("{what} has not written a log in {} yet", self.stack.site.root),
+            };
+            return Err(Failure::new(Kind::Finding, "no-log", text).hint("{program} up").into());
+        }
+        Ok(logs)
+    }
+
+    fn wanted(&self, index: usize, lines: Vec<Line>) -> Vec<(Option<Time>, Found)> {
+        let args = self.args;
+        let wanted = |line: &Line| {
+            self.since.is_none_or(|since| line.at.is_none_or(|at| at >= since))
+                && args.grep.as_ref().is_none_or(|text| matches(&line.text, text))
+                && (!args.errors || line.level >= Some(Level::Warning))
+        };
+        lines.into_iter().filter(wanted).map(|line| (line.at, (index, line))).collect()
+    }
+
+    fn print(&self, logs: &[Log], lines: Vec<Vec<(Option<Time>, Found)>>) -> anyhow::Result<()> {
+        let lines = interleave(lines);
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let mut text = String::new();
+        for (index, line) in &lines {
+            let log = &logs[*index];
+            match self.format {
+                Format::Json => {
+                    let entry = Entry { service: self.service(log), log: &log.name, line };
+                    text.push_str(&serde_json::to_string(&entry)?);
+                    text.push('\n');
+                }
+                Format::Human => {
+                    if logs.len() > 1 {
+                        let width = logs.iter().map(|log| log.name.len()).max().unwrap_or(0);
+                        let name = format!("{:<width$} |", log.name);
+                        let _ = write!(text, "{} ", name.color(COLOURS[index % COLOURS.len()]));
+                    }
+                    let said = harmless(&line.text);
+                    let _ = match line.level {
+                        Some(Level::Error | Level::Fatal) => writeln!(text, "{}", said.red()),
+                        Some(Level::Warning) => writeln!(text, "{}", said.yellow()),
+                        _ => writeln!(text, "{said}"),
+                    };
+                }
+            }
+        }
+        match self.format {
+            Format::Json => output::text(&text),
+            Format::Human => output::styled(&text),
         }
     }
-    found.sort();
-    if found.is_empty() {
-        let what = if services.is_empty() { "no service".to_owned() } else { services.join(", ") };
-        let text = format!("{what} has written a log in {folder} yet");
-        return Err(Failure::new(Kind::Finding, "no-log", text).hint("{program} up").into());
-    }
-    Ok(found)
 }

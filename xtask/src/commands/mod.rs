@@ -1,13 +1,20 @@
 //! What the verbs of the command line do. A command never uses another one, and only `output` prints.
 
 pub mod check;
+pub mod clients;
 pub mod completions;
 pub mod dev;
 pub mod down;
 pub mod env;
+pub mod explain;
+pub mod list;
 pub mod logs;
+pub mod man;
+pub mod open;
 pub mod provision;
 pub mod render;
+pub mod report;
+pub mod search;
 pub mod seed;
 pub mod snapshot;
 pub mod status;

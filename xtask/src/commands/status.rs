@@ -1,5 +1,7 @@
 //! `status`: what runs, where, and whether it is usable.
 
+mod watch;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -10,10 +12,11 @@ use owo_colors::OwoColorize;
 use serde::Serialize;
 
 use crate::backend::native;
-use crate::cli::Global;
+use crate::cli::{self as args, Global};
 use crate::client::{self, Effort};
 use crate::context::Context;
 use crate::output::{self, Report};
+use crate::site::logs::first_error;
 use crate::stack::Stack;
 use crate::sys::control::Supervised;
 use crate::sys::os;
@@ -31,6 +34,8 @@ struct Service {
     state: State,
     /// Why it is not ready.
     reason: Option<String>,
+    /// The first line of its log, since its last start, that tells an error; only where it is not ready.
+    error: Option<String>,
     address: String,
     version: String,
     memory_bytes: u64,
@@ -53,38 +58,19 @@ enum State {
     /// It ended by itself.
     Failed,
     Stopped,
+    /// It runs, and the manifest does not name it any more.
+    Orphaned,
 }
 
 /// Prints the state of every service that was started here. Fails with a finding where one is not ready.
-pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
+pub fn run(context: &Context, global: &Global, args: &args::Status) -> anyhow::Result<()> {
     let stack = Stack::open(context, global, None)?;
-    let mut status = Status { place: None, root: stack.site.root.to_string(), services: Vec::new() };
-    if let Some(place) = stack.place() {
-        status.place = Some(place.id.clone());
-        let secrets = stack.state.secrets()?;
-        let mut by_service: BTreeMap<String, Vec<Supervised>> = BTreeMap::new();
-        for supervised in native::list(&place)? {
-            by_service.entry(supervised.process.service.clone()).or_default().push(supervised);
-        }
-        let known: Vec<_> =
-            stack.site.ecosystem.services.values().filter(|s| by_service.contains_key(&s.name)).collect();
-        let endpoints = stack.endpoints(&known, &place, &secrets);
-        status.services = std::thread::scope(|scope| {
-            let asked: Vec<_> = by_service
-                .iter()
-                .filter_map(|(name, processes)| Some((name, processes, endpoints.get(name)?)))
-                .map(|(name, processes, endpoint)| scope.spawn(move || service(name, processes, endpoint)))
-                .collect();
-            asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
-        });
+    if args.watch {
+        return watch::run(context, global, &stack);
     }
+    let status = gather(context, &stack)?;
     output::report(&status, global.format)?;
-    let bad: Vec<&str> = status
-        .services
-        .iter()
-        .filter(|s| !matches!(s.state, State::Ready | State::Stopped))
-        .map(|s| s.name.as_str())
-        .collect();
+    let bad: Vec<&str> = status.services.iter().filter(|s| s.bad()).map(|s| s.name.as_str()).collect();
     if bad.is_empty() {
         return Ok(());
     }
@@ -92,6 +78,55 @@ pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
         .hint(format!("what it says: {{program}} logs {}", bad[0]))
         .hint("start it again: {program} up")
         .into())
+}
+
+/// Asks the supervisor and every server.
+fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
+    let mut status = Status { place: None, root: stack.site.root.to_string(), services: Vec::new() };
+    // Not what was known when the command began: somebody may have set it up while it watches.
+    let Some(place) = stack.present_place()? else { return Ok(status) };
+    status.place = Some(place.id.clone());
+    let secrets = stack.state.secrets()?;
+    let mut by_service: BTreeMap<String, Vec<Supervised>> = BTreeMap::new();
+    for supervised in native::list(&place)? {
+        by_service.entry(supervised.process.service.clone()).or_default().push(supervised);
+    }
+    let services = stack.site.ecosystem.services.values();
+    let known: Vec<_> = services.filter(|s| s.kind.runs() && by_service.contains_key(&s.name)).collect();
+    let endpoints = stack.endpoints(&known, &place, &secrets);
+    status.services = std::thread::scope(|scope| {
+        let asked: Vec<_> = by_service
+            .iter()
+            .map(|(name, processes)| {
+                let endpoint = endpoints.get(name);
+                scope.spawn(move || match endpoint {
+                    Some(endpoint) => Some(service(name, processes, endpoint)),
+                    None => orphan(name, processes, &context.program),
+                })
+            })
+            .collect();
+        asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+    });
+    for service in status.services.iter_mut().filter(|service| service.bad()) {
+        service.error = first_error(&place.state, &service.name).map(|line| harmless(&line));
+    }
+    Ok(status)
+}
+
+/// A service that runs and that the manifest does not name any more, because it was renamed or taken out. What was stopped is not told.
+fn orphan(name: &str, processes: &[Supervised], program: &str) -> Option<Service> {
+    processes.iter().find(|p| p.status.pid.is_some())?;
+    let labels = &processes.last()?.process.labels;
+    let ports: BTreeMap<String, u16> = labels
+        .iter()
+        .filter_map(|(label, port)| Some((label.strip_prefix("ports.")?.to_owned(), port.parse().ok()?)))
+        .collect();
+    let host = labels.get("bind").map_or("", String::as_str);
+    let reason =
+        format!("it runs, and the manifest does not name it any more; to stop it: {program} down {name}");
+    let main = ["sql", "redis", "amqp", "http"].into_iter().find_map(|role| ports.get(role));
+    let address = main.or(ports.values().next()).map(|port| format!("{host}:{port}")).unwrap_or_default();
+    Some(Service { state: State::Orphaned, reason: Some(reason), ..facts(name, processes, address, ports) })
 }
 
 fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint) -> Service {
@@ -117,6 +152,12 @@ fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint) -> Service
     } else {
         (State::Failed, last_exit())
     };
+    let address = endpoint.shown().into_iter().next().unwrap_or_default();
+    Service { state, reason, ..facts(name, processes, address, endpoint.ports.clone()) }
+}
+
+/// What the system and the supervisor know of a service.
+fn facts(name: &str, processes: &[Supervised], address: String, ports: BTreeMap<String, u16>) -> Service {
     let pids = || processes.iter().filter_map(|p| p.status.pid);
     let memory = pids()
         .flat_map(|pid| os::descendants(pid).into_iter().chain([pid]))
@@ -125,15 +166,16 @@ fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint) -> Service
     let main = processes.last();
     Service {
         name: name.to_owned(),
-        state,
-        reason,
-        address: endpoint.shown().into_iter().next().unwrap_or_default(),
+        state: State::Stopped,
+        reason: None,
+        error: None,
+        address,
         version: main.and_then(|p| p.process.labels.get("version").cloned()).unwrap_or_default(),
         memory_bytes: memory,
         uptime_ms: processes.iter().filter_map(|p| p.status.uptime_ms).min().unwrap_or(0),
         restarts: processes.iter().map(|p| p.status.incarnation.saturating_sub(1)).sum(),
         pids: processes.iter().map(|p| (p.process.name.clone(), p.status.pid)).collect(),
-        ports: endpoint.ports.clone(),
+        ports,
     }
 }
 
@@ -160,7 +202,7 @@ impl Report for Status {
             let word = match service.state {
                 State::Ready => word.green().to_string(),
                 State::Stopped => word.dimmed().to_string(),
-                State::NotReady => word.yellow().to_string(),
+                State::NotReady | State::Orphaned => word.yellow().to_string(),
                 State::NotOurs | State::Failed => word.red().to_string(),
             };
             let _ = writeln!(
@@ -175,6 +217,9 @@ impl Report for Status {
             if let Some(reason) = &service.reason {
                 let _ = writeln!(text, "             {}", harmless(reason));
             }
+            if let Some(error) = &service.error {
+                let _ = writeln!(text, "             {} {error}", "log:".dimmed());
+            }
             if service.restarts > 0 {
                 let _ = writeln!(text, "             restarted {} times by the supervisor", service.restarts);
             }
@@ -184,6 +229,11 @@ impl Report for Status {
 }
 
 impl Service {
+    /// Not as it should be.
+    fn bad(&self) -> bool {
+        matches!(self.state, State::NotReady | State::NotOurs | State::Failed)
+    }
+
     fn pid_list(&self) -> String {
         self.pids.values().flatten().map(u32::to_string).collect::<Vec<_>>().join(" ")
     }
@@ -197,6 +247,7 @@ impl State {
             Self::NotOurs => "not ours",
             Self::Failed => "failed",
             Self::Stopped => "stopped",
+            Self::Orphaned => "orphaned",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The only place that prints. Reports go to standard output, everything else to standard error.
 
 mod progress;
+mod screen;
 
 use std::io::Write;
 
@@ -9,6 +10,7 @@ use owo_colors::OwoColorize;
 use serde::Serialize;
 
 pub use progress::Progress;
+pub use screen::Screen;
 
 /// How a report is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -57,6 +59,11 @@ pub fn report<R: Report>(report: &R, format: Format) -> anyhow::Result<()> {
 /// Prints text that is already in its final form: environment files, completions, logs.
 pub fn text(text: &str) -> anyhow::Result<()> {
     print(text, &mut std::io::stdout().lock())
+}
+
+/// Prints text whose colours are removed where they are not wanted.
+pub fn styled(text: &str) -> anyhow::Result<()> {
+    print(text, &mut anstream::stdout().lock())
 }
 
 /// Writes a line to standard error for processes that have nobody to report to.
@@ -117,6 +124,21 @@ fn failure_of(error: &anyhow::Error, program: &str) -> Failure {
     }
     failure.message = here(&failure.message);
     failure
+}
+
+/// A paragraph broken anew into lines of at most 100 characters.
+pub fn wrapped(paragraph: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in paragraph.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= 100 => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 /// A number of bytes as people write it: `14.2 MB`.

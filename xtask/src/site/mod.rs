@@ -1,5 +1,7 @@
 //! The project on disk: which folder it is, what its manifest says, and the state that belongs to it.
 
+pub mod logs;
+pub mod places;
 mod state;
 
 use std::os::unix::fs::MetadataExt;
@@ -81,7 +83,7 @@ fn is_trusted(owner: u32, me: u32, here: Option<u32>) -> bool {
 }
 
 /// The nearest folder upwards that has a manifest or a state folder.
-fn find_root(start: &Utf8Path) -> Option<&Utf8Path> {
+pub fn find_root(start: &Utf8Path) -> Option<&Utf8Path> {
     start
         .ancestors()
         .find(|folder| folder.join(MANIFEST).exists() || folder.join(STATE).join("place.toml").exists())

@@ -42,6 +42,13 @@ impl Secrets {
     }
 }
 
+impl Secrets {
+    /// All of them, to take them out of a text.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        self.0.values().map(Secret::reveal)
+    }
+}
+
 /// Held by a command that changes something.
 #[derive(Debug)]
 pub struct Lock {

@@ -46,7 +46,7 @@ impl Output {
 }
 
 /// Environment variables that cargo and rustup leak into everything started from `cargo run`.
-const LEAKED: [&str; 5] =
+pub(super) const LEAKED: [&str; 5] =
     ["LD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "RUSTUP_TOOLCHAIN", "CARGO", "RUST_RECURSION_COUNT"];
 
 impl Cmd {

@@ -44,6 +44,19 @@ pub fn create_private_dir(path: &Utf8Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot create the folder {path}"))
 }
 
+/// What a folder and everything below it take on the disk, in bytes. Links are not followed; what cannot be read counts nothing.
+pub fn disk_use(folder: &Utf8Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let own = std::fs::symlink_metadata(folder).map_or(0, |metadata| metadata.blocks() * 512);
+    let below = folder.read_dir_utf8().into_iter().flatten().flatten();
+    own + below
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => disk_use(entry.path()),
+            _ => entry.metadata().map_or(0, |metadata| metadata.blocks() * 512),
+        })
+        .sum::<u64>()
+}
+
 /// Reads a text file; `None` where there is none.
 pub fn read_optional(path: &Utf8Path) -> anyhow::Result<Option<String>> {
     match std::fs::read_to_string(path) {
@@ -70,7 +83,12 @@ pub fn lock(file: &std::fs::File, path: &Utf8Path) -> anyhow::Result<()> {
 pub fn canonical(path: &Utf8Path) -> Utf8PathBuf {
     let known = path.ancestors().find_map(|known| Some((known, known.canonicalize_utf8().ok()?)));
     match known {
-        Some((known, real)) => real.join(path.strip_prefix(known).unwrap_or(path)),
+        Some((known, real)) => match path.strip_prefix(known) {
+            // Joining nothing would add a slash.
+            Ok(rest) if rest.as_str().is_empty() => real,
+            Ok(rest) => real.join(rest),
+            Err(_) => path.to_owned(),
+        },
         None => path.to_owned(),
     }
 }
@@ -79,4 +97,30 @@ pub fn canonical(path: &Utf8Path) -> Utf8PathBuf {
 pub fn utf8(path: std::path::PathBuf) -> anyhow::Result<Utf8PathBuf> {
     Utf8PathBuf::from_path_buf(path)
         .map_err(|path| anyhow::anyhow!("the path {} is not valid UTF-8; please rename it", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canonical_path_ends_without_a_slash_whether_it_exists_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = Utf8Path::from_path(folder.path()).unwrap().canonicalize_utf8().unwrap();
+        assert_eq!(canonical(&real).as_str(), real.as_str());
+        assert_eq!(canonical(&real.join("a/b")).as_str(), format!("{real}/a/b"));
+    }
+
+    #[test]
+    fn the_use_of_a_folder_counts_what_is_below_and_follows_no_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap();
+        std::fs::create_dir(path.join("below")).unwrap();
+        let before = disk_use(path);
+        write_atomic(&path.join("below/file"), &vec![1; 100_000], 0o600).unwrap();
+        std::os::unix::fs::symlink("/usr", path.join("link")).unwrap();
+        let grown = disk_use(path) - before;
+        assert!((100_000..200_000).contains(&grown), "{grown}");
+        assert_eq!(disk_use(&path.join("nowhere")), 0);
+    }
 }

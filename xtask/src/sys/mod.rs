@@ -1,5 +1,6 @@
 //! Mechanisms: files, short commands, processes, ports. They know nothing of services, manifests or people.
 
+pub mod attach;
 pub mod cmd;
 pub mod control;
 pub mod fs;

@@ -81,6 +81,15 @@ impl Kind {
         }
     }
 
+    /// The role of the port where its web console answers, if it has one.
+    pub const fn console(self) -> Option<&'static str> {
+        match self {
+            Self::Rabbitmq | Self::Dashboards | Self::Pgadmin => Some("http"),
+            Self::Minio => Some("console"),
+            Self::Postgresql | Self::Redis | Self::Opensearch | Self::Invenio | Self::Process => None,
+        }
+    }
+
     /// How much work its start is, compared with the others.
     pub const fn start_cost(self) -> u8 {
         match self {

@@ -1,0 +1,108 @@
+//! `list` and `down --all`, in a store of their own: other stacks of this machine are none of their business.
+
+use std::process::Command;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::Value;
+
+use crate::support::{Place, Run, eventually};
+
+/// A store that lends its servers from the user's own and has a list of places of its own.
+struct Store {
+    _folder: tempfile::TempDir,
+    path: Utf8PathBuf,
+}
+
+impl Store {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(folder.path().canonicalize().unwrap()).unwrap().join("store");
+        std::fs::create_dir(&path).unwrap();
+        let own = Place::new().json(&["provision", "redis"])["store"].as_str().unwrap().to_owned();
+        for entry in Utf8Path::new(&own).read_dir_utf8().unwrap().flatten() {
+            if !matches!(entry.file_name(), "places" | "tmp" | "locks") {
+                std::os::unix::fs::symlink(entry.path(), path.join(entry.file_name())).unwrap();
+            }
+        }
+        Self { _folder: folder, path }
+    }
+
+    /// The program in a place, with this store.
+    fn command(&self, place: &Place, args: &[&str]) -> Command {
+        let mut command = place.command(args);
+        command.env("ECOSYSTEM_STORE", &self.path);
+        command
+    }
+
+    #[track_caller]
+    fn ok(&self, place: &Place, args: &[&str]) -> String {
+        let run = Run::of(&mut self.command(place, args));
+        assert_eq!(run.status, 0, "{run}");
+        run.stdout
+    }
+
+    /// State and services by project folder.
+    #[track_caller]
+    fn list(&self, place: &Place) -> Vec<(String, String)> {
+        let listed: Value = serde_json::from_str(&self.ok(place, &["list", "--format", "json"])).unwrap();
+        let row = |stack: &Value| {
+            let services: Vec<&str> =
+                stack["services"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            let state = stack["state"].as_str().unwrap();
+            (stack["root"].as_str().unwrap().to_owned(), format!("{state} {}", services.join(" ")))
+        };
+        listed["stacks"].as_array().unwrap().iter().map(row).collect()
+    }
+}
+
+#[test]
+fn stacks_are_listed_and_stopped_together_wherever_they_are() {
+    let (store, first, second, lost) =
+        (Store::new(), Place::named("a"), Place::named("b"), Place::named("c"));
+    assert_eq!(store.ok(&first, &["list"]), format!("No stack was set up with the store {}.\n", store.path));
+    for place in [&first, &second, &lost] {
+        store.ok(place, &["up", "redis"]);
+    }
+    store.ok(&second, &["down"]);
+    let row = |place: &Place, state: &str| (place.root.to_string(), state.to_owned());
+    let mut expected =
+        vec![row(&first, "running redis"), row(&second, "stopped "), row(&lost, "running redis")];
+    expected.sort();
+    assert_eq!(store.list(&second), expected);
+    let text = store.ok(&first, &["list"]);
+    assert!(
+        text.contains(first.root.as_str()) && text.contains("To stop all of them: ecosystem down --all"),
+        "{text}"
+    );
+
+    // Somebody deletes a project whose servers run.
+    let (pid, port) = (lost.supervisor().unwrap(), lost.port(6579));
+    std::fs::remove_dir_all(&lost.root).unwrap();
+    assert!(store.list(&first).contains(&row(&lost, "gone ")));
+    let listed: Value = serde_json::from_str(&store.ok(&first, &["list", "--format", "json"])).unwrap();
+    crate::json::fits("Listed", &listed);
+    let stopped = store.ok(&second, &["down", "--all"]);
+    assert!(stopped.contains(&format!("Stopped redis of {}.\n", first.root)), "{stopped}");
+    assert!(stopped.contains(&format!("Stopped what was left of {}.\n", lost.root)), "{stopped}");
+    assert_eq!((first.listening(), lost.listening()), (vec![], vec![]), "{port}");
+    eventually("the supervisor has ended", || !Utf8Path::new(&format!("/proc/{pid}")).exists());
+
+    let mut expected = vec![row(&first, "stopped "), row(&second, "stopped ")];
+    expected.sort();
+    assert_eq!(store.list(&first), expected, "what is gone is forgotten");
+    assert_eq!(store.ok(&first, &["down", "--all"]), "Nothing was running.\n");
+    store.ok(&first, &["up", "redis"]);
+    let stopped: Value =
+        serde_json::from_str(&store.ok(&first, &["down", "--all", "--format", "json"])).unwrap();
+    crate::json::fits("AllStopped", &stopped);
+    assert_eq!(stopped["stacks"][0]["stopped"][0], "redis");
+    std::fs::create_dir(&lost.root).unwrap();
+}
+
+#[test]
+fn down_all_does_not_take_what_it_cannot_mean() {
+    let place = Place::new();
+    for other in [&["redis"][..], &["--data"], &["-C", "/tmp"]] {
+        assert_eq!(place.run(&[&["down", "--all"], other].concat()).status, 2, "{other:?}");
+    }
+}

@@ -1,0 +1,86 @@
+//! `psql` and `redis-cli`: the ordinary client of a server, with address and password, in place of this program.
+
+use anyhow::Context as _;
+use camino::Utf8PathBuf;
+use ecosystem_core::artifact::Installation;
+use ecosystem_core::catalog::Kind;
+use ecosystem_core::failure::{self, Failure};
+
+use crate::cli::{Client, Global};
+use crate::client;
+use crate::context::Context;
+use crate::event::Events;
+use crate::provision::Mode;
+use crate::stack::Stack;
+use crate::sys::attach::become_program;
+
+/// What would lead psql elsewhere than to the address and login that it is given.
+const PSQL_ELSEWHERE: [&str; 7] = [
+    "PGSERVICE",
+    "PGSERVICEFILE",
+    "PGHOSTADDR",
+    "PGPASSFILE",
+    "PGSSLMODE",
+    "PGREQUIRESSL",
+    "PGTARGETSESSIONATTRS",
+];
+
+/// Becomes psql. Returns only if that failed.
+pub fn psql(context: &Context, global: &Global, args: &Client, events: &dyn Events) -> anyhow::Result<()> {
+    let stack = Stack::open(context, global, None)?;
+    let (service, endpoint) = stack.one(Kind::Postgresql, args.service.as_deref())?;
+    client::usable(&endpoint)?;
+    let installed = installation(context, &stack, &service.name, events)?;
+    let client = installed.get("postgresql-client").context("the installation has no psql")?;
+    let mut env = vec![
+        ("PGHOST", endpoint.host.clone()),
+        ("PGPORT", endpoint.port("sql").to_string()),
+        ("PGUSER", endpoint.user.clone().unwrap_or_default()),
+        ("PGDATABASE", endpoint.database.clone().unwrap_or_default()),
+        ("PGPASSWORD", endpoint.password().to_owned()),
+    ];
+    env.extend(client.library_path().map(|path| ("LD_LIBRARY_PATH", path)));
+    Err(become_program(client.path("psql"), &args.args, &PSQL_ELSEWHERE, &env))
+}
+
+/// Becomes redis-cli. Returns only if that failed.
+pub fn redis_cli(
+    context: &Context,
+    global: &Global,
+    args: &Client,
+    events: &dyn Events,
+) -> anyhow::Result<()> {
+    let stack = Stack::open(context, global, None)?;
+    let (service, endpoint) = stack.one(Kind::Redis, args.service.as_deref())?;
+    client::usable(&endpoint)?;
+    let installed = installation(context, &stack, &service.name, events)?;
+    let server = installed.get("redis").context("the installation has no redis")?;
+    // It comes with the server, in Debian's packages and in all others.
+    let beside = server.path("server").with_file_name("redis-cli");
+    let program = if beside.is_file() { beside } else { on_path("redis-cli")? };
+    let address = ["-h", &endpoint.host, "-p", &endpoint.port("redis").to_string()].map(ToOwned::to_owned);
+    let mut env = vec![("REDISCLI_AUTH", endpoint.password().to_owned())];
+    env.extend(server.library_path().map(|path| ("LD_LIBRARY_PATH", path)));
+    Err(become_program(&program, &[&address[..], &args.args].concat(), &[], &env))
+}
+
+fn installation(
+    context: &Context,
+    stack: &Stack,
+    service: &str,
+    events: &dyn Events,
+) -> anyhow::Result<Installation> {
+    let run_as = context.host().run_as().context("root without user namespaces")?;
+    let wanted = stack.site.ecosystem.select(None, &[service.to_owned()])?;
+    let mut installed = stack.provisioner(context, run_as, Mode::Normal, events)?.provide(&wanted)?;
+    installed.remove(service).with_context(|| format!("{service} is not installed"))
+}
+
+fn on_path(program: &str) -> anyhow::Result<Utf8PathBuf> {
+    let found = which::which(program).ok().and_then(|path| Utf8PathBuf::from_path_buf(path).ok());
+    found.ok_or_else(|| {
+        let text = format!("{program} is neither beside the server nor on PATH");
+        let failure = Failure::new(failure::Kind::Host, "program-missing", text);
+        failure.hint(format!("install {program} (Debian: redis-tools)")).into()
+    })
+}

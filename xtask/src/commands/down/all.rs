@@ -1,0 +1,86 @@
+//! `down --all`: stops every stack that the store knows. Data stays, so nothing is asked.
+
+use std::time::Duration;
+
+use camino::Utf8Path;
+use serde::Serialize;
+
+use crate::backend::native;
+use crate::cli::Global;
+use crate::context::Context;
+use crate::event::Events;
+use crate::output::{self, Report};
+use crate::site::State;
+use crate::site::places::{self, Known};
+use crate::sys::os;
+
+/// A supervisor whose folder is gone stops everything before it ends.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+#[derive(Debug, Serialize)]
+struct Stopped {
+    stacks: Vec<Stack>,
+}
+
+#[derive(Debug, Serialize)]
+struct Stack {
+    root: String,
+    /// What ran there; empty where that could not be asked any more.
+    stopped: Vec<String>,
+}
+
+/// Stops one after the other; what cannot be stopped does not keep the others running.
+pub(super) fn run(context: &Context, global: &Global, events: &dyn Events) -> Result<(), Vec<anyhow::Error>> {
+    let (mut stacks, mut errors) = (Vec::new(), Vec::new());
+    let all =
+        context.store().map_err(anyhow::Error::from).and_then(|store| Ok((places::all(&store)?, store)));
+    let (all, store) = all.map_err(|e| vec![e])?;
+    for known in all {
+        match stop(&known, &store, context, events) {
+            Ok(Some(stopped)) => stacks.push(Stack { root: known.root.to_string(), stopped }),
+            Ok(None) => {}
+            Err(error) => errors.push(error.context(format!("cannot stop the stack of {}", known.root))),
+        }
+    }
+    output::report(&Stopped { stacks }, global.format).map_err(|e| vec![e])?;
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// The services that were stopped; `None` where nothing ran.
+fn stop(
+    known: &Known,
+    store: &Utf8Path,
+    context: &Context,
+    events: &dyn Events,
+) -> anyhow::Result<Option<Vec<String>>> {
+    if let Some(pid) = known.abandoned() {
+        if let Some(id) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+            rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        }
+        os::wait_for_end(pid, PATIENCE)?;
+        return Ok(Some(Vec::new()));
+    }
+    let Some(place) = known.place(store) else { return Ok(None) };
+    let _lock = State::at(place.state.clone()).lock(&format!("{} down --all", context.program), events)?;
+    if !native::supervised(&place)? {
+        return Ok(None);
+    }
+    let mut running = native::running(&place)?;
+    running.sort();
+    running.dedup();
+    native::shutdown(&place)?;
+    Ok(Some(running))
+}
+
+impl Report for Stopped {
+    fn human(&self) -> String {
+        if self.stacks.is_empty() {
+            return "Nothing was running.\n".to_owned();
+        }
+        let line = |stack: &Stack| match stack.stopped.as_slice() {
+            [] => format!("Stopped what was left of {}.\n", stack.root),
+            services => format!("Stopped {} of {}.\n", services.join(", "), stack.root),
+        };
+        self.stacks.iter().map(line).collect()
+    }
+}

@@ -1,0 +1,131 @@
+//! `list`: the stacks of this user on this machine.
+
+use std::fmt::Write;
+
+use camino::Utf8Path;
+use owo_colors::OwoColorize;
+use serde::Serialize;
+
+use crate::backend::native;
+use crate::cli::Global;
+use crate::context::Context;
+use crate::output::{self, Report};
+use crate::site::places::{self, Known};
+use crate::sys::{fs, os};
+
+#[derive(Debug, Serialize)]
+struct Listed {
+    store: String,
+    stacks: Vec<Stack>,
+    #[serde(skip)]
+    home: Option<String>,
+    #[serde(skip)]
+    program: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Stack {
+    place: String,
+    /// The project folder.
+    root: String,
+    /// The state folder.
+    folder: String,
+    state: State,
+    port_offset: Option<u16>,
+    /// The services that have a running process.
+    services: Vec<String>,
+    memory_bytes: u64,
+    /// What the state folder takes on the disk.
+    disk_bytes: u64,
+}
+
+/// How a stack is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    Running,
+    Stopped,
+    /// Its project folder, or its state folder, is not there any more.
+    Gone,
+}
+
+/// Prints every stack that the store knows.
+pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
+    let store = context.store()?;
+    let stacks = places::all(&store)?.iter().map(|known| stack(known, &store)).collect();
+    let home = context.home.as_ref().map(ToString::to_string);
+    let listed = Listed { store: store.into_string(), stacks, home, program: context.program.clone() };
+    output::report(&listed, global.format)
+}
+
+fn stack(known: &Known, store: &Utf8Path) -> Stack {
+    let place = known.place(store);
+    // A supervisor of another protocol still tells what it runs; what cannot be asked is shown as not running.
+    let processes = place.as_ref().and_then(|place| native::list(place).ok()).unwrap_or_default();
+    let supervisor = known.abandoned();
+    let mut services: Vec<String> =
+        processes.iter().filter(|p| p.status.pid.is_some()).map(|p| p.process.service.clone()).collect();
+    services.sort();
+    services.dedup();
+    let pids = processes.iter().filter_map(|p| p.status.pid).chain(supervisor);
+    let memory = pids.flat_map(|pid| os::descendants(pid).into_iter().chain([pid]));
+    let state = match services.is_empty() && supervisor.is_none() {
+        _ if !known.root.exists() || place.is_none() => State::Gone,
+        true => State::Stopped,
+        false => State::Running,
+    };
+    Stack {
+        place: known.id.clone(),
+        root: known.root.to_string(),
+        folder: known.state.to_string(),
+        state,
+        port_offset: place.map(|place| place.offset),
+        services,
+        memory_bytes: memory.filter_map(os::resident_memory).sum(),
+        disk_bytes: fs::disk_use(&known.state),
+    }
+}
+
+impl Report for Listed {
+    fn human(&self) -> String {
+        if self.stacks.is_empty() {
+            return format!("No stack was set up with the store {}.\n", self.store);
+        }
+        let shown = |path: &str| match self.home.as_ref().and_then(|home| path.strip_prefix(home.as_str())) {
+            Some(rest) if rest.starts_with('/') => format!("~{rest}"),
+            _ => path.to_owned(),
+        };
+        let roots: Vec<String> = self.stacks.iter().map(|stack| shown(&stack.root)).collect();
+        let width = roots.iter().map(|root| root.chars().count()).max().unwrap_or(0).max(7);
+        let mut text = String::new();
+        let header = format!(
+            "{:<width$}  {:<8} {:>6} {:>9} {:>9}  {}",
+            "project", "state", "offset", "memory", "disk", "services"
+        );
+        let _ = writeln!(text, "{}", header.dimmed());
+        for (stack, root) in self.stacks.iter().zip(&roots) {
+            let (word, memory) = match stack.state {
+                State::Running => (format!("{:<8}", "running").green().to_string(), stack.memory_bytes),
+                State::Stopped => (format!("{:<8}", "stopped").dimmed().to_string(), stack.memory_bytes),
+                State::Gone => (format!("{:<8}", "gone").red().to_string(), stack.memory_bytes),
+            };
+            let memory = if memory == 0 { "-".to_owned() } else { output::bytes(memory) };
+            let offset = stack.port_offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
+            let _ = writeln!(
+                text,
+                "{root:<width$}  {word} {offset:>6} {memory:>9} {:>9}  {}",
+                output::bytes(stack.disk_bytes),
+                stack.services.join(" ")
+            );
+            if stack.state == State::Gone {
+                let folder =
+                    if stack.port_offset.is_some() { stack.root.clone() } else { stack.folder.clone() };
+                let _ = writeln!(text, "  {} is not there any more", shown(&folder));
+            }
+        }
+        if self.stacks.iter().any(|stack| stack.memory_bytes > 0) {
+            let _ = writeln!(text, "\nTo stop all of them: {} down --all", self.program);
+        }
+        text
+    }
+}

@@ -1,0 +1,94 @@
+//! Where stacks of this user live: one small file a place in the store, so that they can be listed and stopped from anywhere.
+//!
+//! The files only say where to look. Whether something runs there is asked of the kernel, through the supervisor's socket.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::place::Place;
+use serde::{Deserialize, Serialize};
+
+use super::State;
+use crate::sys::fs::{read_optional, write_atomic};
+use crate::sys::os;
+
+/// A place that some `up` has set up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    #[serde(skip)]
+    pub id: String,
+    pub root: Utf8PathBuf,
+    pub state: Utf8PathBuf,
+}
+
+fn folder(store: &Utf8Path) -> Utf8PathBuf {
+    store.join("places")
+}
+
+/// Remembers a place in its store.
+pub fn remember(place: &Place) -> anyhow::Result<()> {
+    let path = folder(&place.store).join(format!("{}.toml", place.id));
+    let known = Known { id: String::new(), root: place.root.clone(), state: place.state.clone() };
+    let text = toml::to_string(&known)?;
+    if read_optional(&path)?.as_deref() == Some(&text) {
+        return Ok(());
+    }
+    write_atomic(&path, text.as_bytes(), 0o600)
+}
+
+/// The places of a store, by project folder. Those of which nothing is left are forgotten.
+pub fn all(store: &Utf8Path) -> anyhow::Result<Vec<Known>> {
+    let mut places = Vec::new();
+    for entry in folder(store).read_dir_utf8().into_iter().flatten().flatten() {
+        let Some(id) = entry.file_name().strip_suffix(".toml") else { continue };
+        let Some(text) = read_optional(entry.path())? else { continue };
+        let Ok(known) = toml::from_str::<Known>(&text) else { continue };
+        let known = Known { id: id.to_owned(), ..known };
+        if known.place(store).is_some() || known.abandoned().is_some() {
+            places.push(known);
+        } else if !known.state.join("place.toml").exists() {
+            // A store that cannot be written to is as good as one that forgets later.
+            let _later = std::fs::remove_file(entry.path());
+        }
+    }
+    places.sort_by(|a, b| a.root.cmp(&b.root));
+    Ok(places)
+}
+
+impl Known {
+    /// The place, where its state folder still is and still is this one's.
+    pub fn place(&self, store: &Utf8Path) -> Option<Place> {
+        State::at(self.state.clone()).place(store).ok().flatten().filter(|place| place.id == self.id)
+    }
+
+    /// The supervisor that goes on although its state folder was deleted.
+    pub fn abandoned(&self) -> Option<u32> {
+        if self.state.exists() {
+            return None;
+        }
+        // What the kernel calls the working directory of such a process.
+        os::working_in(Utf8Path::new(&format!("{} (deleted)", self.state)))?.first().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_remembered_once_and_forgotten_with_their_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| Utf8Path::from_path(folder.path()).unwrap().join(name);
+        let (store, root) = (path("store"), path("a b"));
+        assert_eq!(all(&store).unwrap(), []);
+        let state = State::at(root.join(".ecosystem"));
+        let place = state.create(&root, &store, 3).unwrap();
+        remember(&place).unwrap();
+        remember(&place).unwrap();
+        let known = all(&store).unwrap();
+        assert_eq!(known, [Known { id: place.id.clone(), root: root.clone(), state: place.state.clone() }]);
+        assert_eq!(known[0].place(&store), Some(place.clone()));
+
+        std::fs::remove_dir_all(&place.state).unwrap();
+        assert_eq!(all(&store).unwrap(), []);
+        assert_eq!(super::folder(&store).read_dir_utf8().unwrap().count(), 0);
+    }
+}
