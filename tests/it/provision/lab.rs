@@ -1,6 +1,7 @@
 //! A store, a project and package sources that exist for one test. Nothing of it touches the person's own store, which is only read.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -166,7 +167,6 @@ impl Packages {
         file(&tree.join("usr/share").join(name).join("noise"), &noise);
         let path = tree.join("usr/bin").join(name);
         file(&path, program.as_bytes());
-        use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         let deb = self.folder.join(format!("{name}_{}_all.deb", version.replace(':', "%3a")));
         run("dpkg-deb", &["--root-owner-group", "-Zgzip", "--build", tree.as_str(), deb.as_str()]);
