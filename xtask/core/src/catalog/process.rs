@@ -176,7 +176,6 @@ cwd     = "site"
           "env": {
             "AMQP_URL": "amqp://invenio:s3cret@127.0.0.1:5972/%2F",
             "CELERY_BROKER_URL": "amqp://invenio:s3cret@127.0.0.1:5972/%2F",
-            "ECOSYSTEM_PROCESS": "flower",
             "FLOWER_BASIC_AUTH": "me:hunter2",
             "FLOWER_PORT": "5655",
             "HOME": "/p/.ecosystem/flower",
@@ -201,7 +200,7 @@ cwd     = "site"
             "cwd": "site",
             "env.FLOWER_PORT": "5655",
             "ports.web": "5655",
-            "recipe": "baa6da3c583e1805",
+            "recipe": "93726bd65004e439",
             "restart": "always"
           },
           "rules": {
@@ -236,7 +235,7 @@ cwd     = "site"
         let launch = launched("services.mail = { kind = \"process\", command = [\"mail\"] }", "");
         let process = &launch.processes[0];
         let names: Vec<&str> = process.env.keys().map(String::as_str).collect();
-        assert_eq!(names, ["ECOSYSTEM_PROCESS", "HOME", "LANG", "PATH", "TZ"]);
+        assert_eq!(names, ["HOME", "LANG", "PATH", "TZ"]);
         assert_eq!((process.cwd.as_str(), process.env["PATH"].as_str()), ("/p", NO_PATH));
         assert_eq!(process.rules.restart.word(), "on-failure");
     }

@@ -171,7 +171,6 @@ mod tests {
           web
           7000
           API_TOKEN={secret}
-          ECOSYSTEM_PROCESS=web
           HOME={state}/web
           INVENIO_ACCOUNTS_SESSION_REDIS_URL=redis://default:{secret}@127.0.0.1:6579/1
           INVENIO_CACHE_REDIS_URL=redis://default:{secret}@127.0.0.1:6579/0
