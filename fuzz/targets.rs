@@ -16,8 +16,11 @@ use ecosystem_core::model::{Flags, Layer, resolve};
 use ecosystem_core::pack::{self, Part};
 use ecosystem_core::tool::Version;
 
+/// What must hold for some bytes.
+pub(crate) type Target = fn(&[u8]);
+
 /// Every target by name.
-pub(crate) const ALL: [(&str, fn(&[u8])); 13] = [
+pub(crate) const ALL: [(&str, Target); 13] = [
     ("amqp", amqp),
     ("control", control),
     ("definitions", definitions),

@@ -89,15 +89,15 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| std::fs::read(file).unwrap()).collect()
 }
 
-fn check(name: &str, target: fn(&[u8]), changes: usize) {
+fn check(name: &str, target: targets::Target, changes: usize) {
     let seeds = seeds(name);
     assert!(!seeds.is_empty(), "{name} has no seeds");
     let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
     let changed = (0..changes).map(|_| dice.change(&seeds));
     for bytes in seeds.iter().cloned().chain([vec![]]).chain(changed) {
         if let Err(panic) = std::panic::catch_unwind(|| target(&bytes)) {
-            eprintln!("{name} fails on {} bytes: {}", bytes.len(), bytes.escape_ascii());
-            std::panic::resume_unwind(panic);
+            let why = panic.downcast_ref::<String>().map_or("it panics", String::as_str);
+            panic!("{name} fails on {} bytes: {why}\n{}", bytes.len(), bytes.escape_ascii());
         }
     }
 }

@@ -16,6 +16,7 @@ mod logs;
 mod opensearch;
 mod postgresql;
 mod process;
+mod provision;
 mod rabbitmq;
 mod redis;
 mod report;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use rustix::process::Signal;
 
-use crate::support::{Place, Run, eventually, kill, processes};
+use crate::support::{Place, Run, eventually, kill, processes, repository};
 
 /// The port of the manifests below, before the offset.
 const PORT: u16 = 8025;
@@ -94,6 +94,20 @@ fn a_process_goes_through_every_command() {
 }
 
 #[test]
+fn every_manifest_of_the_page_is_one() {
+    let page = std::fs::read_to_string(repository().join("docs/processes.md")).unwrap();
+    let blocks: Vec<&str> =
+        page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 3);
+    for (block, service) in blocks.into_iter().zip(["mail", "mail", "flower"]) {
+        let place = Place::new();
+        place.manifest(block);
+        let plan = place.ok(&["up", service, "--dry-run"]);
+        assert!(plan.stdout.contains(&format!("start {service}")), "{plan}");
+    }
+}
+
+#[test]
 fn every_start_is_marked_in_the_log() {
     let place = Place::new();
     place.manifest(&script(&place, "printf 'no newline'; exec sleep 1000", "ready.log = \"no newline\""));
@@ -145,7 +159,7 @@ fn programs_are_those_of_the_person_and_another_terminal_restarts_nothing() {
     place.file("my-server", "#!/bin/sh\necho mine\nexec sleep 1000\n");
     make_executable(&place, "my-server");
     says(&place.run(&["up", "web"]), 5, &["cannot run my-server, looked for on PATH="]);
-    let path = format!("{}:{}", place.root, std::env::var_os("PATH").unwrap().to_str().unwrap());
+    let path = format!("{}:/usr/bin:/bin", place.root);
     assert!(place.command(&["up", "web"]).env("PATH", path).status().unwrap().success());
     let pid = place.pid("web", "web");
     let again = place.json(&["up", "web"]);
@@ -171,6 +185,8 @@ fn a_command_says_when_it_is_ready() {
     place.ok(&["up", "web"]);
     assert!(place.root.join("done-one").exists());
     place.manifest(&script(&place, "exec sleep 1000", &format!("env.WHICH = \"two\"\n{check}")));
+    let plan = place.ok(&["up", "web", "--dry-run"]);
+    assert!(plan.stdout.contains("asks: sh -c 'test -e done-"), "{plan}");
     let late = place.run(&["up", "web", "--timeout", "1"]);
     says(
         &late,
@@ -349,6 +365,16 @@ fn children_that_leave_group_session_and_parent_go_with_it() {
     eventually("all run once more", || alive(&place).len() == 6);
     kill(place.supervisor().unwrap(), Signal::KILL);
     place.ok(&["up", "web"]);
+}
+
+#[test]
+fn one_that_goes_into_the_background_has_ended() {
+    let place = Place::new();
+    let text = "(setsid sh -c 'sleep 1000; :' sh \"$1\" &); echo gone into the background";
+    place.manifest(&web(&place, &["sh", "-c", text, "sh"], ""));
+    let run = place.run(&["up", "web"]);
+    says(&run, 5, &["web ended before it was ready: exit status 0", "| gone into the background"]);
+    assert_eq!(alive(&place), Vec::<u32>::new());
 }
 
 #[test]

@@ -303,7 +303,7 @@ fn a_real_shell_reads_back_what_env_prints() {
             match syntax {
                 Syntax::Dotenv => render(&variables, syntax),
                 // As a person does it: eval "$(… env)".
-                _ => format!("eval \"$SETTINGS\""),
+                _ => "eval \"$SETTINGS\"".to_owned(),
             }
         );
         let mut command = program("sh");

@@ -76,6 +76,8 @@ pub enum Command {
     /// Prints the address, and whom to log in as. Where there is no display, with `--print` and with `--format json` that is all.
     Open(Open),
     /// Fetch and build what the services need, without starting them
+    ///
+    /// Also carries it to machines without a network, and tidies the store.
     Provision(Provision),
     /// Load a pack of data into database, search and broker
     ///
@@ -138,6 +140,9 @@ pub struct Up {
     /// Fail where ecosystem.lock does not know exactly what to fetch
     #[arg(long)]
     pub locked: bool,
+    /// Fetch nothing: fail at once, with a list, where something is missing
+    #[arg(long)]
+    pub offline: bool,
     /// Do not load the pack that the manifest names
     #[arg(long)]
     pub no_seed: bool,
@@ -256,6 +261,24 @@ pub struct Provision {
     /// Fetch from a network you trust and write what arrives into ecosystem.lock, instead of checking it
     #[arg(long, conflicts_with = "locked")]
     pub relock: bool,
+    /// Fetch nothing: fail at once, with a list, where something is missing
+    #[arg(long, conflicts_with = "relock")]
+    pub offline: bool,
+    /// Also write all of it into one file, for machines without a network
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["relock", "from"])]
+    pub bundle: Option<Utf8PathBuf>,
+    /// Take it from such a file, after checking it; needs no network, apt or Maven
+    #[arg(long, value_name = "FILE", conflicts_with = "relock")]
+    pub from: Option<Utf8PathBuf>,
+    /// Remove from the store what no known project needs, unfinished builds and caches; asks first
+    #[arg(long, conflicts_with_all = ["services", "locked", "relock", "offline", "bundle", "from"])]
+    pub clean: bool,
+    /// With --clean: only show what would be removed
+    #[arg(short = 'n', long, requires = "clean")]
+    pub dry_run: bool,
+    /// With --clean: do not ask
+    #[arg(short, long, requires = "clean")]
+    pub yes: bool,
 }
 
 #[derive(Debug, Clone, Args)]

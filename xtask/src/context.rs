@@ -1,9 +1,12 @@
 //! What surrounds a command: the environment, read once, and what the person typed.
 
+use std::time::Duration;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::process::HostFacts;
+use ecosystem_core::process::{HostFacts, quoted};
 
+use crate::provision::Host;
 use crate::sys::fs::utf8;
 
 /// The surroundings of a command.
@@ -24,6 +27,8 @@ pub struct Context {
     pub java_home: Option<Utf8PathBuf>,
     /// There is a display that a browser could open on.
     pub display: bool,
+    /// `ECOSYSTEM_STALL`: how many seconds a download may go without a new byte.
+    stall: Option<u64>,
     /// Somebody watches standard error.
     pub terminal: bool,
 }
@@ -61,6 +66,7 @@ impl Context {
             } else {
                 ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some())
             },
+            stall: std::env::var("ECOSYSTEM_STALL").ok().and_then(|text| text.parse().ok()),
             terminal: std::io::IsTerminal::is_terminal(&std::io::stderr()) && !quiet,
         })
     }
@@ -69,9 +75,7 @@ impl Context {
     #[must_use]
     pub fn in_directory(mut self, directory: Option<&Utf8Path>) -> Self {
         if let Some(directory) = directory {
-            let plain = directory.as_str().chars().all(|c| c.is_ascii_alphanumeric() || "/._-~".contains(c));
-            let quoted = if plain { directory.to_string() } else { format!("'{directory}'") };
-            self.program = format!("{} -C {quoted}", self.program);
+            self.program = format!("{} -C {}", self.program, quoted(directory.as_str()));
         }
         self
     }
@@ -94,6 +98,16 @@ impl Context {
         match &self.state {
             Some(state) => self.cwd.join(state),
             None => root.join(crate::site::STATE),
+        }
+    }
+
+    /// What provisioning looks at.
+    pub fn provisioning(&self) -> Host {
+        let default = Host::default();
+        Host {
+            path: self.path.clone(),
+            java_home: self.java_home.clone(),
+            stall: self.stall.map_or(default.stall, |seconds| Duration::from_secs(seconds.max(1))),
         }
     }
 

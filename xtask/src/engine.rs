@@ -11,7 +11,7 @@ use ecosystem_core::endpoint::Attempt;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::marker;
 use ecosystem_core::place::Place;
-use ecosystem_core::plan::{Action, Plan, Step, taken_meanwhile};
+use ecosystem_core::plan::{Action, Obstacle, Plan, Step, taken_meanwhile};
 use ecosystem_core::supervise::Phase;
 
 use crate::backend::native;
@@ -22,6 +22,9 @@ use crate::sys::{interrupt, launch};
 /// The first pause between two looks at a server that is not ready, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether a signal has stopped a server is looked at once in so many rounds of asking.
+const STOPPED_ROUNDS: u32 = 12;
 
 /// Everything that carrying out a plan needs besides the plan.
 pub struct Engine<'a> {
@@ -197,12 +200,10 @@ impl Engine<'_> {
     /// Asks from outside until the server is usable and ours; a write is tried once, at the end.
     fn wait_until_ready(&self, service: &str, detected: &Mutex<BTreeMap<String, u64>>) -> anyhow::Result<()> {
         let endpoint = &self.launches[service].endpoint;
-        let ended = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&ended);
-        let _watch = native::watch(self.place, service, move || flag.store(true, Ordering::SeqCst))?;
+        let (mut ended, mut watch) = self.watch(service)?;
         let begin = Instant::now();
         let (mut pause, mut effort) = (FIRST_PAUSE, Effort::Look);
-        loop {
+        for round in 1_u32.. {
             // Read before asking: an end that happens while we ask is seen in the next round.
             let gone = ended.load(Ordering::SeqCst);
             let last = match client::probe(endpoint, effort) {
@@ -210,6 +211,11 @@ impl Engine<'_> {
                 Attempt::Ready => {
                     let mut detected = detected.lock().unwrap_or_else(PoisonError::into_inner);
                     detected.insert(service.to_owned(), ms(self.begin.elapsed()));
+                    drop(detected);
+                    // Whatever it says of itself: the kernel knows whose it is.
+                    if let Some(taken) = self.taken(service)? {
+                        return Err(taken.into());
+                    }
                     effort = Effort::Write;
                     continue;
                 }
@@ -217,13 +223,18 @@ impl Engine<'_> {
                 Attempt::NotYet(reason) => reason,
             };
             if gone {
-                return Err(self.exited(service)?.into());
+                if let Some(exited) = self.exited(service)? {
+                    return Err(exited.into());
+                }
+                // The supervisor is about to start it again.
+                drop(watch);
+                (ended, watch) = self.watch(service)?;
             }
             if begin.elapsed() > self.patience {
                 return Err(self.timed_out(service, &last));
             }
             // Whoever stopped it knows when it will go on; nobody is going to wait for that here.
-            if pause == LONGEST_PAUSE
+            if round % STOPPED_ROUNDS == 0
                 && let Some((process, pid)) = native::stopped(self.place, service)?.first()
             {
                 return Err(stopped(process, *pid).into());
@@ -231,6 +242,15 @@ impl Engine<'_> {
             interrupt::pause(pause, || ended.load(Ordering::SeqCst))?;
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }
+        unreachable!("rounds are not that many")
+    }
+
+    /// A flag that is set when a process of this service leaves its present run.
+    fn watch(&self, service: &str) -> anyhow::Result<(Arc<AtomicBool>, native::Watch)> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&ended);
+        let watch = native::watch(self.place, service, move || flag.store(true, Ordering::SeqCst))?;
+        Ok((ended, watch))
     }
 
     /// A running service is asked once, whether it is usable by now; nothing is written.
@@ -242,25 +262,34 @@ impl Engine<'_> {
         }
     }
 
-    fn exited(&self, service: &str) -> anyhow::Result<Failure> {
+    /// Why a service is not going to become ready; `None` where it is being started again.
+    fn exited(&self, service: &str) -> anyhow::Result<Option<Failure>> {
         if let Some(taken) = self.taken(service)? {
-            return Ok(taken);
+            return Ok(Some(taken));
         }
         let processes = native::list(self.place)?;
         let of_service = || processes.iter().filter(|s| s.process.service == service);
+        let comes_back = |phase| matches!(phase, Phase::Running | Phase::Restarting);
+        if of_service().next().is_some() && of_service().all(|s| comes_back(s.status.phase)) {
+            return Ok(None);
+        }
         let culprit = of_service().find(|s| s.status.phase != Phase::Running).or_else(|| of_service().next());
         let how =
             culprit.and_then(|s| s.status.last_exit.clone()).unwrap_or_else(|| "without a trace".to_owned());
         let name = culprit.map_or_else(|| service.to_owned(), |s| s.process.id());
         let log = culprit.map_or_else(|| self.place.log(service, service), |s| s.process.log.clone());
         let message = format!("{name} ended before it was ready: {how}\n{}", quote_log(&log));
-        Ok(Failure::new(Kind::Service, "service-ended", message)
-            .hint(format!("the whole log: {{program}} logs {service}")))
+        Ok(Some(
+            Failure::new(Kind::Service, "service-ended", message)
+                .hint(format!("the whole log: {{program}} logs {service}")),
+        ))
     }
 
     /// The failure of a service whose port somebody else got hold of after all ports had been looked at.
     fn taken(&self, service: &str) -> anyhow::Result<Option<Failure>> {
-        let strangers = native::strangers(self.place, service, &self.launches[service].endpoint)?;
+        let mut strangers = native::strangers(self.place, service, &self.launches[service].endpoint)?;
+        // Who cannot be seen may be ours.
+        strangers.retain(|obstacle| matches!(obstacle, Obstacle::PortTaken { holder: Some(_), .. }));
         Ok(taken_meanwhile(service, &strangers))
     }
 

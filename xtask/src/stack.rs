@@ -13,7 +13,7 @@ use ecosystem_core::process::RunAs;
 use crate::cli::Global;
 use crate::context::Context;
 use crate::event::Events;
-use crate::provision::{Host, Lock, Mode, Provisioner};
+use crate::provision::{InUse, Lock, Mode, Provisioner};
 use crate::site::places;
 use crate::site::{LOCK, STATE, Secrets, Site, State, link_refused};
 use crate::sys::fs::canonical;
@@ -115,8 +115,11 @@ impl Stack {
             lock_file: (lock_file.exists() || mode == Mode::Relock).then_some(lock_file),
             mode,
             run_as,
-            host: Host { path: context.path.clone(), java_home: context.java_home.clone() },
+            host: context.provisioning(),
+            offline: false,
+            thorough: false,
             events,
+            in_use: InUse::default(),
         })
     }
 

@@ -76,14 +76,6 @@ impl Restart {
 }
 
 impl Process {
-    /// A variable that holds [`Process::id`]: whatever carries it was started by that process, however far it went away from it.
-    pub const MARK: &'static str = "ECOSYSTEM_PROCESS";
-
-    /// Whether it carries its mark: processes of the manifest do, servers do not.
-    pub fn is_marked(&self) -> bool {
-        self.env.contains_key(Self::MARK)
-    }
-
     /// The name used by the supervisor: `redis`, `rabbitmq/epmd`.
     pub fn id(&self) -> String {
         if self.service == self.name { self.name.clone() } else { format!("{}/{}", self.service, self.name) }
@@ -92,16 +84,18 @@ impl Process {
 
 /// A command line as it could be typed, on one line.
 pub fn command_line(argv: &[String]) -> String {
-    let quoted = |word: &String| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-        if !word.is_empty() && word.chars().all(plain) {
-            return word.clone();
-        }
-        let word = word.replace('\'', r"'\''");
-        let control = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-        format!("'{}'", word.chars().map(control).collect::<String>())
-    };
-    argv.iter().map(quoted).collect::<Vec<_>>().join(" ")
+    argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as it could be typed in a shell, on one line: what it holds is never anything but text there.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    let word = word.replace('\'', r"'\''");
+    let control = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    format!("'{}'", word.chars().map(control).collect::<String>())
 }
 
 /// As whom a server runs. Some refuse root.

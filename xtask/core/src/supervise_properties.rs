@@ -11,8 +11,8 @@ const GRACE: u64 = 500;
 /// What can happen next. Times are milliseconds since what happened before.
 #[derive(Debug, Clone)]
 enum Event {
-    /// The process ends by itself, where there is one.
-    Ends,
+    /// The process ends by itself, where there is one, well or not.
+    Ends(bool),
     /// An end that is somebody else's: none of our process ended.
     Stray,
     /// An ordered start succeeds, or does not.
@@ -23,7 +23,7 @@ enum Event {
 
 fn events() -> impl Strategy<Value = Vec<(Event, u64)>> {
     let event = prop_oneof![
-        4 => Just(Event::Ends),
+        4 => prop::bool::weighted(0.3).prop_map(Event::Ends),
         1 => Just(Event::Stray),
         6 => prop::bool::weighted(0.9).prop_map(Event::Starts),
         1 => Just(Event::Stop),
@@ -33,9 +33,14 @@ fn events() -> impl Strategy<Value = Vec<(Event, u64)>> {
     vec((event, pause), 1..80)
 }
 
+fn restart() -> impl Strategy<Value = Restart> {
+    prop_oneof![4 => Just(Restart::Always), 1 => Just(Restart::OnFailure), 1 => Just(Restart::Never)]
+}
+
 /// A process of the operating system, and what the supervision knows of it.
 struct World {
     it: Supervision,
+    restart: Restart,
     now: Duration,
     /// The living process.
     alive: Option<u32>,
@@ -50,10 +55,11 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(restart: Restart) -> Self {
         let stop = Stop { signal: Signal::Term, grace_ms: GRACE };
         Self {
-            it: Supervision::new(stop, Restart::Always),
+            it: Supervision::new(stop, restart),
+            restart,
             now: Duration::ZERO,
             alive: None,
             buried: None,
@@ -91,17 +97,27 @@ impl World {
 
     fn happens(&mut self, event: &Event) {
         match event {
-            Event::Ends => {
+            Event::Ends(well) => {
                 if let Some(pid) = self.alive.take() {
                     self.buried = Some(pid);
-                    self.tell(Input::Exited { how: "exit status 1".to_owned(), success: false });
-                    if self.it.status(self.now).phase == Phase::Restarting {
+                    let how = format!("exit status {}", u8::from(!well));
+                    self.tell(Input::Exited { how, success: *well });
+                    let phase = self.it.status(self.now).phase;
+                    if phase == Phase::Restarting {
                         self.restarts.push(self.now);
+                        let comes_back = match self.restart {
+                            Restart::Always => true,
+                            Restart::OnFailure => !well,
+                            Restart::Never => false,
+                        };
+                        assert!(comes_back, "{:?} after {well}", self.restart);
                     }
+                    // Having done what it had to do is no failure.
+                    assert!(phase != Phase::Failed || !well || self.restart == Restart::Always);
                 }
             }
             Event::Stray if self.alive.is_none() => {
-                self.tell(Input::Exited { how: "exit status 0".to_owned(), success: true })
+                self.tell(Input::Exited { how: "exit status 0".to_owned(), success: true });
             }
             Event::Starts(succeeds) if self.starting => {
                 self.starting = false;
@@ -156,12 +172,12 @@ impl World {
 
 proptest! {
     #![proptest_config(Config {
-        cases: 1_000, rng_seed: RngSeed::Fixed(5), failure_persistence: None, ..Config::default()
+        cases: 300, rng_seed: RngSeed::Fixed(5), failure_persistence: None, ..Config::default()
     })]
 
     #[test]
-    fn it_signals_only_its_own_process_and_starts_one_at_a_time(events in events()) {
-        let mut world = World::new();
+    fn it_signals_only_its_own_process_and_starts_one_at_a_time(restart in restart(), events in events()) {
+        let mut world = World::new(restart);
         for (event, pause) in &events {
             world.pass(Duration::from_millis(*pause));
             world.happens(event);
@@ -175,8 +191,8 @@ proptest! {
     }
 
     #[test]
-    fn a_stop_ends_it_for_good_within_its_grace(events in events(), after in events()) {
-        let mut world = World::new();
+    fn a_stop_ends_it_for_good_within_its_grace(restart in restart(), events in events(), after in events()) {
+        let mut world = World::new(restart);
         for (event, pause) in &events {
             world.pass(Duration::from_millis(*pause));
             world.happens(event);

@@ -19,6 +19,9 @@ use crate::sys::fs::{create_private_dir, read_optional, write_atomic};
 use crate::sys::os::{self, Listener};
 use crate::sys::{interrupt, launch, supervisor};
 
+/// How long a listener without a visible owner is taken for one that is going away.
+const OWNERLESS: Duration = Duration::from_secs(2);
+
 /// Looks once at everything that planning needs to know.
 pub fn observe(place: &Place, wanted: &[(&str, &Endpoint)]) -> anyhow::Result<Observed> {
     let mut observed = Observed::default();
@@ -137,14 +140,22 @@ fn held(
 ) -> anyhow::Result<BTreeMap<u16, Option<Holder>>> {
     let ports: BTreeSet<u16> = wanted.iter().flat_map(|(_, e)| e.ports.values().copied()).collect();
     let binds: BTreeSet<IpAddr> = wanted.iter().filter_map(|(_, e)| e.host.parse().ok()).collect();
-    let ours = supervisor.map(os::descendants).unwrap_or_default();
-    let in_the_way = |l: &Listener| {
-        (l.address.is_unspecified() || binds.contains(&l.address))
-            && l.owner.as_ref().is_none_or(|owner| !ours.contains(&owner.pid))
+    let begin = Instant::now();
+    let listeners = loop {
+        let ours = supervisor.map(os::descendants).unwrap_or_default();
+        let mut listeners = os::listeners(Some(&ports))?;
+        listeners.retain(|l| {
+            (l.address.is_unspecified() || binds.contains(&l.address))
+                && l.owner.as_ref().is_none_or(|owner| !ours.contains(&owner.pid))
+        });
+        // Nobody's: a server that is just ending has let go of its socket, and the kernel has not yet. Else another user's.
+        if listeners.iter().all(|l| l.owner.is_some()) || begin.elapsed() > OWNERLESS {
+            break listeners;
+        }
+        interrupt::pause(Duration::from_millis(20), || false)?;
     };
-    Ok(os::listeners(Some(&ports))?
+    Ok(listeners
         .into_iter()
-        .filter(in_the_way)
         .map(|l| {
             let holder = l.owner.map(|owner| Holder {
                 pid: owner.pid,
@@ -187,7 +198,7 @@ pub fn end_leftovers(place: &Place, ports: &BTreeSet<u16>) -> anyhow::Result<()>
         (cwd.starts_with(&place.state) && cwd != place.state).then_some(owner.pid)
     };
     let mut pids: BTreeSet<u32> = os::listeners(Some(ports))?.into_iter().filter_map(leftover).collect();
-    pids.extend(os::with_variable(supervisor::MARK, place.state.as_str()));
+    pids.extend(os::with_variable(supervisor::PLACE_MARK, place.state.as_str()));
     kill_all(&pids)
 }
 

@@ -148,7 +148,7 @@ mod tests {
     fn huge_lengths_and_garbage_are_refused_without_allocating() {
         let many = [
             b"*9\r\n".as_slice(),
-            &[b"$1000000\r\n", [b'x'; 1_000_000].as_slice(), b"\r\n"].concat().repeat(9),
+            &[b"$1000000\r\n", vec![b'x'; 1_000_000].as_slice(), b"\r\n"].concat().repeat(9),
         ]
         .concat();
         let deep = b"*1\r\n".repeat(100);

@@ -1,7 +1,10 @@
-//! `provision`: what the services need, fetched and built, without starting anything.
+//! `provision`: what the services need, fetched and built, without starting anything; carried in a bundle; and the store tidied.
+
+mod clean;
 
 use std::fmt::Write;
 
+use camino::Utf8PathBuf;
 use ecosystem_core::failure::{Failure, Kind};
 use serde::Serialize;
 
@@ -9,7 +12,7 @@ use crate::cli::{Global, Provision};
 use crate::context::Context;
 use crate::event::Events;
 use crate::output::{self, Report};
-use crate::provision::{Mode, Need};
+use crate::provision::{Bundled, BundledEntry, Mode, Need};
 use crate::stack::Stack;
 
 #[derive(Debug, Serialize)]
@@ -18,10 +21,25 @@ struct Provided {
     /// What had to be fetched or built by this run.
     new: usize,
     items: Vec<Need>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bundle: Option<Carried>,
+}
+
+/// A bundle that was written or read.
+#[derive(Debug, Serialize)]
+struct Carried {
+    file: Utf8PathBuf,
+    /// It was written by this run.
+    written: bool,
+    #[serde(flatten)]
+    content: Bundled,
 }
 
 /// Fills the store.
 pub fn run(context: &Context, global: &Global, args: &Provision, events: &dyn Events) -> anyhow::Result<()> {
+    if args.clean {
+        return clean::run(context, global, args, events);
+    }
     let stack = Stack::open(context, global, None)?;
     let services = stack.site.ecosystem.select(None, &args.services)?;
     let (services, _) = stack.site.ecosystem.with_needed(&services)?;
@@ -39,10 +57,23 @@ pub fn run(context: &Context, global: &Global, args: &Provision, events: &dyn Ev
         _ => Mode::Normal,
     };
     let mut provisioner = stack.provisioner(context, run_as, mode, events)?;
+    provisioner.offline = args.offline || args.from.is_some();
+    provisioner.thorough = true;
     let missing = provisioner.plan(&services)?.iter().filter(|need| !need.present).count();
+    let carried =
+        |file: &Utf8PathBuf, written| Carried { file: file.clone(), written, content: Bundled::default() };
+    let mut bundle = None;
+    if let Some(file) = &args.from {
+        let file = context.cwd.join(file);
+        bundle = Some(Carried { content: provisioner.adopt(&services, &file)?, ..carried(&file, false) });
+    }
     provisioner.provide(&services)?;
+    if let Some(file) = &args.bundle {
+        let file = context.cwd.join(file);
+        bundle = Some(Carried { content: provisioner.bundle(&services, &file)?, ..carried(&file, true) });
+    }
     let items = provisioner.plan(&services)?;
-    output::report(&Provided { store: stack.store.to_string(), new: missing, items }, global.format)
+    output::report(&Provided { store: stack.store.to_string(), new: missing, items, bundle }, global.format)
 }
 
 impl Report for Provided {
@@ -59,6 +90,22 @@ impl Report for Provided {
         }
         let did = if self.new == 0 { "nothing to do".to_owned() } else { format!("{} new", self.new) };
         let _ = writeln!(text, "All in {}: {did}", self.store);
+        if let Some(bundle) = &self.bundle {
+            text.push_str(&bundle.human());
+        }
+        text
+    }
+}
+
+impl Carried {
+    fn human(&self) -> String {
+        let mut text = format!("\n{} {}\n", if self.written { "Wrote" } else { "Read" }, self.file);
+        for BundledEntry { name, version, files, bytes, present } in &self.content.entries {
+            let note = if *present && !self.written { "  was there" } else { "" };
+            let size = output::bytes(*bytes);
+            let _ = writeln!(text, "  {name:<20} {version:<10} {size:>9} in {files} files{note}");
+        }
+        let _ = writeln!(text, "  {}, SHA-256 {}", output::bytes(self.content.bytes), self.content.sha256);
         text
     }
 }

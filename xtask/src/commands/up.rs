@@ -94,6 +94,9 @@ pub fn run(
     }
     let mode = if args.locked { Mode::Locked } else { Mode::Normal };
     let mut provisioner = stack.provisioner(context, run_as, mode, events).map_err(one)?;
+    provisioner.offline = args.offline;
+    // A run with nothing to do only looks; before a start nothing may be missing.
+    provisioner.thorough = !all_run;
     let launches = wanted.launches(&provisioner.provide(&services).map_err(one)?);
     let plan = wanted.plan(&launches).map_err(one)?;
     let loaded = AtomicBool::new(false);

@@ -98,7 +98,7 @@ fn human(err: &mut impl Write, failure: &Failure) -> std::io::Result<()> {
     let heading = format!("error[{}]", failure.code);
     writeln!(err, "{}: {}", heading.red().bold(), harmless(&failure.message))?;
     for hint in &failure.hints {
-        writeln!(err, "  {} {hint}", "→".cyan())?;
+        writeln!(err, "  {} {}", "→".cyan(), harmless(hint))?;
     }
     Ok(())
 }

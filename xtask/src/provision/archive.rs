@@ -26,6 +26,14 @@ pub(super) fn sha256(path: &Utf8Path) -> anyhow::Result<(String, u64)> {
     }
 }
 
+/// Whether this is a page for people, which a network shows before it lets anybody in.
+pub(super) fn is_page(file: &Utf8Path) -> bool {
+    let mut start = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(512).read_to_end(&mut start));
+    let text = String::from_utf8_lossy(&start).trim_start().to_ascii_lowercase();
+    read.is_ok() && (text.starts_with("<!doctype html") || text.starts_with("<html"))
+}
+
 /// The one member of a zip file whose name ends like this, as a stream handed to `use_it`.
 pub fn zip_member<T>(
     path: &Utf8Path,
@@ -73,9 +81,20 @@ pub fn untar(stream: impl Read, folder: &Utf8Path, name: &str) -> anyhow::Result
     links.iter().find(|path| leaves(path)).map_or(Ok(()), |path| Err(hostile(name, path)))
 }
 
-fn hostile(name: &str, path: &Path) -> anyhow::Error {
+/// Whether a symbolic link that stands at `path`, relative to a folder, leads to something in that folder.
+pub(super) fn link_stays(path: &Utf8Path, target: &Utf8Path) -> bool {
+    let base = path.parent().unwrap_or(Utf8Path::new(""));
+    let up = |part: &camino::Utf8Component<'_>| *part == camino::Utf8Component::ParentDir;
+    // `..` after a name would go up from wherever that name, perhaps a link itself, leads.
+    let leads_down = !target.components().skip_while(up).any(|part| up(&part));
+    !target.as_str().is_empty() && leads_down && inside(base.join(target).as_std_path())
+}
+
+pub(super) fn hostile(name: &str, path: &Path) -> anyhow::Error {
     let message = format!("{name} holds {}, which lies outside of its folder", path.display());
-    Failure::new(Kind::Host, "archive-hostile", message).into()
+    Failure::new(Kind::Host, "archive-hostile", message)
+        .hint("do not use it, and tell whoever gave it to you")
+        .into()
 }
 
 /// Whether a path, taken relative to a folder, stays in it at every step.

@@ -1,17 +1,27 @@
 //! What of this machine provisioning asks for: programs on PATH, the suite and the architecture. Read where it is needed, never cached.
 
+use std::time::Duration;
+
 use camino::Utf8PathBuf;
 use ecosystem_core::failure::{Failure, Kind};
 
 use crate::sys;
 
 /// The parts of the environment that provisioning looks at.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Host {
     /// The value of PATH.
     pub path: String,
     /// The value of JAVA_HOME.
     pub java_home: Option<Utf8PathBuf>,
+    /// How long a download may go without a new byte.
+    pub stall: Duration,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self { path: String::new(), java_home: None, stall: super::watch::STALL }
+    }
 }
 
 impl Host {

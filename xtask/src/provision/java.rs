@@ -106,7 +106,7 @@ mod tests {
         }
         let path = format!("{root}/new/bin:{root}/right/bin:{root}/also/bin");
         let found = |java_home: &str| {
-            let host = Host { path: path.clone(), java_home: Some(root.join(java_home)) };
+            let host = Host { path: path.clone(), java_home: Some(root.join(java_home)), ..Host::default() };
             on_host(&host).unwrap().version
         };
         assert_eq!(found("old"), "21.0.1");

@@ -3,6 +3,9 @@
 //! Decides nothing about how a server is run (that is the catalog's) and never starts one for use. `Provisioner` is the way in.
 
 mod archive;
+mod bundle;
+mod cause;
+mod clean;
 mod debian;
 mod host;
 mod java;
@@ -20,9 +23,11 @@ mod want;
 mod watch;
 
 pub use archive::{untar, zip_member};
+pub use bundle::{Bundled, BundledEntry};
+pub use clean::{Sweep, Waste, What};
 pub use debian::parse_uris;
 pub use host::{Family, Host};
 pub use lock::{Lock, Pin};
 pub use maven::Gav;
-pub use provisioner::{Mode, Need, Provisioner};
+pub use provisioner::{InUse, Mode, Need, Provisioner};
 pub use store::{Id, Source, Store};

@@ -10,11 +10,12 @@ use ecosystem_core::model::Service;
 use ecosystem_core::process::RunAs;
 use serde::Serialize;
 
+use super::cause::explain;
 use super::debian::{self, Debian, Overlay, Pins, Recipe};
 use super::host::Host;
 use super::lock::{Lock, Pin};
-use super::maven::{Gav, Jars, Maven};
-use super::store::{Id, Store};
+use super::maven::{self, Gav, Jars, Maven};
+use super::store::{Guard, Id, Store};
 use super::want::{Home, Want, wants};
 use super::{opensearch, postgresql};
 use crate::event::{Event, Events};
@@ -42,7 +43,19 @@ pub struct Provisioner<'a> {
     /// As whom servers run that are started once to make something of them.
     pub run_as: RunAs,
     pub host: Host,
+    /// Nothing is fetched: what is missing is an error.
+    pub offline: bool,
+    /// What is in the store is counted before it is used. Takes some hundredths of a second.
+    pub thorough: bool,
     pub events: &'a dyn Events,
+    /// Keeps what is used from being removed, until this value goes.
+    pub in_use: InUse,
+}
+
+/// Held from `provide` on.
+#[derive(Debug, Default)]
+pub struct InUse {
+    _guard: Option<Guard>,
 }
 
 /// One thing that services need.
@@ -62,15 +75,20 @@ pub struct Need {
 }
 
 /// What is made on this machine, and from what.
-const DERIVED: [(&str, &str); 2] = [("postgresql-template", "postgresql"), ("opensearch-cds", "opensearch")];
+pub(super) const DERIVED: [(&str, &str); 2] =
+    [("postgresql-template", "postgresql"), ("opensearch-cds", "opensearch")];
 
 impl Provisioner<'_> {
-    fn store(&self) -> Store {
-        Store::at(self.store)
+    pub(super) fn store(&self) -> Store {
+        Store::at(self.store).thorough(self.thorough)
     }
 
     /// What these services need and whether it is there. Reads only, a few small files.
     pub fn plan(&self, services: &[&Service]) -> anyhow::Result<Vec<Need>> {
+        self.look(services).map_err(|error| explain(error, self.store))
+    }
+
+    fn look(&self, services: &[&Service]) -> anyhow::Result<Vec<Need>> {
         let store = self.store();
         let suite = self.host.suite()?.unwrap_or_default();
         let overlay = Overlay::load(&store)?;
@@ -123,9 +141,17 @@ impl Provisioner<'_> {
         Ok(needs)
     }
 
-    /// Gets everything that these services need: by service name, what `catalog::launch` takes.
+    /// Gets everything that these services need: by service name, what `catalog::launch` takes. Until this value goes, nobody removes it.
     pub fn provide(&mut self, services: &[&Service]) -> anyhow::Result<BTreeMap<String, Installation>> {
+        self.provide_unexplained(services).map_err(|error| explain(error, self.store))
+    }
+
+    fn provide_unexplained(
+        &mut self,
+        services: &[&Service],
+    ) -> anyhow::Result<BTreeMap<String, Installation>> {
         let store = self.store();
+        self.in_use = InUse { _guard: store.in_use()? };
         let suite = self.host.suite()?.unwrap_or_default();
         let overlay = Overlay::load(&store)?;
         let mut wanted = Vec::new();
@@ -159,6 +185,9 @@ impl Provisioner<'_> {
                 have.entry(service.name.clone()).or_default().insert(want.name().to_owned(), installed);
             }
         }
+        if self.offline {
+            self.refuse_missing(&store, &suite, &overlay, &packages, &builds)?;
+        }
         let got = self.fetch(&store, &suite, overlay, &packages, &builds)?;
         for (service, installed) in got {
             have.entry(service).or_default().insert(installed.name.clone(), installed);
@@ -167,8 +196,33 @@ impl Provisioner<'_> {
         Ok(have)
     }
 
+    /// Without a network only what is in the caches can be built. Everything that is not there is named at once.
+    fn refuse_missing(
+        &self,
+        store: &Store,
+        suite: &str,
+        overlay: &Overlay,
+        packages: &[(&String, &'static Recipe)],
+        builds: &[(&String, &Want)],
+    ) -> anyhow::Result<()> {
+        let mut missing = BTreeMap::new();
+        for (_, recipe) in packages {
+            let id = self.id(&Want::Packages(recipe), suite, overlay)?;
+            let version = id.map(|id| format!(" {}", id.version)).unwrap_or_default();
+            missing.insert(format!("{}{version}, as Debian packages", recipe.name), None);
+        }
+        for (_, want) in builds {
+            for gav in maven::absent(store, &artifacts(want)?, &self.lock.maven) {
+                let name = gav.to_string();
+                let size = self.lock.maven.get(&name).map(|pin| pin.size);
+                missing.insert(name, size);
+            }
+        }
+        if missing.is_empty() { Ok(()) } else { Err(offline_missing(&missing).into()) }
+    }
+
     /// Both package clients at once: one waits for the network while the other unpacks.
-    fn fetch(
+    pub(super) fn fetch(
         &mut self,
         store: &Store,
         suite: &str,
@@ -270,7 +324,7 @@ impl Provisioner<'_> {
     }
 
     /// Where it is in the store; `None` where that is not known before it was resolved.
-    fn id(&self, want: &Want, suite: &str, overlay: &Overlay) -> anyhow::Result<Option<Id>> {
+    pub(super) fn id(&self, want: &Want, suite: &str, overlay: &Overlay) -> anyhow::Result<Option<Id>> {
         Ok(match want {
             Want::Packages(recipe) => {
                 let name = debian::lock_name(recipe, suite);
@@ -298,6 +352,28 @@ impl Provisioner<'_> {
     }
 }
 
+fn offline_missing(missing: &BTreeMap<String, Option<u64>>) -> Failure {
+    let size = |bytes: u64| {
+        if bytes < 100_000 {
+            format!("{} kB", bytes.div_ceil(1000))
+        } else {
+            format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
+        }
+    };
+    let line = |(name, bytes): (&String, &Option<u64>)| match bytes {
+        Some(bytes) => format!("\n  {name}  {}", size(*bytes)),
+        None => format!("\n  {name}"),
+    };
+    let total: u64 = missing.values().flatten().sum();
+    let total = if total == 0 { String::new() } else { format!(", {} where the size is known", size(total)) };
+    let lines: String = missing.iter().map(line).collect();
+    let message =
+        format!("nothing may be fetched, and {} of what is needed is missing{total}:{lines}", missing.len());
+    Failure::new(Kind::Host, "offline-missing", message).hint(
+        "bring it with a bundle, `{program} provision --from FILE`, or repeat the command without --offline",
+    )
+}
+
 /// Two failures as one: a person mends them together.
 fn both(one: anyhow::Error, other: anyhow::Error) -> anyhow::Error {
     match (one.downcast::<Failure>(), other.downcast::<Failure>()) {
@@ -315,7 +391,7 @@ fn home_id(home: &Home, pins: &BTreeMap<String, Pin>) -> Result<Id, Failure> {
     Ok(opensearch::id(&home.assembly.select(&home.modules, &home.plugins)?, pins))
 }
 
-fn derived_id(name: &str, have: &Installation) -> Option<Id> {
+pub(super) fn derived_id(name: &str, have: &Installation) -> Option<Id> {
     match name {
         "postgresql-template" => Some(postgresql::template_id(have.get("postgresql")?)),
         _ => Some(opensearch::archive_id(have.get("opensearch")?, have.get("java")?)),

@@ -4,6 +4,7 @@
 //! Advisory locks order two provisioners that want the same thing at once: one works, the other finds it done.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 
 use anyhow::Context;
@@ -48,16 +49,34 @@ pub struct Built {
 }
 
 /// `installed.json`. Paths inside the folder are relative: a store may be moved.
-#[derive(Serialize, Deserialize)]
-struct Record {
-    installed: Installed,
-    sources: Vec<Source>,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) installed: Installed,
+    pub(super) sources: Vec<Source>,
+    /// What lay beside this file when it was written; unknown of what older versions built.
+    #[serde(default)]
+    pub(super) extent: Option<Extent>,
 }
+
+/// How much there is in a folder: enough to notice that something was deleted or cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Extent {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+}
+
+/// The name of the file that makes a folder of the store whole.
+pub(super) const RECORD: &str = "installed.json";
+
+/// Held shared by whoever uses what is in the store, alone by whoever removes from it.
+pub(super) const WHOLE_STORE: &str = "store";
 
 /// A per-user folder of installed things.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: Utf8PathBuf,
+    /// Whether what is there is counted before it is used.
+    thorough: bool,
 }
 
 /// An exclusive lock of the store, released when dropped or when the process dies.
@@ -90,34 +109,94 @@ impl Drop for Scratch {
 impl Store {
     /// A store at this path. Nothing is read or written yet.
     pub fn at(root: &Utf8Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), thorough: false }
+    }
+
+    /// The same store; where `thorough`, what is in it is counted before it is used.
+    #[must_use]
+    pub fn thorough(self, thorough: bool) -> Self {
+        Self { thorough, ..self }
     }
 
     pub fn root(&self) -> &Utf8Path {
         &self.root
     }
 
-    /// What is installed under this id. One read.
+    /// What is installed under this id, as far as it is whole. One read and a look at what it names.
     pub fn read(&self, id: &Id) -> anyhow::Result<Option<Installed>> {
         let folder = self.root.join(id.folder());
-        let path = folder.join("installed.json");
-        let Some(text) = sys::fs::read_optional(&path)? else { return Ok(None) };
-        let record: Record = serde_json::from_str(&text).with_context(|| format!("cannot read {path}"))?;
-        Ok(Some(absolute(record.installed, &folder)))
+        match self.record(&folder)? {
+            Ok(record) => Ok(Some(absolute(record.installed, &folder))),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// What stands in the record of a folder, or what is wrong with it.
+    pub(super) fn record(&self, folder: &Utf8Path) -> anyhow::Result<Result<Record, Damage>> {
+        let path = folder.join(RECORD);
+        let text = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(Err(if folder.exists() { Damage::NoRecord } else { Damage::Absent }));
+            }
+            Err(error) if error.kind() == ErrorKind::NotADirectory => return Ok(Err(Damage::NoFolder)),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {path}")),
+        };
+        let Ok(record) = serde_json::from_slice::<Record>(&text) else { return Ok(Err(Damage::Unreadable)) };
+        let mut gone = None;
+        each_path(&mut absolute(record.installed.clone(), folder).facts, |path| {
+            if gone.is_none() && !path.exists() {
+                gone = Some(path.clone());
+            }
+        });
+        if let Some(gone) = gone {
+            return Ok(Err(Damage::Lacks(gone)));
+        }
+        if self.thorough && record.extent.is_some_and(|extent| extent != extent_of(folder)) {
+            return Ok(Err(Damage::Parts));
+        }
+        Ok(Ok(record))
+    }
+
+    fn lock_file(&self, name: &str) -> anyhow::Result<(File, Utf8PathBuf)> {
+        let folder = self.root.join("locks");
+        sys::fs::create_private_dir(&folder)?;
+        let path = folder.join(name);
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let file = options.open(&path).with_context(|| format!("cannot open {path}"))?;
+        Ok((file, path))
+    }
+
+    /// Keeps others from removing anything while the guard lives. `None` where nothing can be locked, as in a store that is only read.
+    pub fn in_use(&self) -> anyhow::Result<Option<Guard>> {
+        let Ok((file, path)) = self.lock_file(WHOLE_STORE) else { return Ok(None) };
+        loop {
+            match file.try_lock_shared() {
+                Ok(()) => return Ok(Some(Guard { _file: file })),
+                Err(TryLockError::WouldBlock) => {
+                    sys::interrupt::pause(std::time::Duration::from_millis(20), || false)?;
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("cannot lock {path}"));
+                }
+            }
+        }
+    }
+
+    /// A lock of this name if nobody holds it.
+    pub(super) fn try_lock(&self, name: &str) -> anyhow::Result<Option<Guard>> {
+        let (file, path) = self.lock_file(name)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Guard { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {path}")),
+        }
     }
 
     /// Waits for an exclusive lock of this name, and says so if somebody else has it.
     pub fn lock(&self, name: &str, events: &dyn Events) -> anyhow::Result<Guard> {
-        let folder = self.root.join("locks");
-        sys::fs::create_private_dir(&folder)?;
-        let path = folder.join(name);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .with_context(|| format!("cannot open {path}"))?;
+        let (file, path) = self.lock_file(name)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -171,9 +250,15 @@ impl Store {
         if let Some(installed) = self.read(id)? {
             return Ok(installed);
         }
+        let target = self.root.join(&folder);
+        match self.record(&target)? {
+            Ok(_) | Err(Damage::Absent) => {}
+            Err(damage) => {
+                events.emit(Event::Warning(format!("{target} is damaged: {damage}; it is made again")));
+            }
+        }
         let scratch = self.scratch()?;
         let built = make(scratch.path())?;
-        let target = self.root.join(&folder);
         let installed = Installed {
             name: id.name.clone(),
             version: built.version.unwrap_or_else(|| id.version.clone()),
@@ -181,18 +266,79 @@ impl Store {
             root: Utf8PathBuf::new(),
             facts: relative(built.facts, scratch.path()),
         };
-        let record = Record { installed: installed.clone(), sources: built.sources };
-        let text = serde_json::to_vec_pretty(&record)?;
-        sys::fs::write_atomic(&scratch.path().join("installed.json"), &text, 0o600)?;
-        // Unpacking may have given it the mode of the package's top folder.
-        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o700))?;
-        if target.exists() {
-            // Without its sidecar it is not ours to trust: left by a removal that was cut short.
-            std::fs::remove_dir_all(&target).with_context(|| format!("cannot remove {target}"))?;
-        }
-        std::fs::rename(scratch.path(), &target).with_context(|| format!("cannot make {target}"))?;
+        let extent = Some(extent_of(scratch.path()));
+        let record = Record { installed: installed.clone(), sources: built.sources, extent };
+        publish(&scratch, &record, &target)?;
         Ok(absolute(installed, &target))
     }
+}
+
+/// Makes a finished folder part of the store, in one step. The caller holds the lock of the target.
+pub(super) fn publish(scratch: &Scratch, record: &Record, target: &Utf8Path) -> anyhow::Result<()> {
+    let text = serde_json::to_vec_pretty(record)?;
+    sys::fs::write_atomic(&scratch.path().join(RECORD), &text, 0o600)?;
+    // Unpacking may have given it the mode of the package's top folder.
+    std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o700))?;
+    remove(target)?;
+    std::fs::rename(scratch.path(), target).with_context(|| format!("cannot make {target}"))
+}
+
+/// What is wrong with a folder of the store. None of these is ever used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Damage {
+    /// There is nothing at all.
+    Absent,
+    /// Something that is no folder.
+    NoFolder,
+    /// A removal was cut short, or somebody else made it.
+    NoRecord,
+    Unreadable,
+    Lacks(Utf8PathBuf),
+    /// Files are missing or have another size.
+    Parts,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Absent => f.write_str("it is not there"),
+            Self::NoFolder => f.write_str("it is no folder"),
+            Self::NoRecord => write!(f, "it has no {RECORD}"),
+            Self::Unreadable => write!(f, "its {RECORD} cannot be read"),
+            Self::Lacks(path) => write!(f, "{path} is missing"),
+            Self::Parts => f.write_str("files in it are missing or have changed"),
+        }
+    }
+}
+
+/// Removes a folder of the store, or what is in its place. Cut short, it leaves something that nobody takes for whole.
+pub(super) fn remove(path: &Utf8Path) -> anyhow::Result<()> {
+    let Ok(meta) = path.symlink_metadata() else { return Ok(()) };
+    if !meta.is_dir() {
+        return std::fs::remove_file(path).with_context(|| format!("cannot remove {path}"));
+    }
+    let _none = std::fs::remove_file(path.join(RECORD));
+    std::fs::remove_dir_all(path).with_context(|| format!("cannot remove {path}"))
+}
+
+/// Counts what lies in a folder, but for its record. Links are counted and not followed.
+pub(super) fn extent_of(folder: &Utf8Path) -> Extent {
+    fn count(folder: &Utf8Path, top: bool, extent: &mut Extent) {
+        for entry in folder.read_dir_utf8().into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => count(entry.path(), false, extent),
+                Ok(_) if top && entry.file_name() == RECORD => {}
+                Ok(meta) => {
+                    extent.files += 1;
+                    extent.bytes += if meta.is_symlink() { 0 } else { meta.len() };
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    let mut extent = Extent::default();
+    count(folder, true, &mut extent);
+    extent
 }
 
 /// Paths below `folder` made relative to it; others are left alone.
@@ -242,7 +388,7 @@ mod tests {
         sys::fs::write_atomic(&folder.join("bin/server"), b"x", 0o700)?;
         let mut built = Built::default();
         built.facts.paths.insert("server".into(), folder.join("bin/server"));
-        built.facts.paths.insert("host".into(), "/usr/bin/java".into());
+        built.facts.paths.insert("host".into(), "/usr/bin/env".into());
         Ok(built)
     }
 
@@ -252,7 +398,7 @@ mod tests {
         assert_eq!(store.read(&id()).unwrap(), None);
         let made = store.ensure(&id(), &Silent, fill).unwrap();
         assert!(made.path("server").exists() && made.path("server").starts_with(store.root()));
-        assert_eq!(made.path("host"), "/usr/bin/java");
+        assert_eq!(made.path("host"), "/usr/bin/env");
         assert_eq!(store.read(&id()).unwrap(), Some(made.clone()));
         let again = store.ensure(&id(), &Silent, |_| anyhow::bail!("must not run")).unwrap();
         assert_eq!(again, made);
@@ -269,6 +415,42 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(store.read(&id()).unwrap(), None);
         assert_eq!(std::fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_damaged_is_never_read_and_made_again() {
+        type Do = fn(&Utf8Path);
+        let damages: [(Do, Damage); 6] = [
+            (|f| std::fs::remove_file(f.join(RECORD)).unwrap(), Damage::NoRecord),
+            (
+                |f| sys::fs::write_atomic(&f.join(RECORD), b"{\"installed\": {", 0o600).unwrap(),
+                Damage::Unreadable,
+            ),
+            (|f| sys::fs::write_atomic(&f.join(RECORD), &[0xff; 20], 0o600).unwrap(), Damage::Unreadable),
+            (|f| std::fs::remove_file(f.join("bin/server")).unwrap(), Damage::Lacks("bin/server".into())),
+            (|f| sys::fs::write_atomic(&f.join("bin/other"), b"1234", 0o600).unwrap(), Damage::Parts),
+            (
+                |f| {
+                    std::fs::remove_dir_all(f).unwrap();
+                    sys::fs::write_atomic(f, b"a file", 0o600).unwrap();
+                },
+                Damage::NoFolder,
+            ),
+        ];
+        for (damage, expected) in damages {
+            let (_folder, store) = store();
+            let store = store.thorough(true);
+            let made = store.ensure(&id(), &Silent, fill).unwrap();
+            damage(&made.root);
+            let found = store.record(&made.root).unwrap().unwrap_err();
+            match (&found, &expected) {
+                (Damage::Lacks(path), Damage::Lacks(end)) => assert!(path.ends_with(end)),
+                _ => assert_eq!(found, expected),
+            }
+            assert_eq!(store.read(&id()).unwrap(), None);
+            assert_eq!(store.ensure(&id(), &Silent, fill).unwrap(), made);
+            assert_eq!(store.read(&id()).unwrap(), Some(made));
+        }
     }
 
     #[test]

@@ -1,35 +1,48 @@
-//! Work on a thread of its own while the caller reports how far it is.
+//! Running a package client while its progress is shown, and noticing that nothing arrives any more.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Often enough for a moving bar, seldom enough to cost nothing.
-const TICK: Duration = Duration::from_millis(200);
+use camino::Utf8Path;
 
-/// Runs `work`; calls `tick` on this thread until it ends. The end itself is not waited for by the clock.
-pub(super) fn watch<T: Send>(
-    work: impl FnOnce() -> anyhow::Result<T> + Send,
+use crate::sys::cmd::{Cmd, Output};
+
+/// How often everything that was fetched is counted: a walk through some thousand files.
+const COUNT: Duration = Duration::from_secs(1);
+
+/// How long nothing may arrive. A server that is slow but alive sends something within this time.
+pub(super) const STALL: Duration = Duration::from_mins(1);
+
+/// Runs a client; calls `tick` a few times a second. The output is `None` where nothing has arrived in `folders` for `stall`.
+pub(super) fn watch(
+    command: Cmd,
+    stall: Duration,
+    folders: &[&Utf8Path],
     mut tick: impl FnMut(),
-) -> anyhow::Result<T> {
-    std::thread::scope(|scope| {
-        let (sender, receiver) = mpsc::channel();
-        scope.spawn(move || sender.send(work()));
-        loop {
-            match receiver.recv_timeout(TICK) {
-                Ok(result) => return result,
-                Err(RecvTimeoutError::Timeout) => tick(),
-                Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the work ended without a result"),
+) -> anyhow::Result<Option<Output>> {
+    let (mut last, mut since, mut counted) = (0, Instant::now(), Instant::now());
+    let mut stalled = false;
+    let output = command.leashed().run_while(|| {
+        tick();
+        if counted.elapsed() >= COUNT.min(stall) {
+            counted = Instant::now();
+            let now = folders.iter().map(|folder| size(folder)).sum();
+            if now != last {
+                (last, since) = (now, Instant::now());
             }
         }
-    })
+        stalled = since.elapsed() >= stall;
+        !stalled
+    })?;
+    Ok((!stalled || output.ok()).then_some(output))
 }
 
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_result_comes_back_without_a_tick() {
-        let mut ticks = 0;
-        assert_eq!(super::watch(|| Ok(7), || ticks += 1).unwrap(), 7);
-        assert_eq!(ticks, 0);
-    }
+/// Bytes in all files below a folder. What vanishes meanwhile does not count.
+pub(super) fn size(folder: &Utf8Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let of = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => entry.path().to_str().map_or(0, |path| size(path.into())),
+        Ok(meta) => meta.len(),
+        Err(_) => 0,
+    };
+    entries.map(of).sum()
 }

@@ -10,6 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::endpoint::Secret;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::place::{Place, place_id};
+use ecosystem_core::process::quoted;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Events};
@@ -79,7 +80,8 @@ impl State {
                 format!("the state folder {folder} is open to others; this program did not make it so");
             return Err(Failure::new(Kind::Host, "state-not-private", message)
                 .hint(format!(
-                    "if it came with the repository, remove it; if it is yours: chmod 700 '{folder}'"
+                    "if it came with the repository, remove it; if it is yours: chmod 700 {}",
+                    quoted(folder.as_str())
                 ))
                 .into());
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -18,7 +18,14 @@ pub struct Cmd {
     only: Option<BTreeMap<String, String>>,
     cwd: Option<Utf8PathBuf>,
     limit: Duration,
+    leashed: bool,
 }
+
+/// How often a running command is looked at, where somebody wants to know how far it is.
+const PERIOD: Duration = Duration::from_millis(200);
+
+/// How long a command may take to end after it was asked to.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// How a command ended and what it printed. Bytes that are not UTF-8 are replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +59,15 @@ impl Cmd {
             only: None,
             cwd: None,
             limit: Duration::from_mins(1),
+            leashed: false,
         }
+    }
+
+    /// Makes the command die with this program, even where that is killed. Only the program itself can do this, not a test of the library.
+    #[must_use]
+    pub fn leashed(mut self) -> Self {
+        self.leashed = true;
+        self
     }
 
     /// Adds arguments.
@@ -92,10 +107,21 @@ impl Cmd {
 
     /// Runs it. An error means that it could not be started; a non-zero status is not an error.
     pub fn run(self) -> anyhow::Result<Output> {
+        self.run_while(|| true)
+    }
+
+    /// Runs it and asks `go_on` a few times a second: where that says no, it is ended as if its time were up.
+    pub fn run_while(self, mut go_on: impl FnMut() -> bool) -> anyhow::Result<Output> {
         let name = self.program.to_string_lossy().into_owned();
         // Files, not pipes: a grandchild that keeps a pipe open would hold us after the command itself is gone.
         let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
-        let mut expression = duct::cmd(self.program, self.args)
+        let (program, args) = if self.leashed {
+            let words = [super::launch::FOLLOW.into(), std::process::id().to_string().into(), self.program];
+            (super::os::this_program()?.into_os_string(), words.into_iter().chain(self.args).collect())
+        } else {
+            (self.program, self.args)
+        };
+        let mut expression = duct::cmd(program, args)
             .stdin_null()
             .stdout_file(out.try_clone()?)
             .stderr_file(err.try_clone()?)
@@ -121,15 +147,24 @@ impl Cmd {
         let handle = expression.start().with_context(|| format!("cannot run {name}"))?;
         let group = handle.pids().first().and_then(|pid| i32::try_from(*pid).ok());
         let _follows = group.map(super::interrupt::follow);
-        let ended = handle.wait_timeout(self.limit)?.map(|output| output.status);
-        let (status, timed_out) = if let Some(status) = ended {
-            (status, false)
-        } else {
-            if let Some(pid) = group.and_then(rustix::process::Pid::from_raw) {
-                // The group is gone already if the command ended meanwhile.
-                let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        let mut end = Instant::now() + self.limit;
+        let mut asked_to_end = false;
+        let (status, timed_out) = loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if let Some(status) = handle.wait_timeout(left.min(PERIOD))?.map(|output| output.status) {
+                break (status, false);
             }
-            (handle.wait()?.status, true)
+            if !asked_to_end && super::interrupt::check().is_err() {
+                // It was signalled already; what does not listen is killed.
+                (asked_to_end, end) = (true, end.min(Instant::now() + GRACE));
+            }
+            if Instant::now() >= end || !(asked_to_end || go_on()) {
+                if let Some(pid) = group.and_then(rustix::process::Pid::from_raw) {
+                    // The group is gone already if the command ended meanwhile.
+                    let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+                }
+                break (handle.wait()?.status, true);
+            }
         };
         // Whatever it ended with, it ended because somebody wants this program to stop.
         super::interrupt::check()?;
@@ -168,6 +203,19 @@ mod tests {
         let output =
             Cmd::new("sh").args(["-c", "sleep 600 & wait"]).limit(Duration::from_millis(50)).run().unwrap();
         assert!(output.timed_out && !output.ok());
+    }
+
+    #[test]
+    fn a_command_is_ended_when_nobody_wants_to_go_on() {
+        let mut asked = 0;
+        let output = Cmd::new("sh")
+            .args(["-c", "sleep 600 & wait"])
+            .run_while(|| {
+                asked += 1;
+                asked < 2
+            })
+            .unwrap();
+        assert!(output.timed_out && asked == 2);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! arrives on standard input, so nothing of it shows in a process list; what follows it there is the program's own input.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -22,6 +23,26 @@ use super::os;
 
 /// The hidden first argument that makes this program a launcher.
 pub const EXEC: &str = "__exec";
+
+/// The hidden first argument that makes this program another one which does not outlive its parent.
+pub const FOLLOW: &str = "__follow";
+
+/// Becomes a short command that dies with the process that started this one: its process id, the program, its arguments.
+/// Returns only if that failed.
+pub fn follow(words: &[OsString]) -> anyhow::Error {
+    let become_it = || -> anyhow::Result<std::convert::Infallible> {
+        let [parent, program, args @ ..] = words else { anyhow::bail!("nothing to run") };
+        let parent = parent.to_str().context("no process id")?.parse()?;
+        #[expect(clippy::disallowed_methods, reason = "this replaces the launcher; nothing is spawned")]
+        let mut command = Command::new(program);
+        os::die_with_parent(parent)?;
+        Err(command.args(args).exec()).with_context(|| format!("cannot run {}", program.display()))
+    };
+    match become_it() {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
 
 /// What to become.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,7 +73,7 @@ pub fn spawn(process: &Process, input: &str) -> anyhow::Result<Child> {
 }
 
 /// Starts a process, with a line in its log that says so before anything that it writes itself.
-pub fn spawn_marked(process: &Process) -> anyhow::Result<Child> {
+pub fn spawn_noted(process: &Process) -> anyhow::Result<Child> {
     let mark = |mut log: &std::fs::File, pid| -> std::io::Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let line = marker::line(&process.id(), pid, now);

@@ -3,10 +3,12 @@
 //! It knows no service, no manifest and no probe. One runs per place, until it is told to end. If it is
 //! killed, the kernel kills its children (Linux).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+mod lock;
+mod logs;
+
+use std::collections::BTreeSet;
+use std::io::{BufReader, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -21,21 +23,18 @@ use ecosystem_core::process::{Process, Signal};
 use ecosystem_core::supervise::{Input, Leaver, Order, Phase, Supervision, next_to_stop};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
+pub use lock::holder;
+
 use super::control::{self, Request, Response, Supervised};
 use super::{launch, os};
 
 /// The hidden first argument that makes this program a supervisor.
 pub const SUPERVISE: &str = "__supervise";
 
-/// Held by a supervisor for life, with its process id in it.
-const LOCK: &str = "supervisor.lock";
-
-/// How often the size of logs is looked at, and while one of them floods.
-const LOG_CHECK: Duration = Duration::from_secs(1);
-const LOG_CHECK_IN_FLOOD: Duration = Duration::from_millis(100);
-
-/// The variable by which everything that a supervisor started is known, whatever became of its parents: the state folder.
-pub const MARK: &str = "ECOSYSTEM_SUPERVISED_IN";
+/// Variables by which everything that was started here is known, whatever became of its parents: the state folder, and the process
+/// that started it. PostgreSQL's own children lose them, because they write their titles there.
+pub const PLACE_MARK: &str = "ECOSYSTEM_SUPERVISED_IN";
+const PROCESS_MARK: &str = "ECOSYSTEM_PROCESS";
 
 /// A supervisor that nobody talks to, and that runs nothing because everything was stopped, ends after this: the command that
 /// started it, or that stopped the last process, did not live to end it.
@@ -59,26 +58,6 @@ pub fn start(state: &Utf8Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The process id of the supervisor that lives in a state folder, whether it answers or not; `None` where there is none.
-pub fn holder(state: &Utf8Path) -> anyhow::Result<Option<u32>> {
-    let path = state.join(LOCK);
-    let mut lock = match std::fs::File::open(&path) {
-        Ok(lock) => lock,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("cannot open {path}")),
-    };
-    match lock.try_lock_shared() {
-        Ok(()) => Ok(None),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            lock.read_to_string(&mut text).with_context(|| format!("cannot read {path}"))?;
-            // Between taking the lock and writing its number it is about to answer.
-            Ok(text.trim().parse().ok())
-        }
-        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {path}")),
-    }
-}
-
 /// What the main thread wakes up for.
 enum Wake {
     Asked(Request, Sender<Response>),
@@ -90,10 +69,7 @@ enum Wake {
 
 /// The supervisor itself. Must run on the main thread: children die with the thread that started them.
 pub fn run() -> anyhow::Result<()> {
-    let mut lock = std::fs::File::options().create(true).append(true).mode(0o600).open(LOCK)?;
-    take(&lock)?;
-    lock.set_len(0)?;
-    writeln!(lock, "{}", std::process::id())?;
+    let _lock = lock::take()?;
     let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     // A session of its own: neither Ctrl-C at the terminal nor closing it is meant for the servers.
@@ -119,19 +95,6 @@ pub fn run() -> anyhow::Result<()> {
         begin: Instant::now(),
     }
     .run(&receiver);
-    Ok(())
-}
-
-/// Takes the lock of this place. Commands that look who has it hold it for a moment: only what stays is another supervisor.
-fn take(lock: &std::fs::File) -> anyhow::Result<()> {
-    let begin = Instant::now();
-    while lock.try_lock().is_err() {
-        anyhow::ensure!(
-            begin.elapsed() < Duration::from_secs(2),
-            "another supervisor holds the lock of this place"
-        );
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
     Ok(())
 }
 
@@ -220,7 +183,7 @@ struct Loop {
 
 impl Loop {
     fn run(mut self, receiver: &Receiver<Wake>) {
-        let mut next_log_check = LOG_CHECK;
+        let mut next_log_check = logs::PERIOD;
         loop {
             let now = self.begin.elapsed();
             let deadline =
@@ -240,7 +203,7 @@ impl Loop {
             self.tell_to_stop();
             self.note_idleness(now);
             if now >= next_log_check {
-                next_log_check = now + self.trim_logs();
+                next_log_check = now + logs::trim_all(self.children.iter().map(|child| &child.process));
             }
             self.answer_waiting();
             if self.ending && self.children.iter().all(|c| c.supervision.pid().is_none()) {
@@ -327,8 +290,9 @@ impl Loop {
             Order::Nothing => {}
             Order::Spawn => {
                 let mut process = self.children[index].process.clone();
-                process.env.insert(MARK.to_owned(), self.state.clone());
-                let input = match launch::spawn_marked(&process) {
+                process.env.insert(PLACE_MARK.to_owned(), self.state.clone());
+                process.env.insert(PROCESS_MARK.to_owned(), process.id());
+                let input = match launch::spawn_noted(&process) {
                     // The handle is dropped: children are reaped by pid, together with adopted orphans.
                     Ok(child) => Input::Spawned(child.id()),
                     Err(error) => Input::SpawnFailed(format!("{error:#}")),
@@ -336,28 +300,25 @@ impl Loop {
                 self.feed(index, input);
             }
             Order::Signal(pid, signal) => {
-                if self.children[index].process.is_marked() {
-                    self.children[index].tree = os::descendants(pid);
-                }
+                let tree = os::descendants(pid);
                 send_signal(pid, signal, false);
-                // A process that was stopped by a signal would not hear of it.
-                send(pid, rustix::process::Signal::CONT, false);
+                // What was stopped by a signal would not hear of it.
+                for pid in tree.iter().chain([&pid]) {
+                    send(*pid, rustix::process::Signal::CONT, false);
+                }
+                self.children[index].tree = tree;
             }
             Order::KillGroup(pid) => send_signal(pid, Signal::Kill, true),
         }
     }
 
-    /// Kills what a process of the manifest leaves behind, wherever that went: what it had started when it was asked to stop, and what
-    /// carries its mark. Servers clear up behind themselves.
+    /// Kills what a process leaves behind, wherever that went: what it had started when it was asked to stop, and what carries its mark.
     fn sweep(&mut self, index: usize, pid: u32) {
         let child = &mut self.children[index];
         let tree = std::mem::take(&mut child.tree);
-        if !child.process.is_marked() {
-            return;
-        }
         send_signal(pid, Signal::Kill, true);
         let id = child.process.id();
-        let marked = os::with_variable(Process::MARK, &id);
+        let marked = os::with_variable(PROCESS_MARK, &id);
         let left: Vec<u32> = os::descendants(std::process::id())
             .into_iter()
             .filter(|pid| tree.contains(pid) || marked.contains(pid))
@@ -476,42 +437,6 @@ impl Loop {
         // The answer is written by the connection's thread; the command hangs up once it has read it.
         std::thread::park_timeout(Duration::from_millis(50));
     }
-
-    /// Cuts logs that have outgrown their limit to their newest half. Returns when to look again: soon, while one grows fast.
-    fn trim_logs(&self) -> Duration {
-        let mut next = LOG_CHECK;
-        let mut limits: BTreeMap<&Utf8Path, u64> = BTreeMap::new();
-        for child in &self.children {
-            limits.insert(&child.process.log, child.process.log_limit);
-        }
-        for (path, limit) in limits {
-            match trim(path, limit) {
-                Ok(true) => next = LOG_CHECK_IN_FLOOD,
-                Ok(false) => {}
-                Err(error) => {
-                    let _nowhere_else = writeln!(std::io::stderr(), "cannot trim {path}: {error}");
-                }
-            }
-        }
-        next
-    }
-}
-
-/// Keeps the newest half of a log that is longer than its limit. Writers append, so they carry on behind what is kept.
-fn trim(path: &Utf8Path, limit: u64) -> std::io::Result<bool> {
-    let mut file = std::fs::File::options().read(true).append(true).open(path)?;
-    let length = file.metadata()?.len();
-    if length <= limit {
-        return Ok(false);
-    }
-    let keep = usize::try_from(limit / 2).unwrap_or(usize::MAX);
-    let mut bytes = Vec::with_capacity(keep);
-    file.seek(SeekFrom::Start(length - limit / 2))?;
-    Read::by_ref(&mut file).take(limit / 2).read_to_end(&mut bytes)?;
-    let line = bytes.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
-    file.set_len(0)?;
-    file.write_all(&bytes[line..])?;
-    Ok(true)
 }
 
 fn send_signal(pid: u32, signal: Signal, group: bool) {

@@ -50,8 +50,6 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     env.extend(settings(program, &around.endpoints));
     env.extend(program.env.iter().map(|(name, value)| (name.clone(), fill(&value.value))));
     let inherited = if program.env.contains_key("PATH") { vec![] } else { vec!["PATH".to_owned()] };
-    let id = service.name.clone();
-    env.insert(Process::MARK.to_owned(), id.clone());
 
     let mut labels = BTreeMap::from([
         ("command".to_owned(), command_line(&argv)),
@@ -79,8 +77,8 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     }
 
     let process = Process {
-        service: id.clone(),
-        name: id,
+        service: service.name.clone(),
+        name: service.name.clone(),
         argv,
         env,
         cwd: if program.cwd.value == "." { place.root.clone() } else { place.root.join(&program.cwd.value) },

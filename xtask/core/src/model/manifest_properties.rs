@@ -114,7 +114,7 @@ fn value(ecosystem: &Ecosystem, key: usize) -> Option<String> {
 }
 
 proptest! {
-    #![proptest_config(fixed(500, 17))]
+    #![proptest_config(fixed(250, 17))]
 
     #[test]
     fn every_problem_has_a_line_that_exists_and_a_way_out(first in text(), second in text()) {
@@ -137,7 +137,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(fixed(100, 19))]
+    #![proptest_config(fixed(50, 19))]
 
     #[test]
     fn a_later_layer_wins_value_by_value((low, first) in good(), (high, second) in good()) {

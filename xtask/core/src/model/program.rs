@@ -251,14 +251,14 @@ fn wrong_ports(
         let owner = match port.service {
             None => service,
             Some(name) if refused.contains(name) => return None,
-            Some(name) => match services.get(name) {
-                Some(other) => other,
-                None => {
+            Some(name) => {
+                let Some(other) = services.get(name) else {
                     let what = format!("{key} names a port of the unknown service `{name}`");
                     let way_out = suggest::way_out(name, services.keys().map(String::as_str));
                     return Some(Problem::at(origin, what, way_out));
-                }
-            },
+                };
+                other
+            }
         };
         (!owner.ports.contains_key(port.role)).then(|| no_role(key, port.role, owner, origin))
     });

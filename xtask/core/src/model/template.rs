@@ -15,7 +15,8 @@ pub(crate) struct PortRef<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Piece<'a> {
     Plain(&'a str),
-    Port(PortRef<'a>),
+    /// As it was written, too.
+    Port(PortRef<'a>, &'a str),
     /// Braces that were meant to be a port and are none.
     Slip(&'a str),
 }
@@ -25,7 +26,7 @@ pub(super) fn ports(text: &str) -> (Vec<PortRef<'_>>, Vec<&str>) {
     let (mut ports, mut slips) = (Vec::new(), Vec::new());
     for piece in pieces(text) {
         match piece {
-            Piece::Port(port) => ports.push(port),
+            Piece::Port(port, _) => ports.push(port),
             Piece::Slip(slip) => slips.push(slip),
             Piece::Plain(_) => {}
         }
@@ -39,10 +40,9 @@ pub(crate) fn fill(text: &str, number: impl Fn(PortRef<'_>) -> Option<u16>) -> S
     for piece in pieces(text) {
         match piece {
             Piece::Plain(plain) | Piece::Slip(plain) => filled.push_str(plain),
-            Piece::Port(port) => match (number(port), port.service) {
-                (Some(number), _) => filled.push_str(&number.to_string()),
-                (None, Some(service)) => filled.push_str(&format!("{{port.{service}.{}}}", port.role)),
-                (None, None) => filled.push_str(&format!("{{port.{}}}", port.role)),
+            Piece::Port(port, written) => match number(port) {
+                Some(number) => filled.push_str(&number.to_string()),
+                None => filled.push_str(written),
             },
         }
     }
@@ -70,8 +70,8 @@ fn piece(braces: &str) -> Piece<'_> {
     let inside = &braces[1..braces.len() - 1];
     let Some((word, names)) = inside.split_once('.') else { return Piece::Plain(braces) };
     match (word, names.split('.').collect::<Vec<_>>().as_slice()) {
-        ("port", [role]) => Piece::Port(PortRef { service: None, role }),
-        ("port", [service, role]) => Piece::Port(PortRef { service: Some(service), role }),
+        ("port", [role]) => Piece::Port(PortRef { service: None, role }, braces),
+        ("port", [service, role]) => Piece::Port(PortRef { service: Some(service), role }, braces),
         // `{prot.web}` and `{ports.web}` would otherwise arrive in a command as they are.
         _ if SLIPS.iter().any(|slip| word.eq_ignore_ascii_case(slip)) => Piece::Slip(braces),
         _ => Piece::Plain(braces),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::{Action, Cause, Holder, Obstacle, Plan};
 use crate::failure::{Failure, Kind};
+use crate::process::quoted;
 
 /// A plan as `--dry-run` prints it, with the milliseconds that each step took last time where known.
 pub fn render(plan: &Plan, last: &BTreeMap<String, u64>) -> String {
@@ -18,9 +19,13 @@ pub fn render(plan: &Plan, last: &BTreeMap<String, u64>) -> String {
             .unwrap_or_default();
         let _ = writeln!(text, "{:>3}  {title:width$}  {}{took}", step.id + 1, because(&step.cause));
         if let Action::Start(service) = &step.action
-            && let Some(command) = plan.commands.get(service)
+            && let Some(commands) = plan.commands.get(service)
         {
-            let _ = writeln!(text, "       runs: {command}");
+            let _ = writeln!(text, "       runs: {}", commands.run);
+            let _ = writeln!(text, "       in:   {}", commands.cwd);
+            if let Some(check) = &commands.check {
+                let _ = writeln!(text, "       asks: {check}");
+            }
         }
         if let Cause::Drifted { changes } = &step.cause {
             for change in changes {
@@ -142,7 +147,7 @@ fn held_by(ports: &Ports<'_>, hints: &mut Vec<String>) -> String {
             }
             if let Some(place) = place {
                 let _ = write!(text, "\n  it belongs to the stack of {place}");
-                let hint = format!("stop the other stack: {{program}} down -C '{place}'");
+                let hint = format!("stop the other stack: {{program}} down -C {}", quoted(place));
                 if !hints.contains(&hint) {
                     hints.push(hint);
                 }

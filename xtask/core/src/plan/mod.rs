@@ -14,6 +14,7 @@ pub use display::{obstacles_failure, render, silence, taken_meanwhile};
 pub use reconcile::{port_obstacles, reconcile_down, reconcile_up, silent_supervisor};
 
 use crate::catalog::{Kind, Launch};
+use crate::endpoint::Ready;
 use crate::process::{Process, command_line};
 use crate::supervise::Status;
 
@@ -136,15 +137,34 @@ pub struct Plan {
     pub obstacles: Vec<Obstacle>,
     /// The command lines of the manifest that are going to be run, by service.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub commands: BTreeMap<String, String>,
+    pub commands: BTreeMap<String, Commands>,
+}
+
+/// What a process of the manifest is going to run, as it could be typed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Commands {
+    pub run: String,
+    /// The folder of both.
+    pub cwd: Utf8PathBuf,
+    /// What is asked whether it is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
 }
 
 impl Plan {
     /// Remembers what a process of the manifest is going to run, so that a person sees it before it does.
     pub fn show_command(&mut self, launch: &Launch) {
-        if launch.endpoint.kind == Kind::Process {
-            let lines = launch.processes.iter().map(|p| (p.service.clone(), command_line(&p.argv)));
-            self.commands.extend(lines);
+        if launch.endpoint.kind != Kind::Process {
+            return;
+        }
+        let check = match launch.endpoint.watched.as_ref().map(|watched| &watched.ready) {
+            Some(Ready::Command(words)) => Some(command_line(words)),
+            _ => None,
+        };
+        for process in &launch.processes {
+            let commands =
+                Commands { run: command_line(&process.argv), cwd: process.cwd.clone(), check: check.clone() };
+            self.commands.insert(process.service.clone(), commands);
         }
     }
 

@@ -235,9 +235,11 @@ fn a_process_starts_when_what_it_starts_after_is_ready() {
       2  await redis   follows
       3  start web     not there yet
            runs: run web 'with words'
+           in:   /
       4  await web     follows
       5  start worker  not there yet
            runs: run worker 'with words'
+           in:   /
       6  await worker  follows
     2 waits for 1
     3 waits for 2
@@ -256,6 +258,7 @@ fn what_runs_already_is_looked_at_before_what_starts_after_it() {
       1  verify redis  web starts after it
       2  start web     not there yet
            runs: run web 'with words'
+           in:   /
       3  await web     follows
     2 waits for 1
     3 waits for 2
@@ -277,9 +280,11 @@ fn a_restart_stops_in_the_other_order_and_leaves_alone_what_was_only_brought_alo
       5  await redis   follows
       6  start web     follows
            runs: run web 'with words'
+           in:   /
       7  await web     follows
       8  start worker  follows
            runs: run worker 'with words'
+           in:   /
       9  await worker  follows
     2 waits for 1
     3 waits for 2, 1
@@ -296,9 +301,11 @@ fn a_restart_stops_in_the_other_order_and_leaves_alone_what_was_only_brought_alo
       3  stop web      asked for
       4  start web     follows
            runs: run web 'with words'
+           in:   /
       5  await web     follows
       6  start worker  follows
            runs: run worker 'with words'
+           in:   /
       7  await worker  follows
     3 waits for 2
     4 waits for 3, 1

@@ -57,6 +57,17 @@ proptest! {
     })]
 
     #[test]
+    fn a_shell_reads_back_every_word(word in "[a-z'\"\\\\$`! ;&|<>(){}*?#~=%-]{0,24}") {
+        let text = format!("W={}\n", crate::process::quoted(&word));
+        // A word without quotes is letters and a few signs that mean nothing to a shell.
+        if text.contains('\'') {
+            prop_assert_eq!(shell(&text, ""), Some([("W".to_owned(), word)].into()), "{}", text);
+        } else {
+            prop_assert_eq!(text, format!("W={word}\n"));
+        }
+    }
+
+    #[test]
     fn a_shell_reads_back_every_value(variables in variables()) {
         let text = render(&variables, Syntax::Shell);
         prop_assert_eq!(shell(&text, "export "), Some(variables.clone()), "{}", text);

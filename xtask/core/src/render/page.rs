@@ -61,8 +61,9 @@ fn code(words: &[&str]) -> String {
 const INTRO: &str = "\
 # The manifest
 
-`ecosystem.toml` says what a repository needs around it. It is data: it is read, never executed. All of it may be left out; a project
-without a manifest gets the values of the release.
+`ecosystem.toml` says what a repository needs around it. It is data: reading it runs nothing. What stands in the `command` of a
+[process](processes.md) is run when that process is started, and nothing else of it ever is. All of it may be left out; a project without a
+manifest gets the values of the release.
 
 Values come from layers, the later ones win, and error messages name the file and line that a value came from:
 

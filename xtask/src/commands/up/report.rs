@@ -125,7 +125,7 @@ impl Report for Running {
         };
         text.push('\n');
         for service in &self.services {
-            let _ = writeln!(text, "  {:<12} {}", service.name, service.addresses);
+            let _ = writeln!(text, "{}", format!("  {:<12} {}", service.name, service.addresses).trim_end());
         }
         if !self.unchanged {
             let program = &self.program;

@@ -9,24 +9,29 @@ use ecosystem_core::failure::{Failure, Kind};
 
 use super::packages::{self, Package};
 use crate::event::{Events, Section, Task, Unit};
-use crate::provision::watch::watch;
+use crate::provision::archive;
+use crate::provision::cause::{self, Cause};
+use crate::provision::watch::{size, watch};
 use crate::sys;
 use crate::sys::cmd::{Cmd, Output};
 
 /// A private apt. Its state is not safe for two at once: hold the store's lock `apt`.
 pub(super) struct Apt<'a> {
     folder: Utf8PathBuf,
+    store: Utf8PathBuf,
+    stall: Duration,
     events: &'a dyn Events,
 }
 
 impl<'a> Apt<'a> {
     /// Prepares the state folder.
-    pub(super) fn open(folder: Utf8PathBuf, events: &'a dyn Events) -> anyhow::Result<Self> {
+    pub(super) fn open(store: &Utf8Path, stall: Duration, events: &'a dyn Events) -> anyhow::Result<Self> {
+        let folder = store.join("cache/apt");
         sys::fs::create_private_dir(&folder.join("state/lists/partial"))?;
         sys::fs::create_private_dir(&folder.join("cache/archives/partial"))?;
         sys::fs::write_atomic(&folder.join("state/status"), b"", 0o600)?;
         sys::fs::write_atomic(&folder.join("apt.conf"), configuration(&folder).as_bytes(), 0o600)?;
-        Ok(Self { folder, events })
+        Ok(Self { folder, store: store.to_owned(), stall, events })
     }
 
     fn command(&self, args: &[&str]) -> Cmd {
@@ -38,7 +43,7 @@ impl<'a> Apt<'a> {
             .env("LC_ALL", "C")
             .env("DEBIAN_FRONTEND", "noninteractive")
             .cwd(&self.folder)
-            .limit(Duration::from_mins(10))
+            .limit(Duration::from_hours(2))
     }
 
     /// Whether package lists were fetched before.
@@ -47,18 +52,26 @@ impl<'a> Apt<'a> {
         entries.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
     }
 
-    /// Fetches the package lists of every source that the system is configured with.
-    pub(super) fn update(&self) -> anyhow::Result<()> {
+    /// Fetches the package lists of every source that the system is configured with. A source may fail while the others are enough: what
+    /// was wrong is returned, for the case that something is missing afterwards.
+    pub(super) fn update(&self) -> anyhow::Result<Option<Failure>> {
         let task = Task::start(self.events, Section::Fetch, "package lists");
         let lists = self.folder.join("state/lists");
-        let run = || self.command(&["update", "-q"]).run();
-        let output = watch(run, || task.progress(size_of(&lists), None, Unit::Bytes))?;
-        // Some sources may have failed: what is there may be enough.
-        if !output.ok() && !self.has_lists() {
-            return Err(failed("fetch the package lists", &output).into());
+        let what = "fetch the package lists";
+        let command = self.command(&["update", "-q"]);
+        let output =
+            watch(command, self.stall, &[&lists], || task.progress(size(&lists), None, Unit::Bytes))?;
+        let Some(output) = output else { return Err(self.stalled(what).into()) };
+        let failed = !output.ok() || output.stderr.contains("Failed to fetch");
+        let trouble = failed.then(|| self.failed(what, &output));
+        match trouble {
+            Some(failure) if !self.has_lists() => Err(failure.into()),
+            Some(failure) if failure.code == "disk-full" => Err(failure.into()),
+            trouble => {
+                task.finish("");
+                Ok(trouble)
+            }
         }
-        task.finish("");
-        Ok(())
     }
 
     /// What installing this would fetch on a machine that has nothing at all. `None`: there is no such package.
@@ -71,7 +84,7 @@ impl<'a> Apt<'a> {
         if output.stderr.contains("Unable to locate") || output.stderr.contains("no installation candidate") {
             return Ok(None);
         }
-        Err(failed("resolve", &output).into())
+        Err(self.failed("resolve", &output).into())
     }
 
     /// The files of exactly these versions. `None`: at least one is gone.
@@ -85,23 +98,54 @@ impl<'a> Apt<'a> {
         if output.stderr.contains("was not found") || output.stderr.contains("Unable to locate") {
             return Ok(None);
         }
-        Err(failed("look up", &output).into())
+        Err(self.failed("look up packages", &output).into())
     }
 
-    /// Downloads exactly these versions into a folder. apt checks them against its signed lists.
-    pub(super) fn download(&self, pins: &[String], folder: &Utf8Path, title: &str) -> anyhow::Result<Output> {
+    /// Downloads exactly these versions into a folder, where files of an earlier attempt may lie. apt checks what it fetches against its
+    /// signed lists; what lies there already is checked here, because apt goes by its size alone.
+    pub(super) fn download(&self, pins: &[String], folder: &Utf8Path, title: &str) -> anyhow::Result<()> {
         let located = self.locate(pins)?.unwrap_or_default();
+        for package in &located {
+            let file = folder.join(&package.file);
+            if file.exists() && archive::sha256(&file).ok().map(|(sha256, _)| sha256) != package.sha256 {
+                std::fs::remove_file(&file).with_context(|| format!("cannot remove {file}"))?;
+            }
+        }
         let total: u64 = located.iter().map(|package| package.size).sum();
         let task = Task::start(self.events, Section::Fetch, title);
         let mut args = vec!["download", "-q"];
         args.extend(pins.iter().map(String::as_str));
         let command = self.command(&args).cwd(folder);
-        let output = watch(|| command.run(), || task.progress(size_of(folder), Some(total), Unit::Bytes))?;
-        if output.ok() {
-            task.progress(total, Some(total), Unit::Bytes);
-            task.finish("");
+        let what = format!("fetch {title}");
+        let output = watch(command, self.stall, &[folder], || {
+            task.progress(size(folder), Some(total), Unit::Bytes);
+        })?;
+        let Some(output) = output else { return Err(self.stalled(&what).into()) };
+        if !output.ok() {
+            return Err(self.failed(&what, &output).into());
         }
-        Ok(output)
+        task.progress(total, Some(total), Unit::Bytes);
+        task.finish("");
+        Ok(())
+    }
+
+    fn stalled(&self, what: &str) -> Failure {
+        Cause::Stalled(self.stall.as_secs()).failure("apt", what, &self.store)
+    }
+
+    fn failed(&self, what: &str, output: &Output) -> Failure {
+        if output.stderr.contains("cache file is corrupted")
+            || output.stderr.contains("Unable to parse package file")
+        {
+            // Lists that cannot be read would be in the way for ever. An unsigned source takes a page for people as a list.
+            let _gone = std::fs::remove_dir_all(self.folder.join("state/lists"));
+            return Cause::Page("a package source of this machine".to_owned()).failure(
+                "apt",
+                what,
+                &self.store,
+            );
+        }
+        failed(what, output, &self.store)
     }
 }
 
@@ -125,19 +169,23 @@ fn configuration(folder: &Utf8Path) -> String {
 }
 
 /// Unpacks a package file. Its maintainer scripts are not run.
-pub(super) fn unpack(package: &Utf8Path, into: &Utf8Path) -> anyhow::Result<()> {
-    let output = Cmd::new("dpkg").args(["-x", package.as_str(), into.as_str()]).run()?;
+pub(super) fn unpack(package: &Utf8Path, into: &Utf8Path, store: &Utf8Path) -> anyhow::Result<()> {
+    let output = Cmd::new("dpkg").args(["-x", package.as_str(), into.as_str()]).leashed().run()?;
     if !output.ok() {
-        return Err(failed(&format!("unpack {}", package.file_name().unwrap_or_default()), &output).into());
+        let what = format!("unpack {}", package.file_name().unwrap_or_default());
+        return Err(failed(&what, &output, store).into());
     }
     Ok(())
 }
 
-pub(super) fn failed(what: &str, output: &Output) -> Failure {
+fn failed(what: &str, output: &Output, store: &Utf8Path) -> Failure {
+    if let Some(cause) = cause::of(&output.stderr) {
+        return cause.failure("apt", what, store);
+    }
     let errors: BTreeSet<&str> =
         output.stderr.lines().filter(|line| line.starts_with("E:") || line.starts_with("dpkg")).collect();
     let reason = if output.timed_out {
-        "it took longer than 10 minutes".to_owned()
+        "it took longer than 2 hours".to_owned()
     } else if errors.is_empty() {
         format!("it ended with status {}\n{}", output.status, output.stderr.trim_end())
     } else {
@@ -145,22 +193,6 @@ pub(super) fn failed(what: &str, output: &Output) -> Failure {
     };
     Failure::new(Kind::Host, "debian-failed", format!("apt could not {what}: {reason}"))
         .hint("is this machine online? `apt-get update` shows the same problem for the system's own apt")
-}
-
-/// Bytes in the files of a folder and of the folders directly below it.
-fn size_of(folder: &Utf8Path) -> u64 {
-    fn files(folder: &std::path::Path, depth: u8) -> u64 {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.metadata().ok().map(|meta| (entry.path(), meta)))
-            .map(|(path, meta)| match (meta.is_dir(), depth) {
-                (true, 0) => 0,
-                (true, _) => files(&path, depth - 1),
-                (false, _) => meta.len(),
-            })
-            .sum()
-    }
-    files(folder.as_std_path(), 1)
 }
 
 /// The package files that a download left in a folder.

@@ -13,7 +13,7 @@ use ecosystem_core::artifact::{Installed, Key};
 use ecosystem_core::failure::{Failure, Kind};
 
 pub use packages::parse_uris;
-pub(super) use pins::{Overlay, Pins};
+pub(super) use pins::{Overlay, Pins, substitute};
 pub(super) use recipes::{JAVA, POSTGRESQL_CLIENT, RABBITMQ, REDIS, Recipe, libraries};
 
 use super::archive;
@@ -21,6 +21,7 @@ use super::host::{self, Host};
 use super::provisioner::Mode;
 use super::store::{Built, Id, Source, Store};
 use crate::event::{Event, Events, Section, Task};
+use crate::sys;
 use crate::sys::cmd::Cmd;
 use apt::Apt;
 use packages::Package;
@@ -38,7 +39,12 @@ pub(super) struct Debian<'a> {
     base: Option<Vec<Package>>,
     /// The package lists were fetched by this run: fetching them again would bring nothing.
     fresh: bool,
+    /// What was wrong with a source when they were fetched.
+    trouble: Option<Failure>,
 }
+
+/// Every recipe.
+pub(super) const ALL: [&Recipe; 4] = [&REDIS, &POSTGRESQL_CLIENT, &RABBITMQ, &JAVA];
 
 /// The lock's name for a recipe on this machine.
 pub(super) fn lock_name(recipe: &Recipe, suite: &str) -> String {
@@ -65,7 +71,7 @@ impl<'a> Debian<'a> {
         suite: &'a str,
         pins: Pins<'a>,
     ) -> Self {
-        Self { store, host, events, mode, suite, pins, base: None, fresh: false }
+        Self { store, host, events, mode, suite, pins, base: None, fresh: false, trouble: None }
     }
 
     /// What the recipe makes, from the store if it is there.
@@ -88,7 +94,7 @@ impl<'a> Debian<'a> {
         {
             return Ok(installed);
         }
-        let apt = Apt::open(self.store.root().join("cache/apt"), self.events)?;
+        let apt = Apt::open(self.store.root(), self.host.stall, self.events)?;
         if !apt.has_lists() || self.mode == Mode::Relock {
             self.refresh(&apt)?;
         }
@@ -106,7 +112,9 @@ impl<'a> Debian<'a> {
             None => self.resolve(&apt, recipe)?,
         };
         let id = id(recipe, self.suite, &pins);
-        self.store.ensure(&id, self.events, |folder| self.build(&apt, recipe, &id, &pins, folder))
+        let fresh = &mut self.fresh;
+        let (store, events) = (self.store, self.events);
+        store.ensure(&id, events, |folder| build(store, events, &apt, fresh, recipe, &id, &pins, folder))
     }
 
     /// Fetches the package lists, once a run. Whether it did.
@@ -114,7 +122,7 @@ impl<'a> Debian<'a> {
         if self.fresh {
             return Ok(false);
         }
-        apt.update()?;
+        self.trouble = apt.update()?;
         self.fresh = true;
         Ok(true)
     }
@@ -148,6 +156,10 @@ impl<'a> Debian<'a> {
         }
         let was = id(recipe, self.suite, &pins).version;
         if self.mode == Mode::Locked {
+            // Without the lists nobody knows whether they are gone.
+            if let Some(trouble) = self.trouble.as_ref().filter(|trouble| trouble.code != "mirror-lacks") {
+                return Err(trouble.clone().into());
+            }
             return Err(Failure::new(
                 Kind::Host,
                 "lock-gone",
@@ -171,7 +183,11 @@ impl<'a> Debian<'a> {
         let task = Task::start(self.events, Section::Fetch, format!("packages of {}", recipe.name));
         let base = match self.base.take() {
             Some(base) => base,
-            None => apt.closure(&["?essential", "apt"])?.context("apt does not know its own base system")?,
+            None => match (apt.closure(&["?essential", "apt"])?, &self.trouble) {
+                (Some(base), _) => base,
+                (None, Some(trouble)) => return Err(trouble.clone().into()),
+                (None, None) => anyhow::bail!("apt does not know its own base system"),
+            },
         };
         let base = &*self.base.insert(base);
         for root in recipe.roots {
@@ -181,49 +197,63 @@ impl<'a> Debian<'a> {
             self.pins.record(lock_name(recipe, self.suite), &pins, self.store)?;
             return Ok(pins);
         }
+        if let Some(trouble) = &self.trouble {
+            return Err(trouble.clone().into());
+        }
         let message = format!("{} has none of the packages {}", self.suite, recipe.roots.join(", "));
         Err(Failure::new(Kind::Host, "package-unknown", message)
             .hint("is the component with it (main, universe) switched on in /etc/apt/sources.list.d?")
             .into())
     }
+}
 
-    fn build(
-        &self,
-        apt: &Apt<'_>,
-        recipe: &Recipe,
-        id: &Id,
-        pins: &[String],
-        folder: &Utf8Path,
-    ) -> anyhow::Result<Built> {
-        let downloads = self.store.scratch()?;
-        let title = format!("{} {}", recipe.name, id.version);
-        let mut output = apt.download(pins, downloads.path(), &title)?;
-        if !output.ok() && !self.fresh {
-            // The lists may be older than the mirror.
-            apt.update()?;
-            output = apt.download(pins, downloads.path(), &title)?;
-        }
-        if !output.ok() {
-            return Err(apt::failed(&format!("fetch {title}"), &output).into());
-        }
-        let files = apt::files(downloads.path())?;
-        anyhow::ensure!(files.len() == pins.len(), "apt fetched {} of {} packages", files.len(), pins.len());
-
-        let task = Task::start(self.events, Section::Build, title);
-        let mut sources = Vec::new();
-        for file in &files {
-            apt::unpack(file, folder)?;
-            let name = file.file_name().unwrap_or_default().to_owned();
-            sources.push(Source { name, sha256: archive::sha256(file)?.0 });
-        }
-        archive::relocate_links(folder)?;
-        let facts = (recipe.inspect)(folder)?;
-        if let Some((role, args)) = recipe.probe {
-            probe(&facts.paths[role], args, &facts.libraries, recipe.name)?;
-        }
-        task.finish("");
-        Ok(Built { facts, sources, version: None })
+/// Fetches the packages and unpacks them. Packages stay in the cache until all of it is there.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a step of `install`, apart from it because it borrows only a part"
+)]
+fn build(
+    store: &Store,
+    events: &dyn Events,
+    apt: &Apt<'_>,
+    fresh: &mut bool,
+    recipe: &Recipe,
+    id: &Id,
+    pins: &[String],
+    folder: &Utf8Path,
+) -> anyhow::Result<Built> {
+    let downloads = store.root().join("cache/packages").join(id.folder());
+    sys::fs::create_private_dir(&downloads)?;
+    let title = format!("{} {}", recipe.name, id.version);
+    let mut result = apt.download(pins, &downloads, &title);
+    let stale = |error: &anyhow::Error| {
+        error.downcast_ref::<Failure>().is_some_and(|f| f.code.starts_with("mirror-"))
+    };
+    if !*fresh && result.as_ref().is_err_and(stale) {
+        // The lists may be older than the mirror.
+        *fresh = true;
+        apt.update()?;
+        result = apt.download(pins, &downloads, &title);
     }
+    result?;
+    let files = apt::files(&downloads)?;
+    anyhow::ensure!(files.len() == pins.len(), "apt fetched {} of {} packages", files.len(), pins.len());
+
+    let task = Task::start(events, Section::Build, title);
+    let mut sources = Vec::new();
+    for file in &files {
+        apt::unpack(file, folder, store.root())?;
+        let name = file.file_name().unwrap_or_default().to_owned();
+        sources.push(Source { name, sha256: archive::sha256(file)?.0 });
+    }
+    archive::relocate_links(folder)?;
+    let facts = (recipe.inspect)(folder)?;
+    if let Some((role, args)) = recipe.probe {
+        probe(&facts.paths[role], args, &facts.libraries, recipe.name)?;
+    }
+    task.finish("");
+    std::fs::remove_dir_all(&downloads).with_context(|| format!("cannot remove {downloads}"))?;
+    Ok(Built { facts, sources, version: None })
 }
 
 /// Runs a program once, so that a library that is missing shows now and not at every start.

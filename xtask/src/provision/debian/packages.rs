@@ -10,6 +10,10 @@ pub struct Package {
     pub name: String,
     pub version: String,
     pub size: u64,
+    /// The name that apt gives the file.
+    pub file: String,
+    /// In hexadecimal, where the index has it.
+    pub sha256: Option<String>,
 }
 
 impl Package {
@@ -28,9 +32,11 @@ pub fn parse_uris(text: &str) -> Vec<Package> {
         let (name, rest) = file.strip_suffix(".deb")?.split_once('_')?;
         let (version, _architecture) = rest.rsplit_once('_')?;
         // apt escapes the colon of an epoch in file names.
-        let package = Package { name: name.to_owned(), version: version.replace("%3a", ":"), size };
-        // It becomes an argument of apt.
-        is_pin(&package.pin()).then_some(package)
+        let version = version.replace("%3a", ":");
+        let sha256 = words.next().and_then(|hash| hash.strip_prefix("SHA256:")).map(str::to_owned);
+        let package = Package { name: name.to_owned(), version, size, file: file.to_owned(), sha256 };
+        // It becomes an argument of apt, and the name of a file.
+        (is_pin(&package.pin()) && !file.contains('/')).then_some(package)
     };
     text.lines().filter_map(line).collect()
 }
@@ -80,6 +86,8 @@ W: something else
         assert_eq!(packages.len(), 3);
         assert_eq!(packages[0].pin(), "redis-server=5:7.0.15-1~deb12u10");
         assert_eq!(packages[0].size, 73908);
+        assert_eq!(packages[0].sha256.as_deref(), Some("78"));
+        assert_eq!(packages[1].sha256, None);
         assert_eq!(packages[2].pin(), "lsb-base=11.6");
     }
 
@@ -92,7 +100,7 @@ W: something else
 
     #[test]
     fn the_base_system_and_skipped_packages_are_left_out() {
-        let base = [Package { name: "libc6".into(), version: "9".into(), size: 1 }];
+        let base: Vec<Package> = parse_uris(URIS).into_iter().filter(|p| p.name == "libc6").collect();
         let left = needed(parse_uris(URIS), &base, &["lsb-*"]);
         assert_eq!(left.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["redis-server"]);
     }

@@ -35,6 +35,19 @@ impl Overlay {
     }
 }
 
+/// Remembers packages that are used instead of those in a lock. The caller holds the store's lock `apt`.
+pub(in crate::provision) fn substitute(
+    store: &Store,
+    name: &str,
+    instead_of: Vec<String>,
+    packages: &[String],
+) -> anyhow::Result<()> {
+    let mut overlay = Overlay::load(store)?;
+    overlay.0.insert(name.to_owned(), Substitute { instead_of, packages: packages.to_owned() });
+    let text = serde_json::to_vec_pretty(&overlay).context("cannot print the overlay")?;
+    sys::fs::write_atomic(&store.root().join("resolved.json"), &text, 0o600)
+}
+
 /// The lock's Debian part while it is worked with.
 pub(in crate::provision) struct Pins<'a> {
     pub(in crate::provision) lock: &'a mut BTreeMap<String, Vec<String>>,
@@ -53,11 +66,9 @@ impl Pins<'_> {
 
     pub(super) fn record(&mut self, name: String, packages: &[String], store: &Store) -> anyhow::Result<()> {
         let instead_of = self.lock.get(&name).cloned().unwrap_or_default();
+        substitute(store, &name, instead_of, packages)?;
         // Another process may have added to it since; the lock `apt` is held.
         self.overlay = Overlay::load(store)?;
-        self.overlay.0.insert(name.clone(), Substitute { instead_of, packages: packages.to_owned() });
-        let text = serde_json::to_vec_pretty(&self.overlay).context("cannot print the overlay")?;
-        sys::fs::write_atomic(&store.root().join("resolved.json"), &text, 0o600)?;
         self.lock.insert(name, packages.to_owned());
         Ok(())
     }

@@ -7,12 +7,14 @@ mod pom;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
 
 pub use pom::Gav;
 
 use super::archive;
+use super::cause::{self, Cause};
 use super::host::{self, Host};
 use super::lock::Pin;
 use super::store::{Scratch, Store};
@@ -51,54 +53,78 @@ impl Jars {
 }
 
 impl Maven<'_> {
-    /// Fetches all of these in one call: most of the time of a first one goes into Maven's own plugins.
+    /// Fetches all of these in one call: most of the time of a first one goes into Maven's own plugins. What an earlier call brought is
+    /// taken from the cache, without Maven.
     pub(super) fn fetch(&mut self, wanted: &BTreeSet<Gav>, title: &str) -> anyhow::Result<Jars> {
         if !self.relock {
             unlocked(wanted, self.pins)?;
         }
-        self.require()?;
         let _guard = self.store.lock("maven", self.events)?;
         let folder = self.store.scratch()?;
-        let repository = self.store.root().join("cache/maven");
+        let repository = repository(self.store);
         sys::fs::create_private_dir(&repository)?;
-        let work = self.store.scratch()?;
-        let pom = work.path().join("pom.xml");
-        sys::fs::write_atomic(&pom, pom::pom(wanted, folder.path()).as_bytes(), 0o600)?;
-
-        let sizes: Option<u64> =
-            wanted.iter().map(|gav| self.pins.get(&gav.to_string()).map(|pin| pin.size)).sum();
-        let task = Task::start(self.events, Section::Fetch, title);
-        let command = Cmd::new("mvn")
-            .args(["-B", "-q", "-f", pom.as_str()])
-            .args([format!("-Dmaven.repo.local={repository}"), "-Dmaven.artifact.threads=8".to_owned()])
-            .args(["dependency:copy"])
-            .cwd(work.path())
-            .limit(Duration::from_mins(20));
-        let output = watch(
-            || command.run(),
-            || {
-                let done = wanted.iter().map(|gav| fetched(&repository, gav)).sum();
-                task.progress(done, sizes, Unit::Bytes);
-            },
-        )?;
-        if !output.ok() {
-            return Err(failed(&output).into());
+        let absent = if self.relock { wanted.clone() } else { absent(self.store, wanted, self.pins) };
+        if !absent.is_empty() {
+            self.require()?;
+            self.run(&absent, folder.path(), &repository, title)?;
         }
         let mut pins = BTreeMap::new();
         for gav in wanted {
             let file = folder.path().join(gav.file_name());
+            if !absent.contains(gav) {
+                let cached = repository.join(gav.folder()).join(gav.file_name());
+                std::fs::copy(&cached, &file).with_context(|| format!("cannot copy {cached} to {file}"))?;
+            }
             let (sha256, size) = archive::sha256(&file)?;
             let pin = Pin { sha256, size };
-            self.check(gav, &pin, &repository)?;
+            self.check(gav, &pin, &file)?;
             pins.insert(gav.clone(), pin);
         }
-        let total: u64 = pins.values().map(|pin| pin.size).sum();
-        task.progress(total, Some(total), Unit::Bytes);
-        task.finish(format!("{} jars, {} MB, sha256 ok", wanted.len(), total / 1_000_000));
         Ok(Jars { folder, pins })
     }
 
-    fn check(&mut self, gav: &Gav, got: &Pin, repository: &Utf8Path) -> anyhow::Result<()> {
+    fn run(
+        &self,
+        wanted: &BTreeSet<Gav>,
+        folder: &Utf8Path,
+        repository: &Utf8Path,
+        title: &str,
+    ) -> anyhow::Result<()> {
+        let work = self.store.scratch()?;
+        let pom = work.path().join("pom.xml");
+        sys::fs::write_atomic(&pom, pom::pom(wanted, folder).as_bytes(), 0o600)?;
+        let sizes: Option<u64> =
+            wanted.iter().map(|gav| self.pins.get(&gav.to_string()).map(|pin| pin.size)).sum();
+        let task = Task::start(self.events, Section::Fetch, title);
+        // -U: what a mirror did not have an hour ago is asked for again.
+        let command = Cmd::new("mvn")
+            .args(["-B", "-q", "-U", "-Dstyle.color=never", "-f", pom.as_str()])
+            .args([format!("-Dmaven.repo.local={repository}"), "-Dmaven.artifact.threads=8".to_owned()])
+            .args([pom::GOAL])
+            .cwd(work.path())
+            .limit(Duration::from_hours(2));
+        let output = watch(command, self.host.stall, &[repository, folder], || {
+            let done = wanted.iter().map(|gav| fetched(repository, gav)).sum();
+            task.progress(done, sizes, Unit::Bytes);
+        })?;
+        let what = "fetch what is needed";
+        let Some(output) = output else {
+            return Err(Cause::Stalled(self.host.stall.as_secs())
+                .failure("mvn", what, self.store.root())
+                .into());
+        };
+        if !output.ok() {
+            // A page that was taken for a plugin would be in the way for ever.
+            let page = forget_pages(repository);
+            return Err(failed(&output, page, self.store.root()).into());
+        }
+        let total = wanted.iter().map(|gav| fetched(repository, gav)).sum();
+        task.progress(total, Some(total), Unit::Bytes);
+        task.finish(format!("{} jars, {} MB", wanted.len(), total / 1_000_000));
+        Ok(())
+    }
+
+    fn check(&mut self, gav: &Gav, got: &Pin, file: &Utf8Path) -> anyhow::Result<()> {
         let name = gav.to_string();
         if self.relock {
             self.pins.insert(name, got.clone());
@@ -108,7 +134,11 @@ impl Maven<'_> {
             Some(pin) if pin == got => Ok(()),
             locked => {
                 // Maven would hand out the same bytes again.
-                let _gone = std::fs::remove_dir_all(repository.join(gav.folder()));
+                let _gone = std::fs::remove_dir_all(repository(self.store).join(gav.folder()));
+                if archive::is_page(file) {
+                    let page = Cause::Page("the Maven mirror of this machine".to_owned());
+                    return Err(page.failure("mvn", &format!("fetch {name}"), self.store.root()).into());
+                }
                 let expected = locked.map_or("nothing", |pin| &pin.sha256);
                 let message = format!(
                     "{name} is not what ecosystem.lock says: expected {expected}, got {}; it was thrown away",
@@ -142,6 +172,22 @@ fn unlocked(wanted: &BTreeSet<Gav>, pins: &BTreeMap<String, Pin>) -> Result<(), 
         .hint("`cargo xtask provision --relock` fetches them once and writes their checksums down"))
 }
 
+/// Maven's repository in the store: what was fetched stays there until everything is built from it.
+fn repository(store: &Store) -> Utf8PathBuf {
+    store.root().join("cache/maven")
+}
+
+/// Those of these that the cache does not have with the bytes of the lock.
+pub(super) fn absent(store: &Store, wanted: &BTreeSet<Gav>, pins: &BTreeMap<String, Pin>) -> BTreeSet<Gav> {
+    let cached = |gav: &&Gav| {
+        let file = repository(store).join(gav.folder()).join(gav.file_name());
+        let Some(pin) = pins.get(&gav.to_string()) else { return false };
+        std::fs::metadata(&file).is_ok_and(|meta| meta.len() == pin.size)
+            && archive::sha256(&file).is_ok_and(|(sha256, _)| sha256 == pin.sha256)
+    };
+    wanted.iter().filter(|gav| !cached(gav)).cloned().collect()
+}
+
 /// Bytes of an artifact in Maven's repository, half-fetched ones too.
 fn fetched(repository: &Utf8Path, gav: &Gav) -> u64 {
     let entries = std::fs::read_dir(repository.join(gav.folder())).into_iter().flatten().flatten();
@@ -156,15 +202,54 @@ fn fetched(repository: &Utf8Path, gav: &Gav) -> u64 {
         .sum()
 }
 
-fn failed(output: &Output) -> Failure {
+/// Removes every folder of the repository that holds a page instead of a file, and jars that are none. Whether there was a page.
+fn forget_pages(folder: &Utf8Path) -> bool {
+    let mut page = false;
+    for entry in folder.read_dir_utf8().into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            page |= forget_pages(path);
+        } else if archive::is_page(path) {
+            page = true;
+            let _gone = std::fs::remove_dir_all(folder);
+        } else if path.extension() == Some("jar") && zip_damaged(path) {
+            let _gone = std::fs::remove_dir_all(folder);
+        }
+    }
+    page
+}
+
+fn zip_damaged(file: &Utf8Path) -> bool {
+    std::fs::File::open(file).is_ok_and(|file| zip::ZipArchive::new(file).is_err())
+}
+
+fn failed(output: &Output, page: bool, store: &Utf8Path) -> Failure {
     let text = format!("{}\n{}", output.stdout, output.stderr);
-    let errors: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("[ERROR] ")).collect();
-    let reason = match errors.first() {
-        _ if output.timed_out => "it took longer than 20 minutes".to_owned(),
-        Some(first) => first.split(" -> [Help").next().unwrap_or(first).to_owned(),
+    let what = "fetch what is needed";
+    if page {
+        return Cause::Page("the Maven mirror of this machine".to_owned()).failure("mvn", what, store);
+    }
+    // Escape sequences may stand before the mark, whatever Maven was told.
+    let errors: Vec<&str> =
+        text.lines().filter_map(|line| Some(line.split_once("[ERROR] ")?.1.trim())).collect();
+    let first = errors.first().map(|first| first.split(" -> [Help").next().unwrap_or(first));
+    if let Some(cause) = cause::of(&text) {
+        let failure = cause.failure("mvn", what, store);
+        // Maven's own words name the artifact.
+        let artifact = first.and_then(|first| first.split_once("artifact ")).map(|(_, rest)| rest);
+        let artifact =
+            artifact.and_then(|rest| rest.split([' ', ',']).next()).filter(|name| name.contains(':'));
+        return match artifact {
+            Some(name) => Failure { message: format!("{} ({name})", failure.message), ..failure },
+            None => failure,
+        };
+    }
+    let reason = match first {
+        _ if output.timed_out => "it took longer than 2 hours".to_owned(),
+        Some(first) => first.to_owned(),
         None => format!("it ended with status {}\n{}", output.status, text.trim()),
     };
-    Failure::new(Kind::Host, "maven-failed", format!("mvn could not fetch what is needed: {reason}"))
+    Failure::new(Kind::Host, "maven-failed", format!("mvn could not {what}: {reason}"))
         .hint("is this machine online? Behind a proxy, Maven reads ~/.m2/settings.xml")
 }
 
@@ -187,7 +272,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(folder.path()).unwrap();
         let gav = Gav::parse("org.x:y:1").unwrap();
-        let cached = root.join("repo").join(gav.folder()).join(gav.file_name());
+        let cached = root.join("cache/maven").join(gav.folder()).join(gav.file_name());
         sys::fs::write_atomic(&cached, b"evil", 0o600).unwrap();
         let store = Store::at(root);
         let mut pins = BTreeMap::from([("org.x:y:1".to_owned(), Pin { sha256: "aa".into(), size: 4 })]);
@@ -200,18 +285,19 @@ mod tests {
             pins: &mut pins,
         };
         let got = Pin { sha256: "bb".into(), size: 4 };
-        let error = maven.check(&gav, &got, &root.join("repo")).unwrap_err();
+        let error = maven.check(&gav, &got, &cached).unwrap_err();
         assert_eq!(error.downcast_ref::<Failure>().unwrap().code, "artifact-changed");
         assert!(!cached.exists());
 
         maven.relock = true;
-        maven.check(&gav, &got, &root.join("repo")).unwrap();
+        maven.check(&gav, &got, &cached).unwrap();
         assert_eq!(pins["org.x:y:1"], got);
     }
 
     #[test]
     fn a_missing_client_says_how_to_get_it() {
-        let store = Store::at("/nowhere".into());
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(Utf8Path::from_path(folder.path()).unwrap());
         let host = Host::default();
         let mut pins = BTreeMap::new();
         let mut maven = Maven {
@@ -221,7 +307,8 @@ mod tests {
             relock: true,
             pins: &mut pins,
         };
-        let error = maven.fetch(&BTreeSet::new(), "x").unwrap_err();
+        let wanted = BTreeSet::from([Gav::parse("a:b:1").unwrap()]);
+        let error = maven.fetch(&wanted, "x").unwrap_err();
         assert_eq!(error.downcast_ref::<Failure>().unwrap().code, "package-client-missing");
     }
 }

@@ -9,6 +9,9 @@ use ecosystem_core::failure::{Failure, Kind};
 /// The plugin that copies artifacts: pinned, so that it is fetched once.
 const COPIER: &str = "3.6.1";
 
+/// What Maven is asked to do, by full name: a short one makes it read the descriptions of a dozen other plugins first.
+pub(super) const GOAL: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy";
+
 /// `group:artifact:version`, a jar.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Gav {
@@ -61,7 +64,7 @@ impl fmt::Display for Gav {
     }
 }
 
-/// A project that does nothing but copy these into a folder. `mvn dependency:copy` runs it.
+/// A project that does nothing but copy these into a folder. [`GOAL`] runs it.
 pub(super) fn pom(wanted: &BTreeSet<Gav>, folder: &Utf8Path) -> String {
     let mut items = String::new();
     for Gav { group, artifact, version } in wanted {
@@ -107,6 +110,11 @@ mod tests {
         for text in ["a:b", "a:b:c:d", "a::c", "a:b:../../c", "a:<b>:1", "a:b:.."] {
             assert!(Gav::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_goal_is_of_the_pinned_plugin() {
+        assert_eq!(GOAL, format!("org.apache.maven.plugins:maven-dependency-plugin:{COPIER}:copy"));
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl<'a> Arena<'a> {
     pub(super) fn remains(&self) -> anyhow::Result<Vec<String>> {
         let state = self.state();
         let mut remains = Vec::new();
-        let mut processes = os::with_variable(supervisor::MARK, state.as_str());
+        let mut processes = os::with_variable(supervisor::PLACE_MARK, state.as_str());
         processes.extend(os::working_in(&state).unwrap_or_default());
         for pid in processes {
             if os::wait_for_end(pid, Duration::from_secs(5)).is_err() {

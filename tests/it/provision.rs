@@ -1,0 +1,11 @@
+//! Provisioning under stress: real `apt-get` and `mvn` against mirrors of the tests' own, real servers where they matter.
+
+mod apt;
+mod bundle;
+mod clean;
+mod damage;
+mod interrupted;
+mod lab;
+mod maven;
+mod mirror;
+mod network;
