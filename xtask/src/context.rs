@@ -25,10 +25,10 @@ pub struct Context {
     pub path: String,
     /// `JAVA_HOME`.
     pub java_home: Option<Utf8PathBuf>,
-    /// There is a display that a browser could open on.
-    pub display: bool,
     /// `ECOSYSTEM_STALL`: how many seconds a download may go without a new byte.
     stall: Option<u64>,
+    /// There is a display that a browser could open on.
+    pub display: bool,
     /// Somebody watches standard error.
     pub terminal: bool,
 }
@@ -61,12 +61,12 @@ impl Context {
             state: path("ECOSYSTEM_STATE")?,
             path: std::env::var("PATH").unwrap_or_default(),
             java_home: path("JAVA_HOME")?,
+            stall: std::env::var("ECOSYSTEM_STALL").ok().and_then(|text| text.parse().ok()),
             display: if cfg!(target_os = "macos") {
                 std::env::var_os("SSH_CONNECTION").is_none()
             } else {
                 ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some())
             },
-            stall: std::env::var("ECOSYSTEM_STALL").ok().and_then(|text| text.parse().ok()),
             terminal: std::io::IsTerminal::is_terminal(&std::io::stderr()) && !quiet,
         })
     }

@@ -364,14 +364,12 @@ fn quote_log(log: &camino::Utf8Path) -> String {
     if text.trim().is_empty() {
         return format!("  it has written nothing into {log}");
     }
-    // A terminal must not obey what a program has written.
-    let plain = |line: &str| -> String {
-        anstream::adapter::strip_str(line)
-            .to_string()
-            .chars()
-            .filter(|c| !c.is_control() || *c == '\t')
-            .collect()
-    };
-    let lines: Vec<String> = text.lines().rev().take(12).map(|line| format!("  | {}", plain(line))).collect();
+    // Colours are for a terminal of the program's own.
+    let lines: Vec<String> = text
+        .lines()
+        .rev()
+        .take(12)
+        .map(|line| format!("  | {}", anstream::adapter::strip_str(line)))
+        .collect();
     format!("  {log} ends with\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
 }

@@ -230,15 +230,6 @@ pub fn matches(line: &str, text: &str) -> bool {
     }
 }
 
-/// A text without the bytes that would steer the terminal it is printed on: a log may hold what strangers have sent.
-pub fn harmless(text: &str) -> String {
-    let steers = |c: char| c.is_control() && c != '\t';
-    if !text.contains(steers) {
-        return text.to_owned();
-    }
-    text.chars().map(|c| if steers(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
-}
-
 /// A period as people type it: `30s`, `10m`, `2h`, `1d`, in seconds.
 pub fn period(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no period; write 30s, 10m, 2h or 1d");

@@ -139,11 +139,6 @@ fn capitals_count_only_where_some_were_typed() {
 }
 
 #[test]
-fn what_would_steer_a_terminal_is_shown_instead() {
-    assert_eq!(harmless("a\tb \u{1b}[31mred\u{7}"), "a\tb \\u{1b}[31mred\\u{7}");
-}
-
-#[test]
 fn periods() {
     assert_eq!(["30s", "10m", "2h", "1d"].map(|text| period(text).unwrap()), [30, 600, 7_200, 86_400]);
     for wrong in ["", "10", "m", "-1m", "1w", "1.5h", "99999999999999999999d", "9999999999999999d", "1ž"] {

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ecosystem_core::failure::harmless;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::log::{Level, Line, Time, harmless, interleave, matches};
+use ecosystem_core::log::{Level, Line, Time, interleave, matches};
 use owo_colors::{AnsiColors, OwoColorize};
 use serde::Serialize;
 

@@ -8,7 +8,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use camino::Utf8Path;
-use ecosystem_core::log::{Level, harmless};
+use ecosystem_core::failure::harmless;
+use ecosystem_core::log::Level;
 use ecosystem_core::redact::Redaction;
 use serde::Serialize;
 

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use ecosystem_core::endpoint::{Attempt, Endpoint};
-use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::log::harmless;
+use ecosystem_core::failure::{Failure, Kind, harmless};
 use ecosystem_core::supervise::Phase;
 use owo_colors::OwoColorize;
 use serde::Serialize;
@@ -216,7 +215,7 @@ impl Report for Status {
                 if pids.is_empty() { "-".to_owned() } else { uptime(service.uptime_ms) },
             );
             if let Some(reason) = &service.reason {
-                let _ = writeln!(text, "             {reason}");
+                let _ = writeln!(text, "             {}", harmless(reason));
             }
             if let Some(error) = &service.error {
                 let _ = writeln!(text, "             {} {error}", "log:".dimmed());

@@ -7,19 +7,17 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
-use ecosystem_core::marker;
 use ecosystem_core::process::{Process, RunAs};
 use serde::{Deserialize, Serialize};
 
-use super::os;
+use super::{log, os};
 
 /// The hidden first argument that makes this program a launcher.
 pub const EXEC: &str = "__exec";
@@ -74,18 +72,7 @@ pub fn spawn(process: &Process, input: &str) -> anyhow::Result<Child> {
 
 /// Starts a process, with a line in its log that says so before anything that it writes itself.
 pub fn spawn_noted(process: &Process) -> anyhow::Result<Child> {
-    let mark = |mut log: &std::fs::File, pid| -> std::io::Result<()> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let line = marker::line(&process.id(), pid, now);
-        // The run before may have ended in the middle of a line.
-        let open = log.metadata()?.len() > 0 && {
-            let mut last = [0];
-            log.seek(SeekFrom::End(-1))?;
-            log.read_exact(&mut last)?;
-            last != *b"\n"
-        };
-        log.write_all(format!("{}{line}\n", if open { "\n" } else { "" }).as_bytes())
-    };
+    let mark = |log: &std::fs::File, pid| log::mark(log, &process.id(), pid);
     launch(process, "", mark)
 }
 
@@ -147,6 +134,7 @@ pub fn open_log(path: &Utf8Path) -> anyhow::Result<std::fs::File> {
 
 /// The last `limit` bytes of a file, from the beginning of a line.
 pub fn tail(path: &Utf8Path, limit: u64) -> std::io::Result<String> {
+    use std::io::{Read, Seek, SeekFrom};
     let mut file = std::fs::File::open(path)?;
     let length = file.metadata()?.len();
     let start = length.saturating_sub(limit);

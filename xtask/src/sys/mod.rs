@@ -6,5 +6,7 @@ pub mod control;
 pub mod fs;
 pub mod interrupt;
 pub mod launch;
+mod log;
 pub mod os;
+mod signal;
 pub mod supervisor;

@@ -4,10 +4,9 @@
 //! killed, the kernel kills its children (Linux).
 
 mod lock;
-mod logs;
 
 use std::collections::BTreeSet;
-use std::io::{BufReader, Write};
+use std::io::BufReader;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -26,15 +25,15 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 pub use lock::holder;
 
 use super::control::{self, Request, Response, Supervised};
-use super::{launch, os};
+use super::signal::{self, send, send_signal};
+use super::{launch, log, os};
 
 /// The hidden first argument that makes this program a supervisor.
 pub const SUPERVISE: &str = "__supervise";
 
-/// Variables by which everything that was started here is known, whatever became of its parents: the state folder, and the process
-/// that started it. PostgreSQL's own children lose them, because they write their titles there.
+/// The variable by which everything that was started here is known, whatever became of its parents: the state folder. PostgreSQL's own
+/// children lose it, because they write their titles there.
 pub const PLACE_MARK: &str = "ECOSYSTEM_SUPERVISED_IN";
-const PROCESS_MARK: &str = "ECOSYSTEM_PROCESS";
 
 /// A supervisor that nobody talks to, and that runs nothing because everything was stopped, ends after this: the command that
 /// started it, or that stopped the last process, did not live to end it.
@@ -183,7 +182,7 @@ struct Loop {
 
 impl Loop {
     fn run(mut self, receiver: &Receiver<Wake>) {
-        let mut next_log_check = logs::PERIOD;
+        let mut next_log_check = log::PERIOD;
         loop {
             let now = self.begin.elapsed();
             let deadline =
@@ -203,7 +202,7 @@ impl Loop {
             self.tell_to_stop();
             self.note_idleness(now);
             if now >= next_log_check {
-                next_log_check = now + logs::trim_all(self.children.iter().map(|child| &child.process));
+                next_log_check = now + log::trim_all(self.children.iter().map(|child| &child.process));
             }
             self.answer_waiting();
             if self.ending && self.children.iter().all(|c| c.supervision.pid().is_none()) {
@@ -291,7 +290,7 @@ impl Loop {
             Order::Spawn => {
                 let mut process = self.children[index].process.clone();
                 process.env.insert(PLACE_MARK.to_owned(), self.state.clone());
-                process.env.insert(PROCESS_MARK.to_owned(), process.id());
+                process.env.insert(signal::PROCESS_MARK.to_owned(), process.id());
                 let input = match launch::spawn_noted(&process) {
                     // The handle is dropped: children are reaped by pid, together with adopted orphans.
                     Ok(child) => Input::Spawned(child.id()),
@@ -317,20 +316,7 @@ impl Loop {
         let child = &mut self.children[index];
         let tree = std::mem::take(&mut child.tree);
         send_signal(pid, Signal::Kill, true);
-        let id = child.process.id();
-        let marked = os::with_variable(PROCESS_MARK, &id);
-        let left: Vec<u32> = os::descendants(std::process::id())
-            .into_iter()
-            .filter(|pid| tree.contains(pid) || marked.contains(pid))
-            .collect();
-        for pid in &left {
-            send_signal(*pid, Signal::Kill, false);
-        }
-        for pid in left {
-            if let Err(error) = os::wait_for_end(pid, Duration::from_secs(1)) {
-                let _nowhere_else = writeln!(std::io::stderr(), "{id}: {error:#}");
-            }
-        }
+        signal::end_rest(&child.process.id(), &tree);
     }
 
     fn reap(&mut self) {
@@ -437,24 +423,4 @@ impl Loop {
         // The answer is written by the connection's thread; the command hangs up once it has read it.
         std::thread::park_timeout(Duration::from_millis(50));
     }
-}
-
-fn send_signal(pid: u32, signal: Signal, group: bool) {
-    let signal = match signal {
-        Signal::Term => rustix::process::Signal::TERM,
-        Signal::Int => rustix::process::Signal::INT,
-        Signal::Quit => rustix::process::Signal::QUIT,
-        Signal::Kill => rustix::process::Signal::KILL,
-    };
-    send(pid, signal, group);
-}
-
-fn send(pid: u32, signal: rustix::process::Signal, group: bool) {
-    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return };
-    // ESRCH: it is gone already, which is what was wanted.
-    let _gone = if group {
-        rustix::process::kill_process_group(pid, signal)
-    } else {
-        rustix::process::kill_process(pid, signal)
-    };
 }
