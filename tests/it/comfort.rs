@@ -254,9 +254,9 @@ fn colours_and_bars_are_only_for_terminals_that_want_them() {
     place.ok(&["up", "redis"]);
     let coloured = |command: &mut std::process::Command| Run::of(command).stdout.contains("\u{1b}[");
     let unset = |command: &mut std::process::Command| {
-        ["CI", "NO_COLOR", "CLICOLOR_FORCE", "CLICOLOR"].iter().for_each(|name| {
+        for name in ["CI", "NO_COLOR", "CLICOLOR_FORCE", "CLICOLOR"] {
             command.env_remove(name);
-        });
+        }
     };
     let on = |terminal: bool, variables: &[(&str, &str)]| {
         let mut command = if terminal { place.on_terminal(&["status"]) } else { place.command(&["status"]) };

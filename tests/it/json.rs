@@ -38,7 +38,7 @@ impl Parser {
             match c {
                 _ if c.is_whitespace() => {}
                 '"' => {
-                    words.push(format!("\"{}", chars.by_ref().take_while(|c| *c != '"').collect::<String>()))
+                    words.push(format!("\"{}", chars.by_ref().take_while(|c| *c != '"').collect::<String>()));
                 }
                 _ if c.is_alphanumeric() || c == '_' => {
                     let mut word = c.to_string();

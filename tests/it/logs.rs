@@ -47,7 +47,7 @@ fn real_servers_in_one_stream_with_their_levels() {
     }
 
     let errors = place.ok(&["logs", "postgresql", "--errors", "-n", "3"]).stdout;
-    let said: Vec<&str> = errors.lines().map(|line| line.split("]").last().unwrap().trim()).collect();
+    let said: Vec<&str> = errors.lines().map(|line| line.rsplit(']').next().unwrap().trim()).collect();
     assert_eq!(said[0], "ERROR:  relation \"nowhere_at_all\" does not exist at character 17", "{errors}");
     assert_eq!(
         said[1..],
