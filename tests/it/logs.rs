@@ -68,20 +68,20 @@ fn what_is_older_or_cannot_be_printed_is_left_out() {
         "redis",
         "7:M 01 Jan 2001 00:00:00.000 * old\n7:M 01 Jan 2900 00:00:00.000 * \u{1b}]0;new\u{7}\n",
     );
-    insta::assert_snapshot!(place.ok(&["logs", "redis"]), @r"
+    insta::assert_snapshot!(place.ok(&["logs", "redis"]), @"
     7:M 01 Jan 2001 00:00:00.000 * old
-    7:M 01 Jan 2900 00:00:00.000 * \u{1b}]0;new\u{7}
+    7:M 01 Jan 2900 00:00:00.000 * �]0;new�
     [exit status: 0]
     ");
-    insta::assert_snapshot!(place.ok(&["logs", "--since", "1d"]), @r"
-    7:M 01 Jan 2900 00:00:00.000 * \u{1b}]0;new\u{7}
+    insta::assert_snapshot!(place.ok(&["logs", "--since", "1d"]), @"
+    7:M 01 Jan 2900 00:00:00.000 * �]0;new�
     [exit status: 0]
     ");
     write(&place, "rabbitmq-epmd", "epmd: Tue Nov 24 22:09:00 2015: got partial packet\n");
-    insta::assert_snapshot!(place.ok(&["logs"]), @r"
+    insta::assert_snapshot!(place.ok(&["logs"]), @"
     redis         | 7:M 01 Jan 2001 00:00:00.000 * old
     rabbitmq-epmd | epmd: Tue Nov 24 22:09:00 2015: got partial packet
-    redis         | 7:M 01 Jan 2900 00:00:00.000 * \u{1b}]0;new\u{7}
+    redis         | 7:M 01 Jan 2900 00:00:00.000 * �]0;new�
     [exit status: 0]
     ");
     insta::assert_snapshot!(place.ok(&["logs", "rabbitmq", "--format", "json"]), @r#"
