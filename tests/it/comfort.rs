@@ -86,11 +86,12 @@ fn psql_is_the_real_one_with_its_status_its_input_and_its_signals() {
     let mut command = place.command(&["psql", "-c", "select pg_sleep(600)"]);
     let watched = Watched::new(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let proc = |file: &str| format!("/proc/{}/{file}", watched.pid());
+    let line = || std::fs::read_to_string(proc("cmdline")).unwrap();
+    // While one program becomes another, its command line is empty for a moment.
     eventually("this process is psql", || {
-        std::fs::read_link(proc("exe")).is_ok_and(|exe| exe.ends_with("psql"))
+        std::fs::read_link(proc("exe")).is_ok_and(|exe| exe.ends_with("psql")) && line().contains("pg_sleep")
     });
-    let (secret, line) = (place.secrets().remove(0), std::fs::read_to_string(proc("cmdline")).unwrap());
-    assert!(!line.contains(&secret) && line.contains("pg_sleep"), "{line}");
+    assert!(!line().contains(&place.secrets()[0]), "{}", line());
     let sleeping =
         "select 'it sleeps' from pg_stat_activity where query like '%sleep(600)' and state = 'active'";
     eventually("it asks", || place.ok(&["psql", "-Atc", sleeping]).stdout.contains("it sleeps"));
@@ -253,9 +254,9 @@ fn colours_and_bars_are_only_for_terminals_that_want_them() {
     place.ok(&["up", "redis"]);
     let coloured = |command: &mut std::process::Command| Run::of(command).stdout.contains("\u{1b}[");
     let unset = |command: &mut std::process::Command| {
-        ["CI", "NO_COLOR", "CLICOLOR_FORCE", "CLICOLOR"].iter().for_each(|name| {
+        for name in ["CI", "NO_COLOR", "CLICOLOR_FORCE", "CLICOLOR"] {
             command.env_remove(name);
-        });
+        }
     };
     let on = |terminal: bool, variables: &[(&str, &str)]| {
         let mut command = if terminal { place.on_terminal(&["status"]) } else { place.command(&["status"]) };

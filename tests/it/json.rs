@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::{Place, repository};
+use crate::support::{Place, Run, repository};
 use crate::tidy::none;
 
 /// A type of the page.
@@ -38,7 +38,7 @@ impl Parser {
             match c {
                 _ if c.is_whitespace() => {}
                 '"' => {
-                    words.push(format!("\"{}", chars.by_ref().take_while(|c| *c != '"').collect::<String>()))
+                    words.push(format!("\"{}", chars.by_ref().take_while(|c| *c != '"').collect::<String>()));
                 }
                 _ if c.is_alphanumeric() || c == '_' => {
                     let mut word = c.to_string();
@@ -246,6 +246,11 @@ fn commands_without_heavy_servers_print_what_the_page_says() {
     fits("Check", &place.json(&["check"]));
     fits("Planned", &place.json(&["up", "--dry-run"]));
     fits("Provided", &place.json(&["provision", "redis"]));
+    fits("Provided", &place.json(&["provision", "redis", "--bundle", "bundle"]));
+    let store = place.root.join("store");
+    std::fs::create_dir_all(store.join("tmp/left-over")).unwrap();
+    let mut clean = place.command(&["provision", "--clean", "--dry-run", "--format", "json"]);
+    fits("Cleaned", &serde_json::from_str(&Run::of(clean.env("ECOSYSTEM_STORE", store)).stdout).unwrap());
     fits("Running", &place.json(&["up", "redis"]));
     fits("Running", &place.json(&["up", "redis"]));
     place.manifest("services.redis.settings.maxmemory = \"64mb\"\n");

@@ -86,7 +86,9 @@ impl Reader {
         let mut lines: Vec<Line> = text.lines().map(|line| self.line(line)).collect();
         if let Some(first) = lines.iter().position(|line| line.at.is_some()) {
             let at = lines[first].at;
-            lines[..first].iter_mut().for_each(|line| line.at = at);
+            for line in &mut lines[..first] {
+                line.at = at;
+            }
         }
         lines
     }

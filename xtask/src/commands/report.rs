@@ -140,7 +140,9 @@ fn project(context: &Context, root: &Utf8Path, state: &State) -> String {
         .map(|entry| entry.file_name().to_owned())
         .collect();
     installed.sort();
-    installed.iter().for_each(|name| text.extend(["  ", name, "\n"]));
+    for name in &installed {
+        text.extend(["  ", name, "\n"]);
+    }
     text
 }
 

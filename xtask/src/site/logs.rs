@@ -77,7 +77,9 @@ impl Log {
             // A log that knows no time is as old as its last line.
             let changed = file.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
             let at = i64::try_from(changed.as_secs()).ok().map(Time::from_seconds);
-            lines.iter_mut().for_each(|line| line.at = at);
+            for line in &mut lines {
+                line.at = at;
+            }
         }
         Ok(lines)
     }
