@@ -148,7 +148,11 @@ impl Trial for Kill<'_> {
 
         let mut program = self.arena.begin(&args)?;
         interrupt::pause(delay, || false)?;
-        let hit = self.find(target, program.id(), random)?;
+        let (mut hit, mut target) = (self.find(target, program.id(), random)?, target);
+        if hit.is_empty() {
+            target = Target::Server;
+            hit = self.find(target, program.id(), random)?;
+        }
         for pid in &hit {
             send(*pid, signal);
         }
