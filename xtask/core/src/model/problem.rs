@@ -34,14 +34,20 @@ impl Problem {
     }
 }
 
+/// So many problems are printed at once; the others are counted.
+const SHOWN: usize = 20;
+
 /// All problems as one failure for a person.
 pub fn failure(problems: &[Problem]) -> Failure {
     let mut message = match problems.len() {
         1 => "1 problem in the manifest".to_owned(),
         count => format!("{count} problems in the manifest"),
     };
-    for problem in problems {
+    for problem in problems.iter().take(SHOWN) {
         let _ = write!(message, "\n  {}: {}\n      {}", problem.place(), problem.what, problem.way_out);
+    }
+    if problems.len() > SHOWN {
+        let _ = write!(message, "\n  and {} more", problems.len() - SHOWN);
     }
     Failure::new(Kind::Manifest, "manifest-invalid", message)
 }
