@@ -10,6 +10,7 @@ use crate::cli::{Global, Logs};
 use crate::context::Context;
 use crate::output;
 use crate::stack::Stack;
+use crate::sys::fs::open_optional;
 use crate::sys::interrupt;
 
 /// Looked at this often while following.
@@ -47,7 +48,7 @@ fn follow(
     from: u64,
     mut print: impl FnMut(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<u64> {
-    let mut file = std::fs::File::open(path)?;
+    let Some(mut file) = open_optional(path)? else { return Ok(0) };
     let mut at = if file.metadata()?.len() < from { 0 } else { from };
     file.seek(SeekFrom::Start(at))?;
     let mut reader = BufReader::new(file.take(TAIL));

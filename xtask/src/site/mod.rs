@@ -20,8 +20,8 @@ pub const LOCAL: &str = "ecosystem.local.toml";
 pub const LOCK: &str = "ecosystem.lock";
 /// The state folder of a project, unless `ECOSYSTEM_STATE` says otherwise.
 pub const STATE: &str = ".ecosystem";
-/// The longest manifest that is read, in bytes: one of 200 services has a tenth of it.
-const LONGEST: u64 = 128 << 10;
+/// The longest manifest that is read, in bytes: one of 200 services has half of it.
+const LONGEST: u64 = 64 << 10;
 
 /// A project as a command finds it.
 #[derive(Debug)]

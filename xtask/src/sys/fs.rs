@@ -34,7 +34,15 @@ pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> anyhow::Resul
         file.set_permissions(std::fs::Permissions::from_mode(mode))?;
         std::fs::rename(&temporary, path)
     };
-    write().with_context(|| format!("cannot write {path}"))
+    write().map_err(|error| {
+        // Left behind, it would fill a disk that is full already.
+        let _never_made = std::fs::remove_file(&temporary);
+        let error = anyhow::Error::from(error);
+        match is_file_or_missing(path) {
+            Err(unreadable) if path.is_dir() => error.context(unreadable),
+            _ => error.context(format!("cannot write {path}")),
+        }
+    })
 }
 
 /// Makes a folder and its missing parents with mode 0700. An existing folder keeps its mode.
@@ -95,6 +103,16 @@ pub fn read_at_most(path: &Utf8Path, limit: u64) -> Result<Option<String>, Unrea
         let valid = error.utf8_error().valid_up_to();
         let line = 1 + error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count();
         unreadable(Some(line), format!("byte {} of the file is not UTF-8 text", valid + 1))
+    })
+}
+
+/// Reads TOML. The message names the line and what is wrong, never the line itself: it may hold a secret, or anything else.
+pub fn from_toml<T: serde::de::DeserializeOwned>(path: &Utf8Path, text: &str) -> Result<T, Unreadable> {
+    toml::from_str(text).map_err(|error| {
+        let at = error.span().map(|span| span.start);
+        let line = at.map(|at| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count());
+        let why = error.message().trim().chars().take(160).collect::<String>();
+        Unreadable { path: path.to_owned(), line, why: why.escape_debug().to_string() }
     })
 }
 
