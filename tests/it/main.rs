@@ -7,6 +7,9 @@
 mod amqp;
 mod clients;
 mod command_line;
+mod faults;
+mod faults_manifest;
+mod faults_state;
 mod fuzz;
 mod generated;
 mod opensearch;

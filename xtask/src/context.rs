@@ -12,7 +12,8 @@ use crate::sys::fs::utf8;
 
 /// The working directory cannot be told: mostly it was deleted while somebody was in it.
 fn nowhere(error: &std::io::Error) -> Failure {
-    let message = format!("the folder that you are in is not there any more, or is not yours to see: {error}");
+    let message =
+        format!("the folder that you are in is not there any more, or is not yours to see: {error}");
     Failure::new(Kind::Usage, "no-such-folder", message).hint("cd to the project and try again")
 }
 

@@ -14,7 +14,9 @@ use ecosystem_core::process::quoted;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Events};
-use crate::sys::fs::{Unreadable, create_private_dir, from_toml, is_file_or_missing, read_optional, write_atomic};
+use crate::sys::fs::{
+    Unreadable, create_private_dir, from_toml, is_file_or_missing, read_optional, write_atomic,
+};
 use crate::sys::supervisor;
 
 /// What is remembered of a place.
@@ -156,7 +158,10 @@ impl State {
     }
 
     fn make_folder(&self) -> anyhow::Result<()> {
-        create_private_dir(&self.folder)?;
+        create_private_dir(&self.folder).map_err(|error| {
+            Failure::new(Kind::Host, "state-not-writable", format!("{error:#}"))
+                .hint("name a folder that can be written to: ECOSYSTEM_STATE=/some/folder")
+        })?;
         self.refuse_strangers()?;
         let mode = std::fs::metadata(&self.folder)?.permissions().mode();
         if mode & 0o077 != 0 {
@@ -192,7 +197,8 @@ impl State {
         mut services: impl Iterator<Item = &'a str>,
     ) -> Result<(), Failure> {
         let lost = services.find(|name| {
-            !secrets.0.contains_key(*name) && self.folder.join(name).join("made-by").symlink_metadata().is_ok()
+            !secrets.0.contains_key(*name)
+                && self.folder.join(name).join("made-by").symlink_metadata().is_ok()
         });
         let Some(lost) = lost else { return Ok(()) };
         let message = format!(

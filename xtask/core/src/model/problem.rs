@@ -25,12 +25,21 @@ impl Problem {
             Origin::File { name, line } => (name.clone(), Some(*line)),
             other => (other.to_string(), None),
         };
-        Self { file, line, what: what.into(), way_out: way_out.into() }
+        Self { file, line, what: cut(what.into()), way_out: cut(way_out.into()) }
     }
 
     /// Where it is: `ecosystem.toml:12`, or `--port-offset`.
     pub fn place(&self) -> String {
         self.line.map_or_else(|| self.file.clone(), |line| format!("{}:{line}", self.file))
+    }
+}
+
+/// A value can be as long as the file: its beginning has to do.
+fn cut(text: String) -> String {
+    const LONGEST: usize = 240;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 

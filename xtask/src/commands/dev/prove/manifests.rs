@@ -58,7 +58,8 @@ impl<'a> Manifests<'a> {
     /// Collects the cases, and takes the memory away: what this process starts from now on has no more than it may have.
     pub(super) fn new(context: &'a Context) -> anyhow::Result<Self> {
         let before = getrlimit(Resource::Data);
-        setrlimit(Resource::Data, Rlimit { current: Some(MEMORY), ..before }).context("cannot limit memory")?;
+        setrlimit(Resource::Data, Rlimit { current: Some(MEMORY), ..before })
+            .context("cannot limit memory")?;
         Ok(Self { context, cases: cases(), next: 0, before })
     }
 }
@@ -187,13 +188,21 @@ fn cases() -> Vec<Case> {
         manifest("100,000 levels", "it is longer than", nested_by(100_000, "bind = ", "[", "]")),
         manifest("tables in lists", "unknown key", long("", |_| "[[a]]\n".to_owned())),
         manifest("a long key", "unknown key", format!("{} = 1\n", "a".repeat(LONG - 5))),
-        manifest("a long text", "…\" is not", format!("bind = \"{}\"\n", "1".repeat(LONG - 10))),
+        manifest("a long text", "…", format!("bind = \"{}\"\n", "1".repeat(LONG - 10))),
         manifest("a long number", "port_offset", format!("port_offset = {}\n", "9".repeat(LONG - 15))),
         manifest("a text without end", "not TOML", format!("bind = \"\"\"{}", "\n".repeat(LONG - 11))),
-        manifest("profiles in a chain", "at most 200", long("[profiles]\n", |i| format!("p{i}=[\"@p{}\"]\n", i + 1))),
+        manifest(
+            "profiles in a chain",
+            "at most 200",
+            long("[profiles]\n", |i| format!("p{i}=[\"@p{}\"]\n", i + 1)),
+        ),
         manifest("every profile in every other", "contain themselves", web(60)),
         manifest("a profile of profiles, doubling", "unknown service", doubling(100)),
-        manifest("a profile of strangers", "more", long("[profiles]\nx=[\n", |i| format!("\"a{i}\",\n")) + "]\n"),
+        manifest(
+            "a profile of strangers",
+            "more",
+            long("[profiles]\nx=[\n", |i| format!("\"a{i}\",\n")) + "]\n",
+        ),
         manifest("a profile that holds itself", "@a → @a", "[profiles]\na = [\"@a\"]\n".to_owned()),
         manifest("services", "at most 200", long("", |i| format!("[services.a{i}]\nkind=\"redis\"\n"))),
         manifest("services on one port", "more", many_services(199)),
