@@ -12,8 +12,13 @@ pub(crate) fn bounded(place: &Place, args: &[&str]) -> Run {
 
 /// The same, started through another program such as `unshare`.
 pub(crate) fn wrapped(place: &Place, through: &[&str], args: &[&str]) -> Command {
+    wrapped_for("60", place, through, args)
+}
+
+/// The same with another limit, in seconds.
+pub(crate) fn wrapped_for(limit: &str, place: &Place, through: &[&str], args: &[&str]) -> Command {
     let own = place.command(args);
-    let mut words: Vec<&OsStr> = ["-s", "KILL", "60"].map(OsStr::new).to_vec();
+    let mut words: Vec<&OsStr> = ["-s", "KILL", limit].map(OsStr::new).to_vec();
     words.extend(through.iter().map(OsStr::new));
     words.push(own.get_program());
     words.extend(own.get_args());

@@ -47,6 +47,9 @@ impl Fault {
     /// Damages a file; `None` where it cannot be damaged in this way.
     fn strike(self, path: &Utf8Path) -> Option<Kept> {
         let bytes = std::fs::read(path).ok()?;
+        if self == Self::Future && !path.as_str().ends_with("ml") && !path.as_str().ends_with(".json") {
+            return None;
+        }
         let beside = path.parent().unwrap().parent().unwrap().join("kept-by-the-test");
         std::fs::rename(path, &beside).unwrap();
         let write = |bytes: &[u8]| {
@@ -117,6 +120,10 @@ fn everything(fault: Fault) {
             }
             let Some(kept) = fault.strike(&path) else { continue };
             for args in [&["status"][..], &["env", "redis"], &["logs"], &["up", "redis"], &["down"]] {
+                // Printing does not depend on what runs.
+                if !running && matches!(args[0], "env" | "logs") {
+                    continue;
+                }
                 let run = run_of(&mut wrapped(&place, through, args));
                 let label = format!("{fault:?} {file}, {args:?}, running: {running}");
                 problems.extend(judge(&label, file, &run, &password));
@@ -134,6 +141,8 @@ fn everything(fault: Fault) {
 /// A failure names the file and a next step; nothing tells the password but `env`.
 fn judge(label: &str, file: &str, run: &Run, password: &str) -> Option<String> {
     let named = run.stderr.contains(file) && run.stderr.contains('→');
+    // A log that is not there is no fault.
+    let named = named || (file.starts_with("logs/") && run.stderr.contains("error[no-log]"));
     let told = run.stderr.contains(password);
     ((run.status != 0 && !named) || told).then(|| format!("{label}\n{run}"))
 }

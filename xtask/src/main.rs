@@ -38,9 +38,8 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    // Nothing that is made is kept from its owner, whatever the umask says.
-    let umask = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    rustix::process::umask(umask - rustix::fs::Mode::RWXU);
+    // Whatever the person's umask: what is made is its owner's, and nobody else's unless its mode is said where it is written.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let cli = Cli::parse();
     let format = cli.global.format;
     let context = match Context::from_env() {

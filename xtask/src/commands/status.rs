@@ -59,16 +59,17 @@ enum State {
 pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
     let stack = Stack::open(context, global, None)?;
     let mut status = Status { place: None, root: stack.site.root.to_string(), services: Vec::new() };
+    let mut secrets = None;
     if let Some(place) = stack.place() {
         status.place = Some(place.id.clone());
-        let secrets = stack.state.secrets()?;
+        let secrets = secrets.insert(stack.state.secrets()?);
         let mut by_service: BTreeMap<String, Vec<Supervised>> = BTreeMap::new();
         for supervised in native::list(&place)? {
             by_service.entry(supervised.process.service.clone()).or_default().push(supervised);
         }
         let known: Vec<_> =
             stack.site.ecosystem.services.values().filter(|s| by_service.contains_key(&s.name)).collect();
-        let endpoints = stack.endpoints(&known, &place, &secrets);
+        let endpoints = stack.endpoints(&known, &place, secrets);
         status.services = std::thread::scope(|scope| {
             let asked: Vec<_> = by_service
                 .iter()
@@ -79,6 +80,10 @@ pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
         });
     }
     output::report(&status, global.format)?;
+    if let Some(secrets) = &secrets {
+        // The reason why nobody answers as ours.
+        stack.state.refuse_lost_secrets(secrets, status.services.iter().map(|s| s.name.as_str()))?;
+    }
     let bad: Vec<&str> = status
         .services
         .iter()

@@ -103,6 +103,11 @@ impl State {
             None => Ok(None),
         }) {
             Ok(Some(known)) => known,
+            // Passwords are made after this file: without it the servers would get new names, and not find their data.
+            Ok(None) if self.folder.join("secrets.toml").symlink_metadata().is_ok() => {
+                let why = "it is missing, and beside it are passwords of a place".to_owned();
+                return Err(self.place_unreadable(&Unreadable { path, line: None, why }).into());
+            }
             Ok(None) => return Ok(None),
             Err(error) => return Err(self.place_unreadable(&error).into()),
         };
@@ -237,7 +242,11 @@ impl State {
         is_file_or_missing(&path)?;
         let mut options = std::fs::OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(&path).with_context(|| format!("cannot open {path}"))?;
+        let mut file = options.open(&path).map_err(|error| Unreadable {
+            path: path.clone(),
+            line: None,
+            why: error.to_string(),
+        })?;
         if file.try_lock().is_err() {
             let mut holder = Vec::new();
             Read::by_ref(&mut file).take(200).read_to_end(&mut holder)?;

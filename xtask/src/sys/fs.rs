@@ -101,7 +101,7 @@ pub fn read_at_most(path: &Utf8Path, limit: u64) -> Result<Option<String>, Unrea
     }
     String::from_utf8(bytes).map(Some).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let line = 1 + error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count();
+        let line = error.as_bytes()[..valid].split(|byte| *byte == b'\n').count();
         unreadable(Some(line), format!("byte {} of the file is not UTF-8 text", valid + 1))
     })
 }
