@@ -54,13 +54,25 @@ pub(crate) fn namespaces(flags: &str) -> bool {
     let must = std::env::var("CI").is_ok_and(|ci| ci == "true");
     assert!(works || !must, "`unshare {flags}` does not work here, and this test needs it");
     if !works {
-        eprintln!("not run: `unshare {flags}` does not work here");
+        not_run(&format!("`unshare {flags}` does not work here"));
     }
     works
 }
 
+/// Says that a test was not run. A line of its own: the test runner reports such a test as passed.
+#[expect(clippy::print_stderr, reason = "there is no other way to say it")]
+pub(crate) fn not_run(why: &str) {
+    eprintln!("not run: {why}");
+}
+
+/// A variable of the person who runs the tests.
+#[expect(clippy::disallowed_methods, reason = "some tests change what is there")]
+pub(crate) fn variable(name: &str) -> std::ffi::OsString {
+    std::env::var_os(name).unwrap()
+}
+
 /// A shell script around the program, which is `"$@"` in it.
-pub(crate) fn script<'a>(text: &'a str) -> [&'a str; 4] {
+pub(crate) fn script(text: &str) -> [&str; 4] {
     ["sh", "-ec", text, "sh"]
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::faults::{as_owner, run_of, script, wrapped};
+use crate::faults::{as_owner, run_of, script, variable, wrapped};
 use crate::support::{Place, repository, walk};
 
 #[test]
@@ -43,7 +43,7 @@ fn a_home_that_cannot_be_written_to_is_named() {
 fn what_is_no_text_is_no_crash() {
     let place = Place::new();
     let bad = OsStr::from_bytes(b"/b\xffd");
-    let path = [std::env::var_os("PATH").unwrap().as_bytes(), b":/b\xffd"].concat();
+    let path = [variable("PATH").as_bytes(), b":/b\xffd"].concat();
     let mut command = wrapped(&place, &[], &["up", "redis"]);
     command.env("PATH", OsStr::from_bytes(&path)).env("JAVA_HOME", bad).env("MY_OWN", bad).env("LANG", bad);
     let run = run_of(&mut command);
@@ -96,7 +96,7 @@ fn a_store_that_is_read_only_and_full_is_enough() {
     let place = Place::new();
     place.ok(&["up", "redis"]);
     place.ok(&["down"]);
-    let home = std::env::var("HOME").unwrap();
+    let home = variable("HOME").into_string().unwrap();
     let text = format!(
         "mount --bind {home} {home} && mount -o remount,bind,ro {home} && \"$@\" up redis && \"$@\" down"
     );

@@ -1,6 +1,6 @@
 //! Machines that give little: files, processes, names, addresses, rights.
 
-use crate::faults::{is_root, namespaces, run_of, script, wrapped};
+use crate::faults::{is_root, namespaces, not_run, run_of, script, wrapped};
 use crate::support::Place;
 
 /// The limits of open files of a process: soft, hard.
@@ -25,7 +25,7 @@ fn servers_get_the_files_that_the_machine_allows() {
 #[test]
 fn a_machine_without_processes_to_give_is_named() {
     if !is_root() {
-        eprintln!("not run: only root can become a user with no processes");
+        not_run("only root can become a user with no processes");
         return;
     }
     let place = Place::new();

@@ -26,7 +26,7 @@ fn a_manifest_that_may_not_be_read_is_named() {
         place.manifest("");
         place.file(file, "seed = \"demo\"\n");
         let mode = |mode| std::fs::Permissions::from_mode(mode);
-        std::fs::set_permissions(place.root.join(file), mode(0)).unwrap();
+        std::fs::set_permissions(place.root.join(file), mode(0o000)).unwrap();
         let run = run_of(&mut wrapped(&place, through, &["up", "redis", "--dry-run"]));
         assert_eq!(run.status, 4, "{run}");
         assert!(run.stderr.contains(file) && run.stderr.contains("ermission denied"), "{run}");

@@ -47,7 +47,7 @@ impl Fault {
     /// Damages a file; `None` where it cannot be damaged in this way.
     fn strike(self, path: &Utf8Path) -> Option<Kept> {
         let bytes = std::fs::read(path).ok()?;
-        if self == Self::Future && !path.as_str().ends_with("ml") && !path.as_str().ends_with(".json") {
+        if self == Self::Future && !matches!(path.extension(), Some("toml" | "json")) {
             return None;
         }
         let beside = path.parent().unwrap().parent().unwrap().join("kept-by-the-test");
@@ -69,13 +69,13 @@ impl Fault {
             }
             Self::Link => std::os::unix::fs::symlink("nowhere", path).unwrap(),
             Self::Future => {
-                let more = if path.as_str().ends_with(".json") { ",\"new\":7}" } else { "new = \"field\"\n" };
+                let more = if path.extension() == Some("json") { ",\"new\":7}" } else { "new = \"field\"\n" };
                 let text = String::from_utf8(bytes).unwrap();
                 write((text.trim_end_matches('}').to_owned() + more).as_bytes());
             }
             Self::Unreadable => {
                 write(&bytes);
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0)).unwrap();
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o000)).unwrap();
             }
             Self::Missing => {}
         }
