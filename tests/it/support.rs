@@ -47,8 +47,13 @@ impl Place {
 
     /// A project for servers that take seconds of a processor to start: only a few of these exist at a time.
     pub(crate) fn heavy() -> Self {
+        Self::heavy_at("a repository")
+    }
+
+    /// The same in a folder with this name.
+    pub(crate) fn heavy_at(name: &str) -> Self {
         let turn = Turn::take();
-        let mut place = Self::new();
+        let mut place = Self::named(name);
         place.turn = Some(turn);
         place
     }

@@ -353,6 +353,8 @@ pub enum Proof {
     Kill,
     /// Nothing counts as ready that is not ours, whoever comes to our ports and whenever
     Starts,
+    /// Whatever stands in place of a manifest or lock file is refused by name, at once, within little memory
+    Manifests,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,12 +2,20 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::process::{HostFacts, quoted};
 
 use crate::provision::Host;
 use crate::sys::fs::utf8;
+
+/// The working directory cannot be told: mostly it was deleted while somebody was in it.
+fn nowhere(error: &std::io::Error) -> Failure {
+    let message =
+        format!("the folder that you are in is not there any more, or is not yours to see: {error}");
+    Failure::new(Kind::Usage, "no-such-folder", message).hint("cd to the project and try again")
+}
 
 /// The surroundings of a command.
 #[derive(Debug, Clone)]
@@ -39,13 +47,20 @@ impl Context {
     pub fn from_env() -> anyhow::Result<Self> {
         let path = |name: &str| -> anyhow::Result<Option<Utf8PathBuf>> {
             match std::env::var_os(name) {
-                Some(value) if !value.is_empty() => utf8(value.into()).map(Some),
+                Some(value) if !value.is_empty() => {
+                    utf8(value.into()).map(Some).with_context(|| format!("{name} cannot be used"))
+                }
                 _ => Ok(None),
             }
         };
         let cargo = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == "xtask");
-        let home = path("HOME")?;
-        let cache = match path("XDG_CACHE_HOME")? {
+        // Where HOME is not set, the system knows it as well. A folder that depends on where one is, is none to keep things in.
+        let home = match path("HOME")? {
+            Some(home) => Some(home),
+            None => std::env::home_dir().and_then(|home| utf8(home).ok()),
+        };
+        let home = home.filter(|home| home.is_absolute());
+        let cache = match path("XDG_CACHE_HOME")?.filter(|cache| cache.is_absolute()) {
             Some(cache) => Some(cache),
             None => home
                 .as_ref()
@@ -55,12 +70,12 @@ impl Context {
             std::env::var_os("CI").is_some() || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Ok(Self {
             program: if cargo { "cargo xtask" } else { "ecosystem" }.to_owned(),
-            cwd: utf8(std::env::current_dir()?)?,
+            cwd: utf8(std::env::current_dir().map_err(|error| nowhere(&error))?)?,
             home,
             store: path("ECOSYSTEM_STORE")?.or_else(|| cache.map(|c| c.join("invenio-ecosystem"))),
             state: path("ECOSYSTEM_STATE")?,
-            path: std::env::var("PATH").unwrap_or_default(),
-            java_home: path("JAVA_HOME")?,
+            path: std::env::var_os("PATH").unwrap_or_default().to_string_lossy().into_owned(),
+            java_home: path("JAVA_HOME").ok().flatten(),
             stall: std::env::var("ECOSYSTEM_STALL").ok().and_then(|text| text.parse().ok()),
             display: if cfg!(target_os = "macos") {
                 std::env::var_os("SSH_CONNECTION").is_none()

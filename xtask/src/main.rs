@@ -9,14 +9,15 @@ use ecosystem::context::Context;
 use ecosystem::output::{self, Progress};
 use ecosystem::snapshot;
 use ecosystem::sys::{interrupt, launch, supervisor};
+use ecosystem_core::failure::{Failure, Kind};
 
 fn main() -> ExitCode {
     #[expect(
         clippy::disallowed_methods,
         reason = "the first argument decides whether this is a command at all"
     )]
-    let first = std::env::args().nth(1);
-    match first.as_deref() {
+    let first = std::env::args_os().nth(1);
+    match first.as_deref().and_then(std::ffi::OsStr::to_str) {
         Some(launch::EXEC) => return inner(Err(launch::become_program())),
         Some(launch::FOLLOW) => {
             let words: Vec<_> = std::env::args_os().skip(2).collect();
@@ -28,22 +29,56 @@ fn main() -> ExitCode {
                 clippy::disallowed_methods,
                 reason = "the hidden verbs are not in the command line's grammar"
             )]
-            let order = std::env::args().nth(2).unwrap_or_default();
-            return inner(snapshot::run(order.as_str().into()));
+            let order = std::env::args_os().nth(2).unwrap_or_default();
+            return inner(snapshot::run(order.to_string_lossy().as_ref().into()));
         }
         _ => {}
     }
+    // Whatever the person's umask: what is made is its owner's, and nobody else's unless its mode is said where it is written.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let cli = Cli::parse();
     let format = cli.global.format;
-    let context = match Context::from_env().and_then(|context| interrupt::install().map(|()| context)) {
+    let context = match Context::from_env() {
         Ok(context) => context.in_directory(cli.global.directory.as_deref()),
         Err(error) => return output::failures(&[error], format, "ecosystem").into(),
     };
-    match run(&cli, &context) {
+    match guarded(std::panic::AssertUnwindSafe(|| {
+        interrupt::install().map_err(|error| vec![error])?;
+        run(&cli, &context)
+    })) {
         Ok(()) => ExitCode::SUCCESS,
         Err(errors) => output::failures(&errors, format, &context.program).into(),
     }
 }
+
+/// Runs a command. A panic is a fault of this program, except where the machine had no thread to give.
+fn guarded(
+    run: impl FnOnce() -> Result<(), Vec<anyhow::Error>> + std::panic::UnwindSafe,
+) -> Result<(), Vec<anyhow::Error>> {
+    let text = |panic: &(dyn std::any::Any + Send)| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default().to_owned()
+    };
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !text(info.payload()).starts_with(NO_THREAD) {
+            tell(info);
+        }
+    }));
+    std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+        let said = text(&*panic);
+        let failure = if said.starts_with(NO_THREAD) {
+            Failure::new(Kind::Host, "no-thread", format!("this machine allows no more processes: {said}"))
+                .hint("see what is allowed: ulimit -u")
+        } else {
+            Failure::new(Kind::Bug, "panic", "this program has a fault; what was said above helps to find it")
+        };
+        Err(vec![failure.into()])
+    })
+}
+
+/// How the panics of `std::thread` begin.
+const NO_THREAD: &str = "failed to spawn thread";
 
 fn run(cli: &Cli, context: &Context) -> Result<(), Vec<anyhow::Error>> {
     let events = Progress::new(context.terminal);

@@ -199,6 +199,11 @@ pub fn end_leftovers(place: &Place, ports: &BTreeSet<u16>) -> anyhow::Result<()>
     };
     let mut pids: BTreeSet<u32> = os::listeners(Some(ports))?.into_iter().filter_map(leftover).collect();
     pids.extend(os::with_variable(supervisor::PLACE_MARK, place.state.as_str()));
+    // The supervisor of a state folder that was deleted would start its servers again, in this one.
+    let deleted = format!("{} (deleted)", place.state);
+    let is_supervisor =
+        |pid: &u32| os::command_line(*pid).get(1).is_some_and(|word| word == supervisor::SUPERVISE);
+    pids.extend(os::working_in(deleted.as_str().into()).into_iter().flatten().filter(is_supervisor));
     kill_all(&pids)
 }
 

@@ -18,6 +18,7 @@ pub fn run(context: &Context, global: &Global, args: &Env) -> anyhow::Result<()>
         return Err(Failure::new(Kind::Finding, "not-set-up", text).hint("{program} up").into());
     };
     let secrets = stack.state.secrets()?;
+    stack.state.refuse_lost_secrets(&secrets, services.iter().map(|s| s.name.as_str()))?;
     let variables = variables(&stack.endpoints(&services, &place, &secrets));
     let syntax = match (global.format, args.syntax) {
         (Format::Json, _) | (_, EnvSyntax::Json) => Syntax::Json,

@@ -70,6 +70,11 @@ pub fn run(context: &Context, global: &Global, args: &args::Status) -> anyhow::R
     }
     let status = gather(context, &stack)?;
     output::report(&status, global.format)?;
+    if stack.place().is_some() {
+        // The reason why nobody answers as ours.
+        let services = status.services.iter().map(|s| s.name.as_str());
+        stack.state.refuse_lost_secrets(&stack.state.secrets()?, services)?;
+    }
     let bad: Vec<&str> = status.services.iter().filter(|s| s.bad()).map(|s| s.name.as_str()).collect();
     if bad.is_empty() {
         return Ok(());

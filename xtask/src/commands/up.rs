@@ -27,6 +27,7 @@ use crate::provision::Mode;
 use crate::seed::{self, Pack};
 use crate::site::Secrets;
 use crate::stack::Stack;
+use crate::sys::os;
 
 type Failures = Vec<anyhow::Error>;
 
@@ -195,6 +196,12 @@ impl Wanted<'_> {
         let mut plan = reconcile_up(&launches, &observed, self.restart, self.needed_by);
         if let Some(failure) = obstacles_failure(&plan.obstacles) {
             return Err(failure.into());
+        }
+        let starts = |name: &str| {
+            plan.steps.iter().any(|step| matches!(&step.action, Action::Start(service) if service == name))
+        };
+        if self.services.iter().any(|s| s.kind.needs_localhost() && starts(&s.name)) {
+            os::localhost_is_known()?;
         }
         self.push_seed(&mut plan);
         Ok(plan)

@@ -12,6 +12,8 @@ use serde::Serialize;
 pub use progress::Progress;
 pub use screen::Screen;
 
+use crate::sys::fs::Unreadable;
+
 /// How a report is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
@@ -107,6 +109,8 @@ fn human(err: &mut impl Write, failure: &Failure) -> std::io::Result<()> {
 fn failure_of(error: &anyhow::Error, program: &str) -> Failure {
     let mut failure = match error.downcast_ref::<Failure>() {
         Some(failure) => failure.clone(),
+        None if error.is::<Unreadable>() => Failure::new(Kind::Host, "file-unreadable", format!("{error:#}"))
+            .hint("remove what is there, or put the file back from a backup"),
         None => Failure::new(Kind::Host, "unexpected", format!("{error:#}")),
     };
     // Core does not know what the person typed.

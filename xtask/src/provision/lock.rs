@@ -96,6 +96,11 @@ const HEADER: &str = "\
 #         (`--locked` fails instead). Signatures are checked by apt.
 ";
 
+fn invalid(message: String) -> Failure {
+    Failure::new(Kind::Manifest, "lock-invalid", message)
+        .hint("it is a generated file: take it from version control again")
+}
+
 impl Lock {
     /// The lock that this program was built with.
     pub fn builtin() -> Result<Self, Failure> {
@@ -104,7 +109,7 @@ impl Lock {
 
     /// Reads a project's lock file; the built-in one where the project has none.
     pub fn load(path: &Utf8Path) -> anyhow::Result<Self> {
-        match sys::fs::read_optional(path)? {
+        match sys::fs::read_optional(path).map_err(|error| invalid(error.to_string()))? {
             Some(text) => Ok(Self::parse(&text, path.as_str())?),
             None => Ok(Self::builtin()?),
         }
@@ -112,14 +117,11 @@ impl Lock {
 
     /// Parses a lock file; `name` is for the message.
     pub fn parse(text: &str, name: &str) -> Result<Self, Failure> {
-        let document: Document = toml::from_str(text).map_err(|error| {
-            Failure::new(Kind::Manifest, "lock-invalid", format!("{name} cannot be read: {error}"))
-                .hint("it is a generated file: take it from version control again")
-        })?;
+        let document: Document =
+            sys::fs::from_toml(name.into(), text).map_err(|error| invalid(error.to_string()))?;
         if let Some((text, what)) = document.wrong() {
-            let message = format!("{name} holds `{}`, which is no {what}", text.escape_debug());
-            return Err(Failure::new(Kind::Manifest, "lock-invalid", message)
-                .hint("it is a generated file: take it from version control again"));
+            let text: String = text.chars().take(80).collect();
+            return Err(invalid(format!("{name} holds `{}`, which is no {what}", text.escape_debug())));
         }
         let mut debian = BTreeMap::new();
         for (suite, architectures) in document.debian {

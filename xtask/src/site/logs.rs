@@ -9,6 +9,8 @@ use std::time::UNIX_EPOCH;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::log::{Level, Line, Reader, Time, started};
 
+use crate::sys::fs::open_optional;
+
 /// Enough to know the place again where reading stopped.
 const ANCHOR: usize = 256;
 /// Read at once while going on. More is read the next time.
@@ -64,7 +66,9 @@ impl Log {
 
     /// The lines in the last `limit` bytes. [`Log::more`] goes on behind them.
     pub fn end(&mut self, limit: u64) -> std::io::Result<Vec<Line>> {
-        let mut file = std::fs::File::open(&self.path)?;
+        let Some(mut file) = open_optional(&self.path).map_err(std::io::Error::other)? else {
+            return Ok(Vec::new());
+        };
         let start = file.metadata()?.len().saturating_sub(limit);
         let mut bytes = read(&mut file, start, limit)?;
         if start > 0 {
@@ -86,10 +90,8 @@ impl Log {
 
     /// The whole lines that were written since. A log that is gone has none.
     pub fn more(&mut self) -> std::io::Result<Vec<Line>> {
-        let mut file = match std::fs::File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
+        let Some(mut file) = open_optional(&self.path).map_err(std::io::Error::other)? else {
+            return Ok(Vec::new());
         };
         let before = self.anchor.len() as u64;
         if read(&mut file, self.next.saturating_sub(before), before)? != self.anchor {

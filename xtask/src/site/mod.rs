@@ -12,7 +12,7 @@ use ecosystem_core::model::{Ecosystem, Flags, Layer, failure, resolve};
 
 pub use state::{Lock, Secrets, State};
 
-use crate::sys::fs::read_optional;
+use crate::sys::fs::{Unreadable, read_at_most};
 
 /// The manifest, committed with the project.
 pub const MANIFEST: &str = "ecosystem.toml";
@@ -22,6 +22,8 @@ pub const LOCAL: &str = "ecosystem.local.toml";
 pub const LOCK: &str = "ecosystem.lock";
 /// The state folder of a project, unless `ECOSYSTEM_STATE` says otherwise.
 pub const STATE: &str = ".ecosystem";
+/// The longest manifest that is read, in bytes: one of 200 services has half of it.
+const LONGEST: u64 = 64 << 10;
 
 /// A project as a command finds it.
 #[derive(Debug)]
@@ -38,13 +40,13 @@ impl Site {
     pub fn open(start: &Utf8Path, flags: &Flags) -> anyhow::Result<Self> {
         let root = find_root(start).unwrap_or(start).to_owned();
         refuse_strangers(start, &root)?;
-        let texts = [MANIFEST, LOCAL].map(|name| (name, read_optional(&root.join(name))));
+        let texts = [MANIFEST, LOCAL].map(|name| (name, read_at_most(&root.join(name), LONGEST)));
         let mut layers = Vec::new();
         for (name, text) in &texts {
             match text {
                 Ok(Some(text)) => layers.push(Layer { name, text }),
                 Ok(None) => {}
-                Err(error) => anyhow::bail!("{error:#}"),
+                Err(error) => return Err(unreadable(error).into()),
             }
         }
         let manifest = layers.iter().any(|layer| layer.name == MANIFEST);
@@ -82,11 +84,23 @@ fn is_trusted(owner: u32, me: u32, here: Option<u32>) -> bool {
     owner == me || owner == 0 || Some(owner) == here
 }
 
+/// A manifest that cannot even be read.
+fn unreadable(error: &Unreadable) -> Failure {
+    let place = error.line.map_or_else(|| error.path.to_string(), |line| format!("{}:{line}", error.path));
+    Failure::new(Kind::Manifest, "manifest-unreadable", format!("{place} cannot be read: {}", error.why))
+        .hint("put a text file there, or take it away: without it the built-in defaults hold")
+}
+
 /// The nearest folder upwards that has a manifest or a state folder.
 pub fn find_root(start: &Utf8Path) -> Option<&Utf8Path> {
     start
         .ancestors()
-        .find(|folder| folder.join(MANIFEST).exists() || folder.join(STATE).join("place.toml").exists())
+        .find(|folder| is_there(&folder.join(MANIFEST)) || is_there(&folder.join(STATE).join("place.toml")))
+}
+
+/// Whether there is anything of this name. A link that leads nowhere is there: it is told about, not passed over.
+fn is_there(path: &Utf8Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 #[cfg(test)]

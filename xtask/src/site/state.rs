@@ -14,7 +14,10 @@ use ecosystem_core::process::quoted;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Events};
-use crate::sys::fs::{create_private_dir, read_optional, write_atomic};
+use crate::sys::fs::{
+    Unreadable, create_private_dir, from_toml, is_file_or_missing, read_optional, write_atomic,
+};
+use crate::sys::supervisor;
 
 /// What is remembered of a place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,14 +104,20 @@ impl State {
 
     /// The place that was set up here; `None` before the first `up`.
     pub fn place(&self, store: &Utf8Path) -> anyhow::Result<Option<Place>> {
-        let Some(text) = read_optional(&self.folder.join("place.toml"))? else { return Ok(None) };
-        let known: Remembered = toml::from_str(&text).with_context(|| {
-            format!(
-                "{} cannot be read; after `down`, remove the folder {}",
-                self.folder.join("place.toml"),
-                self.folder
-            )
-        })?;
+        let path = self.folder.join("place.toml");
+        let known: Remembered = match read_optional(&path).and_then(|text| match text {
+            Some(text) => from_toml(&path, &text).map(Some),
+            None => Ok(None),
+        }) {
+            Ok(Some(known)) => known,
+            // Passwords are made after this file: without it the servers would get new names, and not find their data.
+            Ok(None) if self.folder.join("secrets.toml").symlink_metadata().is_ok() => {
+                let why = "it is missing, and beside it are passwords of a place".to_owned();
+                return Err(self.place_unreadable(&Unreadable { path, line: None, why }).into());
+            }
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(self.place_unreadable(&error).into()),
+        };
         Ok(Some(Place {
             id: known.id,
             root: known.root,
@@ -116,6 +125,15 @@ impl State {
             store: store.to_owned(),
             offset: known.port_offset,
         }))
+    }
+
+    /// Without its name nothing of a place can be told from what others run.
+    fn place_unreadable(&self, error: &Unreadable) -> Failure {
+        let failure = Failure::new(Kind::Host, "state-unreadable", error.to_string())
+            .hint("put it back from a backup: the name of the servers' data stands in it");
+        let running = supervisor::holder(&self.folder).ok().flatten();
+        let ended = running.map_or_else(String::new, |pid| format!("end the servers (kill {pid}), then "));
+        failure.hint(format!("or start afresh and lose the data: {ended}remove the folder {}", self.folder))
     }
 
     /// The folder.
@@ -152,7 +170,10 @@ impl State {
     }
 
     fn make_folder(&self) -> anyhow::Result<()> {
-        create_private_dir(&self.folder)?;
+        create_private_dir(&self.folder).map_err(|error| {
+            Failure::new(Kind::Host, "state-not-writable", format!("{error:#}"))
+                .hint("name a folder that can be written to: ECOSYSTEM_STATE=/some/folder")
+        })?;
         self.refuse_strangers()?;
         let mode = std::fs::metadata(&self.folder)?.permissions().mode();
         if mode & 0o077 != 0 {
@@ -168,17 +189,47 @@ impl State {
 
     /// The secrets made so far.
     pub fn secrets(&self) -> anyhow::Result<Secrets> {
-        match read_optional(&self.folder.join("secrets.toml"))? {
-            Some(text) => {
-                toml::from_str(&text).with_context(|| format!("{}/secrets.toml cannot be read", self.folder))
-            }
+        let path = self.folder.join("secrets.toml");
+        let read = read_optional(&path).and_then(|text| match text {
+            Some(text) => from_toml(&path, &text),
             None => Ok(Secrets::default()),
-        }
+        });
+        read.map_err(|error| {
+            Failure::new(Kind::Host, "state-unreadable", error.to_string())
+                .hint("put it back from a backup: the servers' passwords stand in it, and their data was made with them")
+                .hint(format!("or start afresh and lose the data: {{program}} down --data, then remove {path}"))
+                .into()
+        })
+    }
+
+    /// Fails where a service has a folder already and no secret any more: a new one would not open what was made with the old one.
+    pub fn refuse_lost_secrets<'a>(
+        &self,
+        secrets: &Secrets,
+        mut services: impl Iterator<Item = &'a str>,
+    ) -> Result<(), Failure> {
+        let lost = services.find(|name| {
+            !secrets.0.contains_key(*name)
+                && self.folder.join(name).join("made-by").symlink_metadata().is_ok()
+        });
+        let Some(lost) = lost else { return Ok(()) };
+        let message = format!(
+            "{} has no password of {lost} any more, and the data in {} was made with one",
+            self.folder.join("secrets.toml"),
+            self.folder.join(lost)
+        );
+        Err(Failure::new(Kind::Host, "secrets-lost", message)
+            .hint("put the file back from a backup")
+            .hint(format!("or start afresh and lose the data: {{program}} down --data {lost}")))
     }
 
     /// Makes the secrets that are still missing.
-    pub fn make_secrets<'a>(&self, services: impl Iterator<Item = &'a str>) -> anyhow::Result<Secrets> {
+    pub fn make_secrets<'a>(
+        &self,
+        services: impl Iterator<Item = &'a str> + Clone,
+    ) -> anyhow::Result<Secrets> {
         let mut secrets = self.secrets()?;
+        self.refuse_lost_secrets(&secrets, services.clone())?;
         let before = secrets.clone();
         for service in services {
             if !secrets.0.contains_key(service) {
@@ -195,13 +246,21 @@ impl State {
     pub fn lock(&self, command: &str, events: &dyn Events) -> anyhow::Result<Lock> {
         self.make_folder()?;
         let path = self.folder.join("operation.lock");
+        is_file_or_missing(&path)?;
         let mut options = std::fs::OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(&path).with_context(|| format!("cannot open {path}"))?;
+        let mut file = options.open(&path).map_err(|error| Unreadable {
+            path: path.clone(),
+            line: None,
+            why: error.to_string(),
+        })?;
         if file.try_lock().is_err() {
-            let mut holder = String::new();
-            file.read_to_string(&mut holder)?;
-            let holder = if holder.is_empty() { "another command".to_owned() } else { holder };
+            let mut holder = Vec::new();
+            Read::by_ref(&mut file).take(200).read_to_end(&mut holder)?;
+            let holder = match String::from_utf8(holder) {
+                Ok(holder) if !holder.is_empty() && !holder.contains(char::is_control) => holder,
+                _ => "another command".to_owned(),
+            };
             events.emit(Event::Fact {
                 title: "Waiting",
                 text: format!("for {holder} in this project to finish"),

@@ -175,7 +175,12 @@ impl Control {
 pub fn bind(state: &Utf8Path) -> anyhow::Result<OwnedFd> {
     match std::fs::remove_file(state.join(SOCKET)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).context("cannot remove a stale control socket");
+            return Err(error).with_context(|| {
+                format!(
+                    "cannot remove what stands in the place of the control socket, {}",
+                    state.join(SOCKET)
+                )
+            });
         }
         _ => {}
     }

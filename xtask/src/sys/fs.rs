@@ -1,8 +1,10 @@
 //! Files with the modes this project promises: state is 0700, secrets are 0600, and no reader ever sees half a file.
+//!
+//! What is read may be anything that a person or a broken disk left there: a reader here never waits, and never reads without end.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{DirBuilder, File, FileType, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -32,7 +34,15 @@ pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> anyhow::Resul
         file.set_permissions(std::fs::Permissions::from_mode(mode))?;
         std::fs::rename(&temporary, path)
     };
-    write().with_context(|| format!("cannot write {path}"))
+    write().map_err(|error| {
+        // Left behind, it would fill a disk that is full already.
+        let _never_made = std::fs::remove_file(&temporary);
+        let error = anyhow::Error::from(error);
+        match is_file_or_missing(path) {
+            Err(unreadable) if path.is_dir() => error.context(unreadable),
+            _ => error.context(format!("cannot write {path}")),
+        }
+    })
 }
 
 /// Makes a folder and its missing parents with mode 0700. An existing folder keeps its mode.
@@ -57,12 +67,104 @@ pub fn disk_use(folder: &Utf8Path) -> u64 {
         .sum::<u64>()
 }
 
-/// Reads a text file; `None` where there is none.
-pub fn read_optional(path: &Utf8Path) -> anyhow::Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {path}")),
+/// Why a small file cannot be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    pub path: Utf8PathBuf,
+    /// Counted from 1, where a line is to blame.
+    pub line: Option<usize>,
+    pub why: String,
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot read {}", self.path)?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        write!(f, ": {}", self.why)
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+/// Reads a text file of at most 1 MB, which no file of a state folder or a store exceeds; `None` where there is none.
+pub fn read_optional(path: &Utf8Path) -> Result<Option<String>, Unreadable> {
+    read_at_most(path, 1 << 20)
+}
+
+/// Reads a text file of at most `limit` bytes; `None` where there is none.
+///
+/// What is no regular file is not opened at all: a pipe would wait for a writer, a device never ends. A link that leads nowhere is
+/// an error, because what it stands for may come back.
+pub fn read_at_most(path: &Utf8Path, limit: u64) -> Result<Option<String>, Unreadable> {
+    let unreadable = |line, why| Unreadable { path: path.to_owned(), line, why };
+    let Some(file) = open_optional(path)? else { return Ok(None) };
+    let length = file.metadata().map_err(|error| unreadable(None, error.to_string()))?.len();
+    let mut bytes = Vec::new();
+    if length <= limit {
+        // One byte more: the file may have grown meanwhile, and some report no length at all.
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| unreadable(None, error.to_string()))?;
+    }
+    if length.max(bytes.len() as u64) > limit {
+        return Err(unreadable(
+            None,
+            format!("it is longer than {} kB, and at most that is read", limit >> 10),
+        ));
+    }
+    String::from_utf8(bytes).map(Some).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..valid].split(|byte| *byte == b'\n').count();
+        unreadable(Some(line), format!("byte {} of the file is not UTF-8 text", valid + 1))
+    })
+}
+
+/// Reads TOML. The message names the line and what is wrong, never the line itself: it may hold a secret, or anything else.
+pub fn from_toml<T: serde::de::DeserializeOwned>(path: &Utf8Path, text: &str) -> Result<T, Unreadable> {
+    toml::from_str(text).map_err(|error| {
+        let at = error.span().map(|span| span.start);
+        let line = at.map(|at| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count());
+        let why = error.message().trim().chars().take(160).collect::<String>();
+        Unreadable { path: path.to_owned(), line, why: why.escape_debug().to_string() }
+    })
+}
+
+/// Opens a regular file for reading; `None` where there is nothing.
+pub fn open_optional(path: &Utf8Path) -> Result<Option<File>, Unreadable> {
+    if !is_file_or_missing(path)? {
+        return Ok(None);
+    }
+    let mut options = OpenOptions::new();
+    // Between looking and opening somebody may have put a pipe there.
+    options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path).map_err(|error| Unreadable {
+        path: path.to_owned(),
+        line: None,
+        why: error.to_string(),
+    })?;
+    Ok(Some(file))
+}
+
+/// Whether a regular file is there, behind links or not. An error where anything else is, a link that leads nowhere among it.
+pub fn is_file_or_missing(path: &Utf8Path) -> Result<bool, Unreadable> {
+    let unreadable = |why| Unreadable { path: path.to_owned(), line: None, why };
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => Ok(true),
+        Ok(meta) => Err(unreadable(format!("it is {}, not a file", kind(meta.file_type())))),
+        Err(error) if error.kind() == ErrorKind::NotFound => match path.read_link_utf8() {
+            Ok(target) => Err(unreadable(format!("it is a link to {target}, where nothing is"))),
+            Err(_) => Ok(false),
+        },
+        Err(error) => Err(unreadable(error.to_string())),
+    }
+}
+
+fn kind(kind: FileType) -> &'static str {
+    match kind {
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_fifo() => "a named pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
     }
 }
 
@@ -122,5 +224,44 @@ mod tests {
         let grown = disk_use(path) - before;
         assert!((100_000..200_000).contains(&grown), "{grown}");
         assert_eq!(disk_use(&path.join("nowhere")), 0);
+    }
+
+    fn folder() -> (tempfile::TempDir, Utf8PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let (_folder, path) = folder();
+        let why = |name: &str| read_optional(&path.join(name)).unwrap_err().why;
+        assert!(crate::sys::cmd::Cmd::new("mkfifo").args([path.join("pipe")]).run().unwrap().ok());
+        let _socket = std::os::unix::net::UnixListener::bind(path.join("socket")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path.join("device")).unwrap();
+        std::os::unix::fs::symlink("nowhere", path.join("dangling")).unwrap();
+        assert_eq!(why(""), "it is a folder, not a file");
+        assert_eq!(why("pipe"), "it is a named pipe, not a file");
+        assert_eq!(why("socket"), "it is a socket, not a file");
+        assert_eq!(why("device"), "it is a device, not a file");
+        assert_eq!(why("dangling"), "it is a link to nowhere, where nothing is");
+        assert_eq!(read_optional(&path.join("missing")).unwrap(), None);
+        std::os::unix::fs::symlink("file", path.join("link")).unwrap();
+        write_atomic(&path.join("file"), b"text", 0o600).unwrap();
+        assert_eq!(read_optional(&path.join("link")).unwrap().as_deref(), Some("text"));
+    }
+
+    #[test]
+    fn long_files_and_other_encodings_are_named() {
+        let (_folder, path) = folder();
+        let file = path.join("file");
+        File::create(&file).unwrap().set_len(1 << 30).unwrap();
+        assert!(read_optional(&file).unwrap_err().to_string().contains("longer than 1024 kB"));
+        write_atomic(&file, b"a = 1\nb = \"\xff\"\n", 0o600).unwrap();
+        let error = read_optional(&file).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("cannot read {file}, line 2: byte 12 of the file is not UTF-8 text")
+        );
     }
 }

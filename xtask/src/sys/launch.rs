@@ -42,6 +42,9 @@ pub fn follow(words: &[OsString]) -> anyhow::Error {
     }
 }
 
+/// The log of what nobody wants to read.
+const NOWHERE: &str = "/dev/null";
+
 /// What to become.
 #[derive(Debug, Serialize, Deserialize)]
 struct Spec {
@@ -127,15 +130,18 @@ pub fn open_log(path: &Utf8Path) -> anyhow::Result<std::fs::File> {
     if let Some(folder) = path.parent() {
         super::fs::create_private_dir(folder)?;
     }
+    if path != NOWHERE {
+        super::fs::is_file_or_missing(path)?;
+    }
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).mode(0o600);
     options.open(path).with_context(|| format!("cannot open the log {path}"))
 }
 
 /// The last `limit` bytes of a file, from the beginning of a line.
-pub fn tail(path: &Utf8Path, limit: u64) -> std::io::Result<String> {
+pub fn tail(path: &Utf8Path, limit: u64) -> anyhow::Result<String> {
     use std::io::{Read, Seek, SeekFrom};
-    let mut file = std::fs::File::open(path)?;
+    let Some(mut file) = super::fs::open_optional(path)? else { anyhow::bail!("there is no {path}") };
     let length = file.metadata()?.len();
     let start = length.saturating_sub(limit);
     file.seek(SeekFrom::Start(start))?;
@@ -162,6 +168,8 @@ pub fn become_program() -> anyhow::Error {
         if let RunAs::Mapped(uid) = spec.run_as {
             os::enter_user_namespace(uid)?;
         }
+        rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+        allow_open_files();
         let [program, args @ ..] = spec.argv.as_slice() else { anyhow::bail!("an empty command line") };
         #[expect(clippy::disallowed_methods, reason = "this replaces the launcher; nothing is spawned")]
         let mut command = Command::new(program);
@@ -195,6 +203,19 @@ fn shown(program: &str, spec: &Spec) -> String {
     }
 }
 
+/// So many files may a server have open, where the machine allows it.
+const OPEN_FILES: u64 = 65_536;
+
+/// Raises the soft limit of open files, which is there for old programs, towards the hard one. Not to the hard one: the Erlang VM
+/// makes a table as long as the limit, and in some containers that is a thousand million.
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum.map_or(OPEN_FILES, |hard| hard.min(OPEN_FILES));
+    // What it may not be raised to, the server says in its own words where it needs it.
+    let _as_it_was = setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..limit });
+}
+
 /// Reads the specification without a buffer: what follows belongs to the program.
 fn read_spec() -> anyhow::Result<Spec> {
     let read_exact = |bytes: &mut [u8]| -> anyhow::Result<()> {
@@ -226,7 +247,7 @@ pub fn user_namespaces_work() -> bool {
         cwd: "/".into(),
         run_as: RunAs::Mapped(1000),
         stop: ecosystem_core::process::Stop { signal: ecosystem_core::process::Signal::Kill, grace_ms: 0 },
-        log: "/dev/null".into(),
+        log: NOWHERE.into(),
         log_limit: u64::MAX,
         labels: BTreeMap::new(),
         rules: ecosystem_core::process::Rules::default(),

@@ -42,6 +42,7 @@ const IDLE: Duration = Duration::from_secs(2);
 /// Starts a supervisor for a state folder. Connections are accepted from the moment this returns: its socket exists already.
 #[expect(clippy::disallowed_methods, reason = "the supervisor outlives the command that starts it")]
 pub fn start(state: &Utf8Path) -> anyhow::Result<()> {
+    super::fs::is_file_or_missing(&state.join(lock::LOCK))?;
     let socket = control::bind(state)?;
     let log = launch::open_log(&state.join("logs").join("supervisor.log"))?;
     Command::new(os::this_program()?)

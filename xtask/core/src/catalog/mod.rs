@@ -90,6 +90,11 @@ impl Kind {
         }
     }
 
+    /// Whether it looks up the name `localhost`, and waits for ever where nobody knows it.
+    pub const fn needs_localhost(self) -> bool {
+        matches!(self, Self::Rabbitmq)
+    }
+
     /// How much work its start is, compared with the others.
     pub const fn start_cost(self) -> u8 {
         match self {

@@ -4,6 +4,7 @@
 //! spawned directly, because the packaged scripts insist on root's paths. Identity is the cluster name in Connection.Start, which is made
 //! from the node name.
 
+use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -139,9 +140,10 @@ fn epmd(inputs: Inputs<'_>, server: &Installed) -> Parts {
     ("epmd", argv, env, Stop { signal: Signal::Term, grace_ms: 500 })
 }
 
-fn broker(inputs: Inputs<'_>, server: &Installed, mnesia: &camino::Utf8Path) -> Parts {
+fn broker(inputs: Inputs<'_>, server: &Installed, mnesia: &Utf8Path) -> Parts {
     let Inputs { service, place, bind, .. } = inputs;
-    let home = place.service(&service.name);
+    let home = way_home(&place.service(&service.name));
+    let mnesia = home.join(mnesia.file_name().unwrap_or("mnesia"));
     let ports = service.ports_at(place.offset);
     let bin = server.path("erts-bin");
     let mut env = super::environment(&home.join("home"));
@@ -201,6 +203,13 @@ fn broker(inputs: Inputs<'_>, server: &Installed, mnesia: &camino::Utf8Path) -> 
     // The live test `confirmed_persistent_messages_survive_the_quick_stop` is the licence for the short grace.
     let stop = Stop { signal: Signal::Term, grace_ms: 1_200 };
     ("rabbitmq", argv.iter().map(ToString::to_string).collect(), env, stop)
+}
+
+/// A path to the working directory in which nothing has a meaning for the broker: it takes names of folders for patterns, and puts them
+/// into a command line of a shell (`df`), where a quote makes it wait for ever and a backtick is carried out.
+fn way_home(home: &Utf8Path) -> Utf8PathBuf {
+    let plain = |c: char| c.is_alphanumeric() || "/._- +,@:=".contains(c);
+    if home.as_str().chars().all(plain) { home.to_owned() } else { "/proc/self/cwd".into() }
 }
 
 fn libraries(server: &Installed, env: &mut BTreeMap<String, String>) {

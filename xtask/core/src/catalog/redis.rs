@@ -4,6 +4,8 @@
 
 use std::fmt::Write;
 
+use camino::Utf8Path;
+
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::model::Service;
 use crate::place::Place;
@@ -39,7 +41,7 @@ pub(super) const RESERVED: &[&str] = &[
 
 pub(super) fn access(service: &Service, place: &Place) -> Access {
     let conf = place.service(&service.name).join("redis.conf");
-    Access { user: None, database: None, authenticated: true, identity: conf.into_string() }
+    Access { user: None, database: None, authenticated: true, identity: pattern(&conf) }
 }
 
 pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
@@ -74,7 +76,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     let process = Process {
         service: service.name.clone(),
         name: service.name.clone(),
-        argv: vec![server.path("server").to_string(), conf.to_string()],
+        argv: vec![server.path("server").to_string(), pattern(&conf)],
         env,
         cwd: home,
         run_as,
@@ -93,6 +95,16 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         endpoint,
         made_by: format!("redis {}", super::major(&server.version)),
     }
+}
+
+/// The path of its configuration as Redis takes it: as a pattern, where it could be one. A pattern that fits nothing is no error for
+/// Redis: it would start without any configuration, on its own port and without a password.
+fn pattern(conf: &Utf8Path) -> String {
+    if !conf.as_str().contains(['*', '?', '[']) {
+        return conf.to_string();
+    }
+    let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '\\');
+    conf.as_str().chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 /// A value in Redis' own quoting, for paths with spaces.

@@ -156,9 +156,10 @@ pub(super) enum Value {
     Names(Vec<String>),
 }
 
-/// Whether a name can be a service, a profile or a role: `[a-z][a-z0-9-]*`.
+/// Whether a name can be a service, a profile or a role: `[a-z][a-z0-9-]*`, at most 63 of them, as in a host name.
 pub(super) fn is_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_lowercase())
+    name.len() <= 63
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
@@ -338,7 +339,8 @@ mod tests {
             assert!(!is_variable(wrong), "{wrong:?}");
         }
         assert!(is_name("pg-2") && is_setting("vm_memory_high_watermark.relative"));
-        for wrong in ["", "2a", "-a", "A", "a_b", "a/b", "..", "a\n"] {
+        let long = "a".repeat(64);
+        for wrong in ["", "2a", "-a", "A", "a_b", "a/b", "..", "a\n", &long] {
             assert!(!is_name(wrong), "{wrong:?}");
         }
         for wrong in ["", "a b", "a=b", "a\nb", "#a", "1a", "é"] {

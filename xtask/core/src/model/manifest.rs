@@ -28,7 +28,7 @@ pub(super) struct Entry {
 /// Reads one layer.
 pub(super) fn parse(name: &str, text: &str) -> Parsed {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { name, text, broken: BTreeSet::new(), parsed: Parsed::default() };
+    let mut reader = Reader::new(name, text);
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
         // One slip often breaks the rules of the syntax several times over.
@@ -65,15 +65,21 @@ fn spread(text: &str, broken: &mut BTreeSet<usize>) {
 
 struct Reader<'a> {
     name: &'a str,
-    text: &'a str,
+    /// Where lines end.
+    ends: Vec<usize>,
     /// Lines with a syntax error.
     broken: BTreeSet<usize>,
     parsed: Parsed,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(name: &'a str, text: &str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at);
+        Self { name, ends: ends.collect(), broken: BTreeSet::new(), parsed: Parsed::default() }
+    }
+
     fn line(&self, at: usize) -> usize {
-        1 + self.text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
+        1 + self.ends.partition_point(|end| *end < at)
     }
 
     fn origin(&self, at: usize) -> Origin {
@@ -106,7 +112,7 @@ impl Reader<'_> {
             let words: BTreeSet<&str> = here.iter().map(|key| segment(key)).collect();
             self.problem(
                 at,
-                format!("unknown key `{}`{}", name.escape_debug(), inside(parent)),
+                format!("unknown key `{}`{}", short(name), inside(parent)),
                 suggest::way_out(name, words.iter().copied()),
             );
             return None;
@@ -117,12 +123,12 @@ impl Reader<'_> {
             }
             "<variable>" => (keys::is_variable(name), "names of variables consist of letters, digits and _"),
             "<service>" | "<profile>" => {
-                (keys::is_name(name), "names start with a letter and consist of a-z, 0-9 and -")
+                (keys::is_name(name), "names start with a letter and consist of at most 63 of a-z, 0-9 and -")
             }
             _ => (true, ""),
         };
         if !fits {
-            self.problem(at, format!("`{}` is not a name{}", name.escape_debug(), inside(parent)), rule);
+            self.problem(at, format!("`{}` is not a name{}", short(name), inside(parent)), rule);
             return None;
         }
         Some(below)
@@ -191,13 +197,18 @@ fn shown(value: &DeValue<'_>) -> String {
     }
 }
 
+/// The beginning of a text, without anything that a terminal could act upon.
+fn short(text: &str) -> String {
+    let begin: String = text.chars().take(40).collect();
+    let more = if begin.len() < text.len() { "…" } else { "" };
+    format!("{}{more}", begin.escape_debug())
+}
+
 /// A value as it could have been written.
 fn brief(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => {
-            let short: String = text.chars().take(40).collect();
-            let more = if short.len() < text.len() { "…" } else { "" };
-            format!("\"{}{more}\"", short.escape_debug())
+            format!("\"{}\"", short(text))
         }
         DeValue::Integer(number) => number.to_string(),
         DeValue::Float(number) => number.to_string(),
@@ -276,7 +287,7 @@ minio = true
         ecosystem.toml:2: bind is the number 127 | write a text in quotes, on one line
         ecosystem.toml:3: port_offset is the text "100" | write a number from 0 to 65535
         ecosystem.toml:4: unknown key `profile` | did you mean `profiles`?
-        ecosystem.toml:7: `Core` is not a name in profiles | names start with a letter and consist of a-z, 0-9 and -
+        ecosystem.toml:7: `Core` is not a name in profiles | names start with a letter and consist of at most 63 of a-z, 0-9 and -
         ecosystem.toml:8: profiles.mine is the list ["re dis"] | write a list of service names such as ["redis", "@core"]
         ecosystem.toml:10: unknown key `prots` in services.redis | did you mean `ports`?
         ecosystem.toml:11: services.redis.ports.redis is the number 70000 | write a port from 1 to 65535

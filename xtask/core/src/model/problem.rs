@@ -25,7 +25,7 @@ impl Problem {
             Origin::File { name, line } => (name.clone(), Some(*line)),
             other => (other.to_string(), None),
         };
-        Self { file, line, what: what.into(), way_out: way_out.into() }
+        Self { file, line, what: cut(what.into()), way_out: cut(way_out.into()) }
     }
 
     /// Where it is: `ecosystem.toml:12`, or `--port-offset`.
@@ -34,14 +34,29 @@ impl Problem {
     }
 }
 
+/// A value can be as long as the file: its beginning has to do.
+fn cut(text: String) -> String {
+    const LONGEST: usize = 240;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// So many problems are printed at once; the others are counted.
+const SHOWN: usize = 20;
+
 /// All problems as one failure for a person.
 pub fn failure(problems: &[Problem]) -> Failure {
     let mut message = match problems.len() {
         1 => "1 problem in the manifest".to_owned(),
         count => format!("{count} problems in the manifest"),
     };
-    for problem in problems {
+    for problem in problems.iter().take(SHOWN) {
         let _ = write!(message, "\n  {}: {}\n      {}", problem.place(), problem.what, problem.way_out);
+    }
+    if problems.len() > SHOWN {
+        let _ = write!(message, "\n  and {} more", problems.len() - SHOWN);
     }
     Failure::new(Kind::Manifest, "manifest-invalid", message)
 }

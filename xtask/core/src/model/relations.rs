@@ -8,6 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Ecosystem, Origin, Problem, Service, Sourced, suggest};
 use crate::catalog::{self, Kind};
 
+/// So many services, and so many profiles, may a manifest have.
+const MANY: usize = 200;
+
+/// Entries of a table that nobody has written by hand: a slip in a generator, or an attack on whoever opens the folder.
+pub(super) fn many<'a>(table: &str, mut origins: impl Iterator<Item = &'a Origin>) -> Option<Problem> {
+    let first = origins.nth(MANY)?;
+    let what = format!("{table} has {} entries, and at most {MANY} are read", MANY + 1 + origins.count());
+    Some(Problem::at(first, what, "take out what is not needed"))
+}
+
 /// Checks the address that servers bind: a warning, nothing, or a problem.
 pub(super) fn bind(bind: &Sourced<String>) -> Result<Option<Problem>, Problem> {
     match bind.value.parse::<IpAddr>() {
@@ -158,15 +168,12 @@ pub(super) fn profiles(
             problems.extend(unknown(profile, member, &members.origin, profiles, services, refused));
         }
     }
-    let mut circles = BTreeSet::new();
-    let expanded = profiles
-        .keys()
-        .map(|name| {
-            let mut members = Vec::new();
-            expand(name, profiles, &mut Vec::new(), &mut members, &mut circles);
-            (name.clone(), members)
-        })
-        .collect();
+    let mut walk =
+        Walk { profiles, services, path: Vec::new(), expanded: BTreeMap::new(), circles: BTreeSet::new() };
+    for name in profiles.keys() {
+        walk.expand(name);
+    }
+    let Walk { expanded, circles, .. } = walk;
     for circle in circles {
         // A circle belongs to the profile that closes it last, in the latest layer.
         let origin = circle
@@ -218,29 +225,51 @@ fn unknown(
     Some(Problem::at(origin, what, way_out))
 }
 
-/// Collects the members of a profile, each once, in the order in which they are named.
-fn expand(
-    name: &str,
-    profiles: &Profiles,
-    path: &mut Vec<String>,
-    members: &mut Vec<String>,
-    circles: &mut BTreeSet<Vec<String>>,
-) {
-    if let Some(start) = path.iter().position(|seen| seen == name) {
-        // Told from its first name in the alphabet: each circle is found once from every profile in it.
-        let mut circle = path[start..].to_vec();
-        let first = circle.iter().enumerate().min_by_key(|(_, name)| *name).map_or(0, |(index, _)| index);
-        circle.rotate_left(first);
-        circles.insert(circle);
-        return;
-    }
-    path.push(name.to_owned());
-    for member in profiles.get(name).map(|members| members.value.as_slice()).unwrap_or_default() {
-        match member.strip_prefix('@') {
-            Some(other) => expand(other, profiles, path, members, circles),
-            None if members.contains(member) => {}
-            None => members.push(member.clone()),
+/// Expands profiles, each of them once, however many others name it.
+struct Walk<'a> {
+    profiles: &'a Profiles,
+    services: &'a BTreeMap<String, Service>,
+    /// The profiles that are being expanded, outermost first.
+    path: Vec<String>,
+    expanded: BTreeMap<String, Vec<String>>,
+    circles: BTreeSet<Vec<String>>,
+}
+
+impl Walk<'_> {
+    /// Collects the members of a profile, each once, in the order in which they are named.
+    fn expand(&mut self, name: &str) {
+        if let Some(start) = self.path.iter().position(|seen| seen == name) {
+            // Told from its first name in the alphabet, wherever it was entered.
+            let mut circle = self.path[start..].to_vec();
+            let first = circle.iter().enumerate().min_by_key(|(_, name)| *name).map_or(0, |(index, _)| index);
+            circle.rotate_left(first);
+            self.circles.insert(circle);
+            return;
         }
+        let (Some(named), false) = (self.profiles.get(name), self.expanded.contains_key(name)) else {
+            return;
+        };
+        self.path.push(name.to_owned());
+        let mut members: Vec<String> = Vec::new();
+        let mut seen = BTreeSet::new();
+        let services = self.services;
+        let mut add = |members: &mut Vec<String>, service: &String| {
+            if services.contains_key(service) && seen.insert(service.clone()) {
+                members.push(service.clone());
+            }
+        };
+        for member in &named.value {
+            match member.strip_prefix('@') {
+                Some(other) => {
+                    self.expand(other);
+                    for service in self.expanded.get(other).into_iter().flatten() {
+                        add(&mut members, service);
+                    }
+                }
+                None => add(&mut members, member),
+            }
+        }
+        self.path.pop();
+        self.expanded.insert(name.to_owned(), members);
     }
-    path.pop();
 }

@@ -56,6 +56,8 @@ struct Draft {
 
 impl Draft {
     fn finish(mut self, flags: &Flags) -> (Ecosystem, Vec<Problem>) {
+        self.limit("services");
+        self.limit("profiles");
         let (name, release) = self.release(flags);
         let pins = release::find(&name.value).map_or(release::DEFAULT, |_| name.value.as_str()).to_owned();
         let named = |value: &str| Sourced::release(value.to_owned(), &pins);
@@ -100,6 +102,16 @@ impl Draft {
             Err(problem) => self.problems.push(problem),
         }
         (ecosystem, self.problems)
+    }
+
+    /// Leaves out the entries of a table that has too many of them.
+    fn limit(&mut self, table: &str) {
+        let entries: Vec<&Entry> =
+            self.entries.values().filter(|e| e.path.len() == 2 && e.path[0] == table).collect();
+        if let Some(problem) = relations::many(table, entries.iter().map(|entry| &entry.origin)) {
+            self.problems.push(problem);
+            self.entries.retain(|path, _| path.first().is_none_or(|first| first != table));
+        }
     }
 
     /// The release that was asked for; the default one where there is no such release, so that the rest is checked too.
@@ -194,14 +206,15 @@ impl Draft {
     /// Puts what the manifests say over what the release says.
     fn lay_over(&mut self, service: &mut Service) {
         let mut problems = Vec::new();
-        for entry in self.entries.values() {
+        let above = vec!["services".to_owned(), service.name.clone()];
+        for entry in self.entries.range(above.clone()..).map(|(_, entry)| entry) {
+            if !entry.path.starts_with(&above) {
+                break;
+            }
             let path: Vec<&str> = entry.path.iter().map(String::as_str).collect();
             let (["services", name, rest @ ..], origin) = (path.as_slice(), entry.origin.clone()) else {
                 continue;
             };
-            if *name != service.name {
-                continue;
-            }
             match (rest, entry.value.clone()) {
                 (["ports", role], Value::Number(value)) if service.kind != Kind::Process => {
                     if let Some(port) = service.ports.get_mut(*role) {

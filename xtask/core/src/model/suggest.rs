@@ -2,6 +2,10 @@
 
 /// The nearest of the known words, if one is near enough to be what was meant.
 pub(crate) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Nobody meant a word of this length, and comparing takes the product of the lengths.
+    if typed.len() > 64 {
+        return None;
+    }
     let typed = typed.to_ascii_lowercase();
     let limit = match typed.chars().count() {
         0..=2 => 0,

@@ -5,6 +5,7 @@
 mod arena;
 mod imposter;
 mod kill;
+mod manifests;
 mod starts;
 
 use std::collections::BTreeMap;
@@ -62,6 +63,12 @@ impl Counts {
     fn add(&mut self, name: impl Into<String>) {
         *self.0.entry(name.into()).or_default() += 1;
     }
+
+    /// Keeps the highest of some figures.
+    fn highest(&mut self, name: &str, figure: usize) {
+        let highest = self.0.entry(name.to_owned()).or_default();
+        *highest = figure.max(*highest);
+    }
 }
 
 /// Proves, and fails with a finding where a promise was broken.
@@ -78,6 +85,9 @@ pub(super) fn run(
     }
     if wanted(Proof::Starts) {
         proven.proofs.push(carry_out(&mut starts::Starts::new(context)?, args, events)?);
+    }
+    if wanted(Proof::Manifests) {
+        proven.proofs.push(carry_out(&mut manifests::Manifests::new(context)?, args, events)?);
     }
     output::report(&proven, global.format)?;
     match proven.proofs.iter().map(|proof| proof.failures.len()).sum::<usize>() {

@@ -1,5 +1,9 @@
 //! What differs between operating systems. Each file offers the same functions.
 
+use std::net::{IpAddr, ToSocketAddrs};
+
+use ecosystem_core::failure::{Failure, Kind};
+
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "macos")]
@@ -27,4 +31,25 @@ pub struct Owner {
     pub command: String,
     /// Its working directory, where this user may see it.
     pub cwd: Option<String>,
+}
+
+/// Fails where nobody knows that the name `localhost` means this machine.
+pub fn localhost_is_known() -> Result<(), Failure> {
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let mut entries = hosts.lines().map(|line| line.split('#').next().unwrap_or_default().split_whitespace());
+    let listed = entries.any(|mut words| {
+        words.next().and_then(|word| word.parse::<IpAddr>().ok()).is_some_and(|ip| ip.is_loopback())
+            && words.any(|name| name == "localhost")
+    });
+    // Whoever does not list it may still know it; asking can take seconds where there is no network.
+    let known = || {
+        let mut found = ("localhost", 0).to_socket_addrs().ok()?;
+        found.find(|address| address.ip().is_loopback())
+    };
+    if listed || known().is_some() {
+        return Ok(());
+    }
+    let message = "nothing on this machine knows the name localhost, which RabbitMQ needs to find itself";
+    Err(Failure::new(Kind::Host, "localhost-unknown", message)
+        .hint("add this line to /etc/hosts: 127.0.0.1 localhost"))
 }

@@ -5,27 +5,24 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
+use crate::sys::fs::open_optional;
 use anyhow::Context;
 use camino::Utf8Path;
 
 /// Its name in the state folder. It holds the process id.
-const LOCK: &str = "supervisor.lock";
+pub(super) const LOCK: &str = "supervisor.lock";
 
 /// The process id of the supervisor that lives in a state folder, whether it answers or not; `None` where there is none.
 pub fn holder(state: &Utf8Path) -> anyhow::Result<Option<u32>> {
     let path = state.join(LOCK);
-    let mut lock = match std::fs::File::open(&path) {
-        Ok(lock) => lock,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("cannot open {path}")),
-    };
+    let Some(lock) = open_optional(&path)? else { return Ok(None) };
     match lock.try_lock_shared() {
         Ok(()) => Ok(None),
         Err(std::fs::TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            lock.read_to_string(&mut text).with_context(|| format!("cannot read {path}"))?;
+            let mut text = Vec::new();
+            lock.take(20).read_to_end(&mut text).with_context(|| format!("cannot read {path}"))?;
             // Between taking the lock and writing its number it is about to answer.
-            Ok(text.trim().parse().ok())
+            Ok(String::from_utf8_lossy(&text).trim().parse().ok())
         }
         Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {path}")),
     }
