@@ -44,11 +44,10 @@ pub fn run(
             .map_err(|e| vec![e]);
     };
     let prepare = || -> anyhow::Result<_> {
-        let running = native::running(&place)?;
         for name in &args.services {
             // What still runs can be stopped, even where the manifest does not name it any more.
-            let known = stack.site.ecosystem.services.contains_key(name) || running.contains(name);
-            if !known {
+            let in_manifest = stack.site.ecosystem.services.contains_key(name);
+            if !in_manifest && !native::running(&place)?.contains(name) {
                 stack.site.ecosystem.select(None, std::slice::from_ref(name))?;
             }
         }

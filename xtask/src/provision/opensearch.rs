@@ -20,7 +20,7 @@ use super::maven::{Gav, Jars};
 use super::run::Once;
 use super::store::{Built, Id, Source, Store};
 use crate::event::{Events, Section, Task};
-use crate::sys;
+use crate::sys::{self, interrupt};
 
 /// The version in `pkg:maven/org.opensearch/opensearch@2.3.0`.
 pub(super) fn version(purl: Option<&str>) -> &str {
@@ -124,7 +124,8 @@ pub(super) fn class_archive(
         let archive = folder.join("opensearch.jsa");
         start_once(store, server, java, run_as, &archive).map_err(|error| {
             let message = format!("the OpenSearch class archive could not be made: {error:#}");
-            Failure::new(Kind::Host, "class-archive-failed", message)
+            let failed = Failure::new(Kind::Host, "class-archive-failed", message);
+            interrupt::check().err().unwrap_or(failed)
         })?;
         task.finish("");
         let facts = Facts { paths: BTreeMap::from([("archive".to_owned(), archive)]), ..Facts::default() };

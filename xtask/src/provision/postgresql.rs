@@ -19,7 +19,7 @@ use super::maven::{Gav, Jars};
 use super::run::Once;
 use super::store::{Built, Id, Source, Store};
 use crate::event::{Events, Section, Task};
-use crate::sys;
+use crate::sys::{self, interrupt};
 
 /// The build for this machine, given the one that the release names.
 pub(super) fn artifact(purl: Option<&str>) -> Result<Gav, Failure> {
@@ -161,6 +161,9 @@ pub(super) fn template(
 }
 
 fn failed(error: &anyhow::Error) -> anyhow::Error {
+    if let Err(interrupted) = interrupt::check() {
+        return interrupted.into();
+    }
     let message = format!("the PostgreSQL data template could not be made: {error:#}");
     Failure::new(Kind::Host, "template-failed", message).into()
 }
