@@ -23,8 +23,8 @@ use crate::sys::{interrupt, launch};
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether a signal has stopped a server is looked at once in so many rounds of asking.
-const STOPPED_ROUNDS: u32 = 12;
+/// How long a server is asked before somebody looks whether a signal has stopped it, and between two looks.
+const STOPPED_PERIOD: Duration = Duration::from_secs(1);
 
 /// Everything that carrying out a plan needs besides the plan.
 pub struct Engine<'a> {
@@ -203,7 +203,8 @@ impl Engine<'_> {
         let (mut ended, mut watch) = self.watch(service)?;
         let begin = Instant::now();
         let (mut pause, mut effort) = (FIRST_PAUSE, Effort::Look);
-        for round in 1_u32.. {
+        let mut next_look = STOPPED_PERIOD;
+        loop {
             // Read before asking: an end that happens while we ask is seen in the next round.
             let gone = ended.load(Ordering::SeqCst);
             let last = match client::probe(endpoint, effort) {
@@ -234,15 +235,15 @@ impl Engine<'_> {
                 return Err(self.timed_out(service, &last));
             }
             // Whoever stopped it knows when it will go on; nobody is going to wait for that here.
-            if round % STOPPED_ROUNDS == 0
-                && let Some((process, pid)) = native::stopped(self.place, service)?.first()
-            {
-                return Err(stopped(process, *pid).into());
+            if begin.elapsed() > next_look {
+                if let Some((process, pid)) = native::stopped(self.place, service)?.first() {
+                    return Err(stopped(service, process, *pid).into());
+                }
+                next_look = begin.elapsed() + STOPPED_PERIOD;
             }
             interrupt::pause(pause, || ended.load(Ordering::SeqCst))?;
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }
-        unreachable!("rounds are not that many")
     }
 
     /// A flag that is set when a process of this service leaves its present run.
@@ -341,11 +342,11 @@ fn record(outcome: &mut Outcome, step: &Step, took: Duration, since_begin: Durat
     outcome.took.insert(step.action.title(), ms(took));
 }
 
-fn stopped(process: &str, pid: u32) -> Failure {
+fn stopped(service: &str, process: &str, pid: u32) -> Failure {
     let message = format!("{process} (pid {pid}) runs, but a signal has stopped it, so it cannot answer");
     Failure::new(Kind::Service, "service-stopped", message)
         .hint(format!("let it go on: kill -CONT {pid}"))
-        .hint("or start it afresh: {program} restart")
+        .hint(format!("or start it afresh: {{program}} restart {service}"))
 }
 
 fn refused(service: &str, reason: &str) -> Failure {

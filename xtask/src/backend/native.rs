@@ -124,7 +124,7 @@ pub fn list(place: &Place) -> anyhow::Result<Vec<Supervised>> {
 
 /// Whether a supervisor runs here.
 pub fn supervised(place: &Place) -> anyhow::Result<bool> {
-    Ok(Control::connect(&place.state)?.is_some())
+    Ok(meet(place)?.is_some())
 }
 
 /// The services that have a running process.
@@ -166,6 +166,17 @@ fn held(
             (l.port, holder)
         })
         .collect())
+}
+
+/// The next offset, in steps of 100, at which nobody listens on any of these ports, which have `present` added to them already.
+pub fn free_offset(ports: &BTreeSet<u16>, present: u16) -> anyhow::Result<u16> {
+    let taken: BTreeSet<u16> = os::listeners(None)?.into_iter().map(|listener| listener.port).collect();
+    let free = |offset: &u16| {
+        let moved = ports.iter().map(|port| (port - present).checked_add(*offset));
+        moved.into_iter().all(|port| port.is_some_and(|port| !taken.contains(&port)))
+    };
+    let next = present / 100 * 100;
+    Ok((next..u16::MAX).step_by(100).skip(1).find(free).unwrap_or(next.saturating_add(100)))
 }
 
 /// What of the ports of a service somebody else holds right now.
@@ -334,6 +345,11 @@ pub fn shutdown(place: &Place) -> anyhow::Result<()> {
     // Its end is the answer that counts: on a busy machine it may come before the other one was sent.
     let _answered_by_its_end = control.ask(&Request::Shutdown);
     os::wait_for_end(supervisor.pid, Duration::from_secs(5))
+}
+
+/// The process id of a supervisor that is there and does not answer.
+pub fn silent(place: &Place) -> anyhow::Result<Option<u32>> {
+    Ok(meet(place)?.filter(|(_, control)| control.is_none()).map(|(supervisor, _)| supervisor.pid))
 }
 
 /// Kills a supervisor that does not answer, and waits until nothing of it is left: the kernel kills what it runs.

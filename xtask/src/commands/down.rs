@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::place::Place;
-use ecosystem_core::plan::{Action, Plan, obstacles_failure, reconcile_down};
+use ecosystem_core::plan::{Action, Plan, Retry, obstacles_failure, reconcile_down};
 use serde::Serialize;
 
 use crate::backend::native;
@@ -59,7 +59,8 @@ pub fn run(
         Ok((lock, reconcile_down(&args.services, &native::observe(&place, &[])?)))
     };
     let (_lock, plan) = prepare().map_err(|e| vec![e])?;
-    if let Some(failure) = obstacles_failure(&plan.obstacles) {
+    if let Some(failure) = obstacles_failure(&plan.obstacles, &Retry { words: "down".to_owned(), offset: 0 })
+    {
         return Err(vec![failure.into()]);
     }
     let engine = Engine {
@@ -98,7 +99,8 @@ fn confirm(place: &Place, services: &[String]) -> anyhow::Result<()> {
     let what = if services.is_empty() { "all services".to_owned() } else { services.join(", ") };
     if !std::io::stdin().is_terminal() {
         let text = format!("deleting the data of {what} in {} needs a yes", place.root);
-        return Err(Failure::new(Kind::Usage, "needs-yes", text).hint("{program} down --data --yes").into());
+        let again = format!("{{program}} down --data --yes {}", services.join(" "));
+        return Err(Failure::new(Kind::Usage, "needs-yes", text).hint(again.trim_end()).into());
     }
     let mut err = anstream::stderr();
     write!(err, "Delete the data of {what} in {}? It cannot be brought back. [y/N] ", place.state)?;

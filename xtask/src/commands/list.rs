@@ -45,6 +45,8 @@ struct Stack {
 enum State {
     Running,
     Stopped,
+    /// Its supervisor does not answer.
+    Silent,
     /// Its project folder, or its state folder, is not there any more.
     Gone,
 }
@@ -60,9 +62,13 @@ pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
 
 fn stack(known: &Known, store: &Utf8Path) -> Stack {
     let place = known.place(store);
-    // A supervisor of another protocol still tells what it runs; what cannot be asked is shown as not running.
-    let processes = place.as_ref().and_then(|place| native::list(place).ok()).unwrap_or_default();
-    let supervisor = known.abandoned();
+    // A supervisor of another protocol still tells what it runs; one that does not answer is shown as it is.
+    let silent = place.as_ref().and_then(|place| native::silent(place).ok()).flatten();
+    let processes = match &place {
+        Some(place) if silent.is_none() => native::list(place).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let supervisor = known.abandoned().or(silent);
     let mut services: Vec<String> =
         processes.iter().filter(|p| p.status.pid.is_some()).map(|p| p.process.service.clone()).collect();
     services.sort();
@@ -70,6 +76,7 @@ fn stack(known: &Known, store: &Utf8Path) -> Stack {
     let pids = processes.iter().filter_map(|p| p.status.pid).chain(supervisor);
     let memory = pids.flat_map(|pid| os::descendants(pid).into_iter().chain([pid]));
     let state = match services.is_empty() && supervisor.is_none() {
+        _ if silent.is_some() => State::Silent,
         _ if !known.root.exists() || place.is_none() => State::Gone,
         true => State::Stopped,
         false => State::Running,
@@ -83,6 +90,13 @@ fn stack(known: &Known, store: &Utf8Path) -> Stack {
         services,
         memory_bytes: memory.filter_map(os::resident_memory).sum(),
         disk_bytes: fs::disk_use(&known.state),
+    }
+}
+
+impl Listed {
+    /// The program without the project that it was told to work on.
+    fn bare(&self) -> &str {
+        self.program.split_once(" -C ").map_or(self.program.as_str(), |(bare, _)| bare)
     }
 }
 
@@ -107,6 +121,7 @@ impl Report for Listed {
             let (word, memory) = match stack.state {
                 State::Running => (format!("{:<8}", "running").green().to_string(), stack.memory_bytes),
                 State::Stopped => (format!("{:<8}", "stopped").dimmed().to_string(), stack.memory_bytes),
+                State::Silent => (format!("{:<8}", "silent").red().to_string(), stack.memory_bytes),
                 State::Gone => (format!("{:<8}", "gone").red().to_string(), stack.memory_bytes),
             };
             let memory = if memory == 0 { "-".to_owned() } else { output::bytes(memory) };
@@ -117,6 +132,13 @@ impl Report for Listed {
                 output::bytes(stack.disk_bytes),
                 stack.services.join(" ")
             );
+            if stack.state == State::Silent {
+                let _ = writeln!(
+                    text,
+                    "  its supervisor does not answer; {} down -C '{root}' ends it",
+                    self.bare()
+                );
+            }
             if stack.state == State::Gone {
                 let folder =
                     if stack.port_offset.is_some() { stack.root.clone() } else { stack.folder.clone() };

@@ -13,7 +13,7 @@ use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::Service;
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{
-    Action, Cause, Plan, obstacles_failure, port_obstacles, reconcile_up, silent_supervisor,
+    Action, Cause, Plan, Retry, obstacles_failure, port_obstacles, reconcile_up, silent_supervisor,
 };
 use ecosystem_core::process::RunAs;
 
@@ -43,6 +43,8 @@ struct Wanted<'a> {
     endpoints: BTreeMap<String, Endpoint>,
     run_as: RunAs,
     restart: bool,
+    /// What was typed: `up redis`.
+    words: String,
     /// The pack that is laid into what is ready.
     pack: Option<&'a str>,
 }
@@ -76,6 +78,7 @@ pub fn run(
         secrets,
         run_as,
         restart,
+        words: typed(args, restart),
     };
     if args.dry_run {
         let place = stack.place().unwrap_or_else(|| stack.imagined_place());
@@ -137,6 +140,16 @@ pub fn run(
     output::report(&report, global.format).map_err(one)
 }
 
+/// The words that would ask for the same again.
+fn typed(args: &Up, restart: bool) -> String {
+    let mut words = vec![if restart { "restart" } else { "up" }];
+    if let Some(profile) = &args.profile {
+        words.extend(["--profile", profile]);
+    }
+    words.extend(args.services.iter().map(String::as_str));
+    words.join(" ")
+}
+
 /// Says what is about to be started, and why that way.
 fn introduce(stack: &Stack, events: &dyn Events) {
     let manifest =
@@ -163,10 +176,19 @@ impl Wanted<'_> {
         let observed = native::observe(self.place, &endpoints)?;
         let mut obstacles = port_obstacles(&endpoints, &observed);
         obstacles.extend(silent_supervisor(&observed));
-        match obstacles_failure(&obstacles) {
+        if obstacles.is_empty() {
+            return Ok(endpoints.iter().all(|(service, _)| observed.runs(service)));
+        }
+        match obstacles_failure(&obstacles, &self.again()?) {
             Some(failure) => Err(failure.into()),
             None => Ok(endpoints.iter().all(|(service, _)| observed.runs(service))),
         }
+    }
+
+    /// The words that were typed, and an offset at which they would succeed.
+    fn again(&self) -> anyhow::Result<Retry> {
+        let offset = native::free_offset(&self.ports(), self.place.offset)?;
+        Ok(Retry { words: self.words.clone(), offset })
     }
 
     fn launches(&self, installed: &BTreeMap<String, Installation>) -> BTreeMap<String, Launch> {
@@ -194,7 +216,9 @@ impl Wanted<'_> {
         // The slowest to start goes first: nothing waits for it, and it has the most to gain.
         launches.sort_by_key(|(_, launch)| std::cmp::Reverse(launch.endpoint.kind.start_cost()));
         let mut plan = reconcile_up(&launches, &observed, self.restart, self.needed_by);
-        if let Some(failure) = obstacles_failure(&plan.obstacles) {
+        if !plan.obstacles.is_empty()
+            && let Some(failure) = obstacles_failure(&plan.obstacles, &self.again()?)
+        {
             return Err(failure.into());
         }
         let starts = |name: &str| {

@@ -77,7 +77,13 @@ pub fn log(line: &str) {
 pub fn failures(errors: &[anyhow::Error], format: Format, program: &str) -> u8 {
     let failures: Vec<Failure> = errors.iter().map(|error| failure_of(error, program)).collect();
     let status = failures.first().map_or(0, |f| f.kind.exit_status());
-    let untold: Vec<&Failure> = failures.iter().filter(|f| !f.message.is_empty()).collect();
+    let mut untold: Vec<&Failure> = Vec::new();
+    for failure in failures.iter().filter(|failure| !failure.message.is_empty()) {
+        // Several steps may have met the same.
+        if !untold.contains(&failure) {
+            untold.push(failure);
+        }
+    }
     if untold.is_empty() {
         return status;
     }

@@ -65,8 +65,8 @@ impl Log {
     }
 
     /// The lines in the last `limit` bytes. [`Log::more`] goes on behind them.
-    pub fn end(&mut self, limit: u64) -> std::io::Result<Vec<Line>> {
-        let Some(mut file) = open_optional(&self.path).map_err(std::io::Error::other)? else {
+    pub fn end(&mut self, limit: u64) -> anyhow::Result<Vec<Line>> {
+        let Some(mut file) = open_optional(&self.path)? else {
             return Ok(Vec::new());
         };
         let start = file.metadata()?.len().saturating_sub(limit);
@@ -89,8 +89,8 @@ impl Log {
     }
 
     /// The whole lines that were written since. A log that is gone has none.
-    pub fn more(&mut self) -> std::io::Result<Vec<Line>> {
-        let Some(mut file) = open_optional(&self.path).map_err(std::io::Error::other)? else {
+    pub fn more(&mut self) -> anyhow::Result<Vec<Line>> {
+        let Some(mut file) = open_optional(&self.path)? else {
             return Ok(Vec::new());
         };
         let before = self.anchor.len() as u64;
@@ -159,7 +159,7 @@ mod tests {
         }
     }
 
-    fn texts(lines: std::io::Result<Vec<Line>>) -> Vec<String> {
+    fn texts(lines: anyhow::Result<Vec<Line>>) -> Vec<String> {
         lines.unwrap().into_iter().map(|line| line.text).collect()
     }
 

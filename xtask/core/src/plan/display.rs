@@ -64,8 +64,17 @@ pub fn silence(pid: u32, stopped: bool) -> Failure {
     failure.hint("end it and its servers, which keep what they have acknowledged: {program} down")
 }
 
+/// How a person could try again what met an obstacle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// The words that were typed: `up redis`.
+    pub words: String,
+    /// A port offset at which nothing is in the way.
+    pub offset: u16,
+}
+
 /// All obstacles as one failure; `None` where there are none. One block per owner, not per port.
-pub fn obstacles_failure(obstacles: &[Obstacle]) -> Option<Failure> {
+pub fn obstacles_failure(obstacles: &[Obstacle], retry: &Retry) -> Option<Failure> {
     let ports = by_holder(obstacles);
     let data = obstacles.iter().filter_map(|obstacle| match obstacle {
         Obstacle::OtherData { service, folder, made_by, wanted } => Some((service, folder, made_by, wanted)),
@@ -91,7 +100,8 @@ pub fn obstacles_failure(obstacles: &[Obstacle]) -> Option<Failure> {
         hints.push(format!("start {service} afresh, losing its data: {{program}} down --data {service}"));
     }
     if !ports.is_empty() {
-        hints.push(OFFSET.to_owned());
+        let Retry { words, offset } = retry;
+        hints.push(format!("run on other ports from now on: {{program}} {words} --port-offset {offset}"));
     }
     let code = match (silent, ports.is_empty()) {
         (Some(_), _) => "supervisor-silent",
@@ -109,15 +119,11 @@ pub fn obstacles_failure(obstacles: &[Obstacle]) -> Option<Failure> {
 /// Ports that were free when they were looked at, and that somebody holds now that a service cannot have them. `None` where nobody does.
 pub fn taken_meanwhile(service: &str, obstacles: &[Obstacle]) -> Option<Failure> {
     let ports = by_holder(obstacles);
-    let mut hints = vec!["see what else is in the way: {program} up".to_owned()];
+    let mut hints = vec![format!("see what else is in the way, and the way out: {{program}} up {service}")];
     let holders = held_by(&ports, &mut hints);
-    hints.push(OFFSET.to_owned());
     let message = format!("{service} lost its port to somebody who came in between\n{}", holders.trim_end());
     (!ports.is_empty()).then_some(Failure { kind: Kind::Service, code: "port-taken", message, hints })
 }
-
-/// The way out of every conflict of ports.
-const OFFSET: &str = "run on other ports from now on: {program} up --port-offset 100";
 
 type Ports<'a> = BTreeMap<Option<&'a Holder>, Vec<(u16, String)>>;
 

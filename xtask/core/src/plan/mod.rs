@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
-pub use display::{obstacles_failure, render, silence, taken_meanwhile};
+pub use display::{Retry, obstacles_failure, render, silence, taken_meanwhile};
 pub use reconcile::{port_obstacles, reconcile_down, reconcile_up, silent_supervisor};
 
 use crate::catalog::{Kind, Launch};

@@ -340,7 +340,8 @@ proptest! {
             }
         }
         prop_assert_eq!(told, 0, "obstacles for services that are not started: {:?}", plan.obstacles);
-        prop_assert_eq!(plan.obstacles.is_empty(), super::super::obstacles_failure(&plan.obstacles).is_none());
+        let again = super::super::Retry { words: "up".into(), offset: 100 };
+        prop_assert_eq!(plan.obstacles.is_empty(), super::super::obstacles_failure(&plan.obstacles, &again).is_none());
     }
 
     #[test]

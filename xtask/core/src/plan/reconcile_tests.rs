@@ -1,6 +1,6 @@
 //! Plans as a person reads them, for everything that can be wanted and everything that can be found.
 
-use super::super::{Holder, Supervisor, obstacles_failure, render};
+use super::super::{Holder, Retry, Supervisor, obstacles_failure, render};
 use super::*;
 use crate::catalog::{Data, Kind};
 use crate::process::{Rules, RunAs, Signal, Stop};
@@ -56,6 +56,10 @@ fn observed(running: &[(&Process, Phase)]) -> Observed {
 
 fn up(wanted: &Launch, observed: &Observed) -> String {
     render(&reconcile_up(&[("redis", wanted)], observed, false, &BTreeMap::new()), &BTreeMap::default())
+}
+
+fn again() -> Retry {
+    Retry { words: "up".into(), offset: 100 }
 }
 
 #[test]
@@ -137,7 +141,7 @@ fn a_silent_supervisor_is_left_to_the_person_and_killed_by_down() {
     let mut seen = observed(&[]);
     seen.supervisor = Some(Supervisor { pid: 12, voice: Voice::Silent { stopped: true } });
     let plan = reconcile_up(&[("redis", &launch(vec![redis], 1))], &seen, false, &BTreeMap::new());
-    let failure = obstacles_failure(&plan.obstacles).unwrap();
+    let failure = obstacles_failure(&plan.obstacles, &again()).unwrap();
     insta::assert_snapshot!(format!("{failure}\n{}", failure.hints.join("\n")), @"
     nothing was started
     the supervisor of this project (pid 12) does not answer: a signal has stopped it
@@ -162,7 +166,7 @@ fn obstacles_arrive_together() {
         &BTreeMap::new(),
     );
     assert_eq!(plan.obstacles.len(), 2);
-    insta::assert_snapshot!(super::super::obstacles_failure(&plan.obstacles).unwrap(), @"
+    insta::assert_snapshot!(obstacles_failure(&plan.obstacles, &again()).unwrap(), @"
     nothing was started
     port 1 (redis) is held by pid 4711: redis-server *:1
       in /srv

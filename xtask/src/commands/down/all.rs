@@ -65,6 +65,10 @@ fn stop(
     if !native::supervised(&place)? {
         return Ok(None);
     }
+    if native::silent(&place)?.is_some() {
+        native::kill(&place)?;
+        return Ok(Some(Vec::new()));
+    }
     let mut running = native::running(&place)?;
     running.sort();
     running.dedup();
