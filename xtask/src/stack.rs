@@ -65,7 +65,9 @@ impl Stack {
         // Read again: another command may have set it up while this one waited for the lock.
         let known = self.state.place(&self.store)?;
         let wanted = self.offset(known.as_ref());
-        let present = known.map_or(wanted, |place| place.offset);
+        // A flag may turn out to be impossible; it is remembered once it is known not to be.
+        let flag = matches!(self.site.ecosystem.port_offset.origin, Origin::Flag(_));
+        let present = known.map_or(if flag { 0 } else { wanted }, |place| place.offset);
         let place = self.state.create(&self.site.root, &self.store, present)?;
         // Only `list` and `down --all` need it, and a store may be there to be read only.
         let _convenience = places::remember(&place);

@@ -167,11 +167,18 @@ fn dated(line: &str) -> Option<Head> {
     let word =
         words.take(4).find_map(|word| WORDS.iter().find(|(known, _)| word.eq_ignore_ascii_case(known)));
     let (level, continues) = match word {
+        // The answer to everybody who asks while PostgreSQL starts or ends, this program first of all.
+        Some((_, Some(Level::Fatal))) if BUSY.iter().any(|words| rest.ends_with(words)) => {
+            (Some(Level::Notice), false)
+        }
         Some((_, level)) => (*level, level.is_none()),
         None => (None, false),
     };
     Some(Head { at, level, continues })
 }
+
+/// How PostgreSQL says, as a fatal error of the client's session, that it cannot be used for a moment.
+const BUSY: [&str; 2] = ["the database system is starting up", "the database system is shutting down"];
 
 /// The words of servers for levels. `None`: the line adds something to the one before.
 const WORDS: [(&str, Option<Level>); 29] = [

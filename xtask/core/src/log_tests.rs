@@ -145,3 +145,11 @@ fn periods() {
         assert!(period(wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn the_answers_of_a_postgresql_that_starts_are_no_errors() {
+    let level = |text: &str| Reader::default().lines(text)[0].level;
+    let line = |words: &str| format!("2026-11-24 22:09:00.950 UTC [6353] FATAL:  {words}");
+    assert_eq!(level(&line("the database system is starting up")), Some(Level::Notice));
+    assert_eq!(level(&line("password authentication failed for user \"x\"")), Some(Level::Fatal));
+}

@@ -1,15 +1,18 @@
 //! `env`: settings for an application and for the ordinary clients.
 
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::plan::Obstacle;
 use ecosystem_core::render::env::{Syntax, render, variables};
 
+use crate::backend::native;
 use crate::cli::{Env, EnvSyntax, Global};
 use crate::context::Context;
+use crate::event::{Event, Events};
 use crate::output::{self, Format};
 use crate::stack::Stack;
 
 /// Prints the settings.
-pub fn run(context: &Context, global: &Global, args: &Env) -> anyhow::Result<()> {
+pub fn run(context: &Context, global: &Global, args: &Env, events: &dyn Events) -> anyhow::Result<()> {
     let stack = Stack::open(context, global, None)?;
     let services = stack.site.ecosystem.select(None, &args.services)?;
     let Some(place) = stack.place() else {
@@ -19,7 +22,21 @@ pub fn run(context: &Context, global: &Global, args: &Env) -> anyhow::Result<()>
     };
     let secrets = stack.state.secrets()?;
     stack.state.refuse_lost_secrets(&secrets, services.iter().map(|s| s.name.as_str()))?;
-    let variables = variables(&stack.endpoints(&services, &place, &secrets));
+    let endpoints = stack.endpoints(&services, &place, &secrets);
+    for (service, endpoint) in &endpoints {
+        for obstacle in native::strangers(&place, service, endpoint)? {
+            // What was started with these settings would work on somebody else's data.
+            if let Obstacle::PortTaken { port, holder: Some(holder), .. } = obstacle {
+                let whose = holder.place.map_or_else(String::new, |root| format!(" of {root}"));
+                let text = format!(
+                    "port {port} ({service}) is held by pid {}{whose}, not by this project",
+                    holder.pid
+                );
+                events.emit(Event::Warning(text));
+            }
+        }
+    }
+    let variables = variables(&endpoints);
     let syntax = match (global.format, args.syntax) {
         (Format::Json, _) | (_, EnvSyntax::Json) => Syntax::Json,
         (_, EnvSyntax::Shell) => Syntax::Shell,

@@ -32,6 +32,9 @@ struct Status {
 struct Service {
     name: String,
     state: State,
+    /// A signal has stopped it.
+    #[serde(skip)]
+    stopped: bool,
     /// Why it is not ready.
     reason: Option<String>,
     /// The first line of its log, since its last start, that tells an error; only where it is not ready.
@@ -79,10 +82,13 @@ pub fn run(context: &Context, global: &Global, args: &args::Status) -> anyhow::R
     if bad.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(Kind::Finding, "not-ready", format!("not ready: {}", bad.join(", ")))
-        .hint(format!("what it says: {{program}} logs {}", bad[0]))
-        .hint("start it again: {program} up")
-        .into())
+    let mut failure = Failure::new(Kind::Finding, "not-ready", format!("not ready: {}", bad.join(", ")))
+        .hint(format!("what it says: {{program}} logs {}", bad[0]));
+    // Starting does not help one that a signal has stopped; its line says what does.
+    if status.services.iter().any(|s| s.bad() && !s.stopped) {
+        failure = failure.hint(format!("start it again: {{program}} up {}", bad.join(" ")));
+    }
+    Err(failure.into())
 }
 
 /// Asks the supervisor and every server.
@@ -146,10 +152,11 @@ fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint) -> Service
         let how = ended.status.last_exit.as_deref().unwrap_or("not started");
         Some(format!("{}: {how}{then}", ended.process.id()))
     };
+    let halted = stopped(processes);
     let (state, reason) = if phases.iter().all(|p| *p == Phase::Running) {
         match client::probe(endpoint, Effort::Look) {
             Attempt::Ready => (State::Ready, None),
-            Attempt::NotYet(reason) => (State::NotReady, Some(stopped(processes).unwrap_or(reason))),
+            Attempt::NotYet(reason) => (State::NotReady, Some(halted.clone().unwrap_or(reason))),
             Attempt::Never(reason) => (State::NotOurs, Some(reason)),
         }
     } else if phases.iter().all(|p| *p == Phase::Ended) {
@@ -158,7 +165,12 @@ fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint) -> Service
         (State::Failed, last_exit())
     };
     let address = endpoint.shown().into_iter().next().unwrap_or_default();
-    Service { state, reason, ..facts(name, processes, address, endpoint.ports.clone()) }
+    Service {
+        state,
+        reason,
+        stopped: halted.is_some(),
+        ..facts(name, processes, address, endpoint.ports.clone())
+    }
 }
 
 /// What the system and the supervisor know of a service.
@@ -172,6 +184,7 @@ fn facts(name: &str, processes: &[Supervised], address: String, ports: BTreeMap<
     Service {
         name: name.to_owned(),
         state: State::Stopped,
+        stopped: false,
         reason: None,
         error: None,
         address,
@@ -226,7 +239,9 @@ impl Report for Status {
                 let _ = writeln!(text, "             {} {error}", "log:".dimmed());
             }
             if service.restarts > 0 {
-                let _ = writeln!(text, "             restarted {} times by the supervisor", service.restarts);
+                let times =
+                    if service.restarts == 1 { "once" } else { &format!("{} times", service.restarts) };
+                let _ = writeln!(text, "             restarted {times} by the supervisor");
             }
         }
         text

@@ -44,7 +44,7 @@ fn cut(text: String) -> String {
 }
 
 /// So many problems are printed at once; the others are counted.
-const SHOWN: usize = 30;
+const SHOWN: usize = 40;
 
 /// All problems as one failure for a person.
 pub fn failure(problems: &[Problem]) -> Failure {

@@ -12,10 +12,13 @@ pub(crate) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>)
         3..=5 => 2,
         _ => 3,
     };
+    let begins = |word: &str| typed.len() > 2 && word.starts_with(&typed);
     known
         .into_iter()
+        // The difference of the lengths is the least that the distance can be; most words need no closer look.
+        .filter(|word| word.len().abs_diff(typed.len()) <= limit || begins(word))
         .map(|word| (distance(&typed, word), word))
-        .filter(|(distance, word)| *distance <= limit || (typed.len() > 2 && word.starts_with(&typed)))
+        .filter(|(distance, word)| *distance <= limit || begins(word))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word)
 }
