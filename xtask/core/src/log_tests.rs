@@ -54,7 +54,7 @@ fn postgresql() {
     22:09:01.160 -
     22:09:01.160 -         PostgreSQL stand-alone backend 12.22
     22:09:01.160 Info    * backend> backend> 2026-11-24 22:09:01.160 GMT [6350] LOG:  s
-    22:09:01.183 Fatal   * 2026-11-24 22:09:01.183 GMT [6357] FATAL:  the database syst
+    22:09:01.183 Notice  * 2026-11-24 22:09:01.183 GMT [6357] FATAL:  the database syst
     22:09:03.001 Error   * 2026-11-24 22:09:03.001 GMT [6400] ERROR:  syntax error at o
     22:09:03.001 Error     2026-11-24 22:09:03.001 GMT [6400] STATEMENT:  selec 1,
     22:09:03.001 Error     	  'warning'
