@@ -83,6 +83,16 @@ fn the_pack_is_loaded_once_and_again_where_it_was_lost_and_never_over_other_data
     assert_eq!(queue(), 200);
     assert_eq!(place.json(&["up"])["unchanged"], true);
 
+    // Somebody changes a row, and another table loses its rows: what was changed is not replaced.
+    let mine = "UPDATE rdm_records_metadata SET version_id = 7; TRUNCATE vocabularies_types";
+    sql(&env).batch_execute(mine).unwrap();
+    let kept = place.run(&["up"]);
+    assert_eq!(kept.status, 6, "{kept}");
+    for part in ["error[data-foreign]", "rows of rdm_records_metadata were changed since it was loaded"] {
+        assert!(kept.stderr.contains(part), "{part} is missing in\n{kept}");
+    }
+    assert!(number(&env, "SELECT count(*) FROM rdm_records_metadata WHERE version_id = 7") > 0);
+
     // Somebody makes tables of the same name: theirs.
     let theirs = "DROP TABLE vocabularies_types CASCADE; CREATE TABLE vocabularies_types (id text);
                   INSERT INTO vocabularies_types VALUES ('theirs')";

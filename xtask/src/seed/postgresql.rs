@@ -25,7 +25,7 @@ fn look(pack: &Pack, loading: &mut Loading<'_>) -> anyhow::Result<State> {
         None => None,
     };
     if let Some(reason) = missing {
-        return Ok(match added(receipt.as_ref(), loading)? {
+        return Ok(match added(&pack.manifest.name, receipt.as_ref(), loading)? {
             Some(added) => State::Foreign(format!("{reason}, but {added}")),
             None => State::Missing(reason),
         });
@@ -40,14 +40,15 @@ fn look(pack: &Pack, loading: &mut Loading<'_>) -> anyhow::Result<State> {
         .find(|(name, rows)| *rows > 0 && counts.get(name) == Some(&0));
     let Some((name, _)) = emptied else { return Ok(State::Loaded(counts)) };
     let reason = format!("the table {name} is empty");
-    Ok(match added(receipt.as_ref(), loading)? {
+    Ok(match added(&pack.manifest.name, receipt.as_ref(), loading)? {
         Some(added) => State::Foreign(format!("{reason}, but {added}")),
         None => State::Missing(reason),
     })
 }
 
-/// The first of our tables that holds more rows than it was given: loading it again would lose somebody's own.
-fn added(receipt: Option<&Receipt>, loading: &mut Loading<'_>) -> anyhow::Result<Option<String>> {
+/// The first of our tables that holds more rows than it was given, or rows that were changed since: loading it again would lose
+/// somebody's own.
+fn added(pack: &str, receipt: Option<&Receipt>, loading: &mut Loading<'_>) -> anyhow::Result<Option<String>> {
     let Some(receipt) = receipt else { return Ok(None) };
     let names: Vec<&str> = receipt.tables.keys().map(String::as_str).collect();
     for (name, oid) in loading.tables(&names)? {
@@ -58,6 +59,10 @@ fn added(receipt: Option<&Receipt>, loading: &mut Loading<'_>) -> anyhow::Result
                 "{name} holds {} rows that the pack did not bring",
                 rows - brought.rows
             )));
+        }
+        let changed = loading.changed(&name, pack)?;
+        if changed > 0 {
+            return Ok(Some(format!("{changed} rows of {name} were changed since it was loaded")));
         }
     }
     Ok(None)

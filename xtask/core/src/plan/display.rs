@@ -142,21 +142,17 @@ fn by_holder(obstacles: &[Obstacle]) -> Ports<'_> {
 /// Who holds which ports, one block a holder, and the next step for those that can be told.
 fn held_by(ports: &Ports<'_>, hints: &mut Vec<String>) -> String {
     let mut text = String::new();
+    let mut stacks: BTreeMap<&str, Vec<(&Holder, &Vec<(u16, String)>)>> = BTreeMap::new();
     for (holder, wanted) in ports {
-        let list: Vec<String> = wanted.iter().map(|(port, what)| format!("{port} ({what})")).collect();
-        let (noun, verb) = if list.len() == 1 { ("port", "is") } else { ("ports", "are") };
-        let _ = write!(text, "{noun} {} {verb} held by ", list.join(", "));
-        if let Some(Holder { pid, command, cwd, place }) = holder {
+        if let Some((holder, place)) = holder.and_then(|holder| Some((holder, holder.place.as_deref()?))) {
+            stacks.entry(place).or_default().push((holder, wanted));
+            continue;
+        }
+        let _ = write!(text, "{} held by ", numbers(wanted));
+        if let Some(Holder { pid, command, cwd, .. }) = holder {
             let _ = write!(text, "pid {pid}: {command}");
             if let Some(cwd) = cwd {
                 let _ = write!(text, "\n  in {cwd}");
-            }
-            if let Some(place) = place {
-                let _ = write!(text, "\n  it belongs to the stack of {place}");
-                let hint = format!("stop the other stack: {{program}} down -C {}", quoted(place));
-                if !hints.contains(&hint) {
-                    hints.push(hint);
-                }
             }
         } else {
             let port = wanted.first().map_or(0, |(port, _)| *port);
@@ -164,5 +160,21 @@ fn held_by(ports: &Ports<'_>, hints: &mut Vec<String>) -> String {
         }
         text.push('\n');
     }
+    // Servers of another stack are known by their ports; a person stops the stack, not them.
+    for (place, holders) in stacks {
+        let mut all: Vec<(u16, String)> =
+            holders.iter().flat_map(|(_, wanted)| wanted.iter().cloned()).collect();
+        all.sort();
+        let pids: Vec<String> = holders.iter().map(|(holder, _)| format!("pid {}", holder.pid)).collect();
+        let _ = writeln!(text, "{} held by the stack of {place}\n  {}", numbers(&all), pids.join(", "));
+        hints.push(format!("stop the other stack: {{program}} down -C {}", quoted(place)));
+    }
     text
+}
+
+/// Ports with what they are wanted for, as the beginning of a sentence about them.
+fn numbers(ports: &[(u16, String)]) -> String {
+    let list: Vec<String> = ports.iter().map(|(port, what)| format!("{port} ({what})")).collect();
+    let (noun, verb) = if list.len() == 1 { ("port", "is") } else { ("ports", "are") };
+    format!("{noun} {} {verb}", list.join(", "))
 }

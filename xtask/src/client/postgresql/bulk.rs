@@ -103,6 +103,21 @@ impl Loading<'_> {
         Ok(row.get::<_, i64>(0).unsigned_abs())
     }
 
+    /// The number of rows of a table that somebody has written since the pack was loaded. A row remembers the transaction that wrote it, and
+    /// rows and receipt of a pack are written in one.
+    pub fn changed(&mut self, table: &str, pack: &str) -> anyhow::Result<u64> {
+        let sql = format!(
+            "SELECT count(*) FROM public.{} WHERE xmin::text <> \
+             (SELECT xmin::text FROM ecosystem.receipt WHERE pack = $1)",
+            quoted(table)
+        );
+        let row = self
+            .transaction
+            .query_one(&sql, &[&pack])
+            .map_err(|error| rejected("count changed rows", &error))?;
+        Ok(row.get::<_, i64>(0).unsigned_abs())
+    }
+
     /// Removes tables, all of them in one statement. Whatever else depends on them prevents it: there is no CASCADE here.
     pub fn remove(&mut self, tables: &[&str]) -> anyhow::Result<()> {
         if tables.is_empty() {
