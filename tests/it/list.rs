@@ -5,7 +5,7 @@ use std::process::Command;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
-use crate::support::{Place, Run, eventually};
+use crate::support::{Place, Run, eventually, kill};
 
 /// A store that lends its servers from the user's own and has a list of places of its own.
 struct Store {
@@ -97,6 +97,22 @@ fn stacks_are_listed_and_stopped_together_wherever_they_are() {
     crate::json::fits("AllStopped", &stopped);
     assert_eq!(stopped["stacks"][0]["stopped"][0], "redis");
     std::fs::create_dir(&lost.root).unwrap();
+}
+
+#[test]
+fn down_all_ends_supervisors_that_do_not_answer() {
+    let (store, place) = (Store::new(), Place::named("silent"));
+    let silence: [fn(&Place, u32); 2] = [
+        |_, supervisor| kill(supervisor, rustix::process::Signal::STOP),
+        |place, _| std::fs::remove_file(place.state().join("control")).unwrap(),
+    ];
+    for silence in silence {
+        store.ok(&place, &["up", "redis"]);
+        silence(&place, place.supervisor().unwrap());
+        let stopped = store.ok(&place, &["down", "--all"]);
+        assert_eq!(stopped, format!("Stopped what was left of {}.\n", place.root));
+        eventually("nothing is left", || place.processes().is_empty());
+    }
 }
 
 #[test]

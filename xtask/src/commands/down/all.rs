@@ -1,5 +1,6 @@
 //! `down --all`: stops every stack that the store knows. Data stays, so nothing is asked.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use camino::Utf8Path;
@@ -63,7 +64,8 @@ fn stop(
     let Some(place) = known.place(store) else { return Ok(None) };
     let _lock = State::at(place.state.clone()).lock(&format!("{} down --all", context.program), events)?;
     if !native::supervised(&place)? {
-        return Ok(None);
+        // What it started may have outlived it.
+        return native::end_leftovers(&place, &BTreeSet::new()).map(|()| None);
     }
     if native::silent(&place)?.is_some() {
         native::kill(&place)?;
