@@ -75,8 +75,9 @@ fn stacks_are_listed_and_stopped_together_wherever_they_are() {
         "{text}"
     );
 
-    // Somebody deletes a project whose servers run.
+    // Somebody deletes a project whose servers run, and where a shell is.
     let (pid, port) = (lost.supervisor().unwrap(), lost.port(6579));
+    let stranger = duct::cmd!("sleep", "600").dir(lost.state()).start().unwrap();
     std::fs::remove_dir_all(&lost.root).unwrap();
     assert!(store.list(&first).contains(&row(&lost, "gone ")));
     let listed: Value = serde_json::from_str(&store.ok(&first, &["list", "--format", "json"])).unwrap();
@@ -85,6 +86,8 @@ fn stacks_are_listed_and_stopped_together_wherever_they_are() {
     assert!(stopped.contains(&format!("Stopped redis of {}.\n", first.root)), "{stopped}");
     assert!(stopped.contains(&format!("Stopped what was left of {}.\n", lost.root)), "{stopped}");
     assert_eq!((first.listening(), lost.listening()), (vec![], vec![]), "{port}");
+    assert!(stranger.try_wait().unwrap().is_none(), "who only is there is nobody's to end");
+    stranger.kill().unwrap();
     eventually("the supervisor has ended", || !Utf8Path::new(&format!("/proc/{pid}")).exists());
 
     let mut expected = vec![row(&first, "stopped "), row(&second, "stopped ")];

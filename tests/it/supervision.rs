@@ -74,6 +74,17 @@ fn a_supervisor_that_lost_its_socket_is_named_and_ended_by_down() {
 }
 
 #[test]
+fn a_supervisor_whose_folder_was_deleted_does_not_fight_with_the_next_one() {
+    let (place, first) = with_redis();
+    std::fs::remove_dir_all(place.state()).unwrap();
+    place.ok(&["up", "redis"]);
+    eventually("the first one has ended", || !Utf8Path::new(&format!("/proc/{first}")).exists());
+    std::fs::remove_dir_all(place.state()).unwrap();
+    place.ok(&["down"]);
+    eventually("nothing is left", || place.listening().is_empty());
+}
+
+#[test]
 fn a_server_that_a_signal_has_stopped_is_named() {
     let (place, _) = with_redis();
     let pid = place.pid("redis", "redis");

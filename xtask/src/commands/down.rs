@@ -40,6 +40,10 @@ pub fn run(
     let begin = Instant::now();
     let stack = Stack::open(context, global, None).map_err(|e| vec![e])?;
     let Some(place) = stack.place() else {
+        // Nothing is known of a folder that was deleted, but what ran in it.
+        if args.services.is_empty() {
+            native::end_abandoned(stack.state.folder()).map_err(|e| vec![e])?;
+        }
         return output::report(&Stopped { stopped: vec![], deleted: vec![] }, global.format)
             .map_err(|e| vec![e]);
     };
