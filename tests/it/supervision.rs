@@ -74,6 +74,25 @@ fn a_supervisor_that_lost_its_socket_is_named_and_ended_by_down() {
 }
 
 #[test]
+fn a_number_that_belongs_to_another_program_is_not_killed() {
+    let (place, _) = with_redis();
+    place.ok(&["down"]);
+    // As it looks from outside of the container in which the supervisor runs.
+    let stranger = duct::cmd!("sleep", "600").start().unwrap();
+    let lock = std::fs::File::options()
+        .write(true)
+        .truncate(true)
+        .open(place.state().join("supervisor.lock"))
+        .unwrap();
+    lock.lock().unwrap();
+    std::io::Write::write_all(&mut &lock, stranger.pids()[0].to_string().as_bytes()).unwrap();
+    let down = place.run(&["down"]);
+    assert!(stranger.try_wait().unwrap().is_none(), "{down}");
+    stranger.kill().unwrap();
+    says(&down, 5, &["error[supervisor-elsewhere]"]);
+}
+
+#[test]
 fn a_supervisor_whose_folder_was_deleted_does_not_fight_with_the_next_one() {
     let (place, first) = with_redis();
     std::fs::remove_dir_all(place.state()).unwrap();

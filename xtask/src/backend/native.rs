@@ -372,6 +372,15 @@ pub fn silent(place: &Place) -> anyhow::Result<Option<u32>> {
 /// Kills a supervisor that does not answer, and waits until nothing of it is left: the kernel kills what it runs.
 pub fn kill(place: &Place) -> anyhow::Result<()> {
     let Some(pid) = supervisor::holder(&place.state)? else { return Ok(()) };
+    if !supervisor::is_one(pid) {
+        let message = format!(
+            "the supervisor of {} has process {pid} elsewhere, such as in a container: here that is another program",
+            place.state
+        );
+        return Err(Failure::new(Kind::Service, "supervisor-elsewhere", message)
+            .hint("end it where it runs: {program} down")
+            .into());
+    }
     let mut all = os::descendants(pid);
     all.insert(pid);
     kill_all(&all)

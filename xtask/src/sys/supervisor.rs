@@ -66,7 +66,7 @@ pub fn abandoned(state: &Utf8Path) -> BTreeSet<u32> {
     there.into_iter().filter(|pid| is_one(*pid)).collect()
 }
 
-/// Whether a process was started as a supervisor, and not only bears a number that one had.
+/// Whether a process was started as a supervisor, and not only bears the number of one that ended, or that lives in another container.
 pub fn is_one(pid: u32) -> bool {
     os::command_line(pid).get(1).is_some_and(|word| word == SUPERVISE)
 }

@@ -107,8 +107,9 @@ pub fn with_variable(_name: &str, _value: &str) -> BTreeSet<u32> {
 }
 
 /// Command lines of other processes are not looked up here.
-pub fn command_line(_pid: u32) -> Vec<String> {
-    Vec::new()
+pub fn command_line(pid: u32) -> Vec<String> {
+    let words = Cmd::new("ps").args(["-o", "args=", "-p", &pid.to_string()]).run();
+    words.map_or_else(|_| Vec::new(), |output| output.stdout.split_whitespace().map(str::to_owned).collect())
 }
 
 /// Whether a process is stopped by a signal: there, but doing nothing.
