@@ -119,7 +119,9 @@ fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
         asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
     });
     for service in status.services.iter_mut().filter(|service| service.bad()) {
-        service.error = first_error(&place.state, &service.name).map(|line| harmless(&line));
+        // Its own alone: `redis-queue` may be another service than `redis`.
+        let logs = by_service[&service.name].iter().map(|supervised| supervised.process.log.as_path());
+        service.error = first_error(logs).map(|line| harmless(&line));
     }
     Ok(status)
 }
