@@ -249,3 +249,22 @@ fn data_without_its_mark_is_kept() {
     assert_eq!(number(&env, "SELECT count(*) FROM kept"), 1);
     assert!(Utf8Path::new(&home).join("made-by").exists());
 }
+
+#[test]
+fn one_ctrl_c_is_an_answer_to_a_question() {
+    let (place, supervisor) = with_redis();
+    let mut down = place.on_terminal(&["down", "--data"]);
+    let mut down = down.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut said, mut asked) = (down.stdout.take().unwrap(), Vec::new());
+    while !asked.ends_with(b"[y/N] ") {
+        let mut byte = [0];
+        said.read_exact(&mut byte).unwrap();
+        asked.extend(byte);
+    }
+    let mut keys = down.stdin.take().unwrap();
+    std::io::Write::write_all(&mut keys, b"\x03").unwrap();
+    let down = std::cell::RefCell::new(down);
+    eventually("it leaves", || down.borrow_mut().try_wait().unwrap().is_some());
+    assert_eq!(down.borrow_mut().wait().unwrap().code(), Some(130));
+    assert_eq!(place.supervisor(), Some(supervisor), "nothing was stopped");
+}
