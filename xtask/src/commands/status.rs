@@ -75,7 +75,10 @@ pub fn run(context: &Context, global: &Global, args: &args::Status) -> anyhow::R
     output::report(&status, global.format)?;
     if stack.place().is_some() {
         // The reason why nobody answers as ours.
+        let known = &stack.site.ecosystem.services;
         let services = status.services.iter().map(|s| s.name.as_str());
+        let services =
+            services.filter(|name| known.get(*name).is_some_and(ecosystem_core::model::Service::has_secret));
         stack.state.refuse_lost_secrets(&stack.state.secrets()?, services)?;
     }
     let bad: Vec<&str> = status.services.iter().filter(|s| s.bad()).map(|s| s.name.as_str()).collect();
