@@ -104,6 +104,15 @@ fn a_supervisor_whose_folder_was_deleted_does_not_fight_with_the_next_one() {
 }
 
 #[test]
+fn a_command_that_carries_the_mark_of_the_place_does_not_end_itself() {
+    let place = Place::new();
+    place.ok(&["up", "redis"]);
+    place.ok(&["down"]);
+    let run = Run::of(place.command(&["up", "redis"]).env("ECOSYSTEM_SUPERVISED_IN", place.state()));
+    assert_eq!(run.status, 0, "{run}");
+}
+
+#[test]
 fn a_server_that_a_signal_has_stopped_is_named() {
     let (place, _) = with_redis();
     let pid = place.pid("redis", "redis");

@@ -214,6 +214,9 @@ pub fn end_leftovers(place: &Place, ports: &BTreeSet<u16>) -> anyhow::Result<()>
     };
     let mut pids: BTreeSet<u32> = os::listeners(Some(ports))?.into_iter().filter_map(leftover).collect();
     pids.extend(os::with_variable(supervisor::PLACE_MARK, place.state.as_str()));
+    // Whoever works in a shell that was left, or in one that read the settings of a process, does not end that way.
+    let me = std::process::id();
+    pids.retain(|pid| *pid != me && !os::descendants(*pid).contains(&me));
     // The supervisor of a state folder that was deleted would start its servers again, in this one.
     let deleted = format!("{} (deleted)", place.state);
     let is_supervisor =
