@@ -76,6 +76,12 @@ fn psql_is_the_real_one_with_its_status_its_input_and_its_signals() {
     }
     let elsewhere = place.command(&["psql", "-Atc", "select 1"]).env("PGSERVICE", "x").status().unwrap();
     assert!(elsewhere.success());
+    let mask = duct::cmd!("sh", "-c", "umask").stdout_capture().run().unwrap().stdout;
+    assert_eq!(
+        place.ok(&["psql", "-c", "\\! umask"]).stdout.as_bytes(),
+        mask,
+        "its files are as the person wants them"
+    );
     let refused = place.run(&["psql", "-c", "selec"]);
     assert_eq!((refused.status, refused.stdout.as_str()), (1, ""));
     assert!(refused.stderr.contains("ERROR:  syntax error"), "{refused}");

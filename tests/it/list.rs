@@ -5,7 +5,7 @@ use std::process::Command;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
-use crate::support::{Place, Run, eventually};
+use crate::support::{Place, Run, eventually, kill};
 
 /// A store that lends its servers from the user's own and has a list of places of its own.
 struct Store {
@@ -75,8 +75,9 @@ fn stacks_are_listed_and_stopped_together_wherever_they_are() {
         "{text}"
     );
 
-    // Somebody deletes a project whose servers run.
+    // Somebody deletes a project whose servers run, and where a shell is.
     let (pid, port) = (lost.supervisor().unwrap(), lost.port(6579));
+    let stranger = duct::cmd!("sleep", "600").dir(lost.state()).start().unwrap();
     std::fs::remove_dir_all(&lost.root).unwrap();
     assert!(store.list(&first).contains(&row(&lost, "gone ")));
     let listed: Value = serde_json::from_str(&store.ok(&first, &["list", "--format", "json"])).unwrap();
@@ -85,6 +86,8 @@ fn stacks_are_listed_and_stopped_together_wherever_they_are() {
     assert!(stopped.contains(&format!("Stopped redis of {}.\n", first.root)), "{stopped}");
     assert!(stopped.contains(&format!("Stopped what was left of {}.\n", lost.root)), "{stopped}");
     assert_eq!((first.listening(), lost.listening()), (vec![], vec![]), "{port}");
+    assert!(stranger.try_wait().unwrap().is_none(), "who only is there is nobody's to end");
+    stranger.kill().unwrap();
     eventually("the supervisor has ended", || !Utf8Path::new(&format!("/proc/{pid}")).exists());
 
     let mut expected = vec![row(&first, "stopped "), row(&second, "stopped ")];
@@ -97,6 +100,22 @@ fn stacks_are_listed_and_stopped_together_wherever_they_are() {
     crate::json::fits("AllStopped", &stopped);
     assert_eq!(stopped["stacks"][0]["stopped"][0], "redis");
     std::fs::create_dir(&lost.root).unwrap();
+}
+
+#[test]
+fn down_all_ends_supervisors_that_do_not_answer() {
+    let (store, place) = (Store::new(), Place::named("silent"));
+    let silence: [fn(&Place, u32); 2] = [
+        |_, supervisor| kill(supervisor, rustix::process::Signal::STOP),
+        |place, _| std::fs::remove_file(place.state().join("control")).unwrap(),
+    ];
+    for silence in silence {
+        store.ok(&place, &["up", "redis"]);
+        silence(&place, place.supervisor().unwrap());
+        let stopped = store.ok(&place, &["down", "--all"]);
+        assert_eq!(stopped, format!("Stopped what was left of {}.\n", place.root));
+        eventually("nothing is left", || place.processes().is_empty());
+    }
 }
 
 #[test]

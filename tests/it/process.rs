@@ -83,6 +83,7 @@ fn a_process_goes_through_every_command() {
     let pid = place.pid("web", "web");
     assert_eq!(place.json(&["up", "web"])["unchanged"], true);
     assert_eq!((status(&place)["state"].as_str(), place.pid("web", "web")), (Some("ready"), pid));
+    place.ok(&["status"]);
     let env = place.ok(&["env", "web"]);
     assert_eq!(env.stdout, format!("export ECOSYSTEM_WEB_HTTP='127.0.0.1:{}'\n", place.port(PORT)));
     assert!(place.ok(&["logs", "web"]).stdout.contains("listening"));

@@ -74,6 +74,45 @@ fn a_supervisor_that_lost_its_socket_is_named_and_ended_by_down() {
 }
 
 #[test]
+fn a_number_that_belongs_to_another_program_is_not_killed() {
+    let (place, _) = with_redis();
+    place.ok(&["down"]);
+    // As it looks from outside of the container in which the supervisor runs.
+    let stranger = duct::cmd!("sleep", "600").start().unwrap();
+    let lock = std::fs::File::options()
+        .write(true)
+        .truncate(true)
+        .open(place.state().join("supervisor.lock"))
+        .unwrap();
+    lock.lock().unwrap();
+    std::io::Write::write_all(&mut &lock, stranger.pids()[0].to_string().as_bytes()).unwrap();
+    let down = place.run(&["down"]);
+    assert!(stranger.try_wait().unwrap().is_none(), "{down}");
+    stranger.kill().unwrap();
+    says(&down, 5, &["error[supervisor-elsewhere]"]);
+}
+
+#[test]
+fn a_supervisor_whose_folder_was_deleted_does_not_fight_with_the_next_one() {
+    let (place, first) = with_redis();
+    std::fs::remove_dir_all(place.state()).unwrap();
+    place.ok(&["up", "redis"]);
+    eventually("the first one has ended", || !Utf8Path::new(&format!("/proc/{first}")).exists());
+    std::fs::remove_dir_all(place.state()).unwrap();
+    place.ok(&["down"]);
+    eventually("nothing is left", || place.listening().is_empty());
+}
+
+#[test]
+fn a_command_that_carries_the_mark_of_the_place_does_not_end_itself() {
+    let place = Place::new();
+    place.ok(&["up", "redis"]);
+    place.ok(&["down"]);
+    let run = Run::of(place.command(&["up", "redis"]).env("ECOSYSTEM_SUPERVISED_IN", place.state()));
+    assert_eq!(run.status, 0, "{run}");
+}
+
+#[test]
 fn a_server_that_a_signal_has_stopped_is_named() {
     let (place, _) = with_redis();
     let pid = place.pid("redis", "redis");
@@ -218,4 +257,23 @@ fn data_without_its_mark_is_kept() {
     place.ok(&["up", "postgresql"]);
     assert_eq!(number(&env, "SELECT count(*) FROM kept"), 1);
     assert!(Utf8Path::new(&home).join("made-by").exists());
+}
+
+#[test]
+fn one_ctrl_c_is_an_answer_to_a_question() {
+    let (place, supervisor) = with_redis();
+    let mut down = place.on_terminal(&["down", "--data"]);
+    let mut down = down.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut said, mut asked) = (down.stdout.take().unwrap(), Vec::new());
+    while !asked.ends_with(b"[y/N] ") {
+        let mut byte = [0];
+        said.read_exact(&mut byte).unwrap();
+        asked.extend(byte);
+    }
+    let mut keys = down.stdin.take().unwrap();
+    std::io::Write::write_all(&mut keys, b"\x03").unwrap();
+    let down = std::cell::RefCell::new(down);
+    eventually("it leaves", || down.borrow_mut().try_wait().unwrap().is_some());
+    assert_eq!(down.borrow_mut().wait().unwrap().code(), Some(130));
+    assert_eq!(place.supervisor(), Some(supervisor), "nothing was stopped");
 }

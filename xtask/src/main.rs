@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         _ => {}
     }
     // Whatever the person's umask: what is made is its owner's, and nobody else's unless its mode is said where it is written.
-    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    ecosystem::sys::fs::make_private();
     let cli = Cli::parse();
     let format = cli.global.format;
     let context = match Context::from_env() {

@@ -49,14 +49,64 @@ impl Redaction {
 
     fn table(&mut self, table: &mut toml::Table) {
         for (name, value) in table {
+            // A table is called like a service: `services.oauth`.
+            if !value.is_table() && is_secret_setting(&name.to_ascii_lowercase()) {
+                self.add_all(value);
+                *value = REDACTED.into();
+            } else {
+                self.value(value);
+            }
+        }
+    }
+
+    fn value(&mut self, value: &mut toml::Value) {
+        match value {
+            toml::Value::Table(below) => self.table(below),
+            toml::Value::Array(words) => {
+                for word in words.iter_mut() {
+                    self.value(word);
+                }
+                self.command_line(words);
+            }
+            _ => {}
+        }
+    }
+
+    /// `--password=word`, `--password word`: words of a command line are shown to everybody, but not in a report.
+    fn command_line(&mut self, words: &mut [toml::Value]) {
+        let mut secret = false;
+        for word in words {
+            let toml::Value::String(text) = word else { continue };
+            let is_option = text.starts_with('-');
+            let (name, value) = match text.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (text.as_str(), None),
+            };
+            let named = is_option || value.is_some();
+            let names_secret = named && is_secret_setting(&name.to_ascii_lowercase());
             match value {
-                toml::Value::Table(below) => self.table(below),
-                value if is_secret_setting(&name.to_ascii_lowercase()) => {
-                    self.add(&value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned));
-                    *value = REDACTED.into();
+                Some(value) if names_secret => {
+                    self.add(&value);
+                    *text = format!("{name}={REDACTED}");
+                }
+                _ if secret && !is_option => {
+                    self.add(text);
+                    REDACTED.clone_into(text);
                 }
                 _ => {}
             }
+            secret = names_secret && is_option && !text.contains('=');
+        }
+    }
+
+    /// Everything that is said by a value, however deep.
+    fn add_all(&mut self, value: &toml::Value) {
+        match value {
+            toml::Value::Table(below) => below.values().for_each(|value| self.add_all(value)),
+            toml::Value::Array(all) => all.iter().for_each(|value| self.add_all(value)),
+            toml::Value::String(text) => self.add(text),
+            toml::Value::Boolean(_) => {}
+            other => self.add(&other.to_string()),
         }
     }
 }
@@ -73,14 +123,18 @@ fn at_home(text: &str, home: &str) -> String {
     result
 }
 
-/// `amqp://user:password@host` without its middle.
+/// `amqp://user:password@host` without its middle. A password may hold a slash, although it should not; what stands behind a later slash
+/// is a path, which may hold an `@` as well.
 fn without_logins(text: &str) -> String {
     let mut parts = text.split("://");
     let mut result = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         result.push_str("://");
-        let end = part.find(|c: char| c.is_whitespace() || "/\"'<>`".contains(c)).unwrap_or(part.len());
-        match part[..end].rfind('@') {
+        let word = part.find(|c: char| c.is_whitespace() || "\"'<>`".contains(c)).unwrap_or(part.len());
+        let host = part[..word].find('/').unwrap_or(word);
+        let login = |text: &str| text.rfind(':').is_some_and(|at| !starts_with_port(&text[at + 1..]));
+        let at = part[..host].rfind('@').or_else(|| part[..word].find('@').filter(|_| login(&part[..host])));
+        match at {
             Some(at) => {
                 result.push_str(REDACTED);
                 result.push_str(&part[at..]);
@@ -89,6 +143,11 @@ fn without_logins(text: &str) -> String {
         }
     }
     result
+}
+
+/// Whether a port and nothing else stands behind the colon of an address: `8080`.
+fn starts_with_port(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -102,9 +161,12 @@ mod tests {
         assert_eq!(apply("x hunter2long y hunter2, abc"), "x <redacted> y <redacted>, abc");
         assert_eq!(apply("/home/eva/a:/home/eva /home/evaluation"), "~/a:~ /home/evaluation");
         assert_eq!(
-            apply("amqp://u:p@127.0.0.1:5872/%2F http://127.0.0.1/a@b 'redis://:x@h'"),
-            "amqp://<redacted>@127.0.0.1:5872/%2F http://127.0.0.1/a@b 'redis://<redacted>@h'"
+            apply(
+                "amqp://u:p@127.0.0.1:5872/%2F http://127.0.0.1:80/a@b 'redis://:x@h' postgres://u:p/w@h/x"
+            ),
+            "amqp://<redacted>@127.0.0.1:5872/%2F http://127.0.0.1:80/a@b 'redis://<redacted>@h' postgres://<redacted>@h/x"
         );
+        assert_eq!(apply("https://[::1]:80/a@b http://u@h"), "https://[::1]:80/a@b http://<redacted>@h");
     }
 
     #[test]
@@ -122,6 +184,13 @@ mod tests {
         save = ""
         "#);
         assert_eq!(redaction.apply("it says my word"), "it says <redacted>");
+        let text = "command = [\"flower\", \"--basic-auth=me:one1\", \"--token\", \"two2\", \"PGPASSWORD=three3\", \"auth\", \"x=y\"]\nPASSWORDS = [\"four4\", { x = \"five5\" }]\n";
+        insta::assert_snapshot!(redaction.manifest(text).unwrap(), @r#"
+        PASSWORDS = "<redacted>"
+        command = ["flower", "--basic-auth=<redacted>", "--token", "<redacted>", "PGPASSWORD=<redacted>", "auth", "x=y"]
+        "#);
+        let told = "me:one1 two2 three3 four4 five5";
+        assert_eq!(redaction.apply(told), ["<redacted>"; 5].join(" "));
         assert!(redaction.manifest("bind = ").is_err());
     }
 }

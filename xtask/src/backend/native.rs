@@ -22,6 +22,9 @@ use crate::sys::{interrupt, launch, supervisor};
 /// How long a listener without a visible owner is taken for one that is going away.
 const OWNERLESS: Duration = Duration::from_secs(2);
 
+/// How long a supervisor may take to stop everything before it ends.
+const ORDERLY: Duration = Duration::from_mins(1);
+
 /// Looks once at everything that planning needs to know.
 pub fn observe(place: &Place, wanted: &[(&str, &Endpoint)]) -> anyhow::Result<Observed> {
     let mut observed = Observed::default();
@@ -81,7 +84,7 @@ fn meet(place: &Place) -> anyhow::Result<Option<(Supervisor, Option<Control>)>> 
         match control.ask(&Request::Hello) {
             // Somebody has told it to end: when it has, there is none.
             Ok(Response::Hello { pid, ending: true, .. }) => {
-                os::wait_for_end(pid, Duration::from_mins(1))?;
+                os::wait_for_end(pid, ORDERLY)?;
                 return Ok(None);
             }
             Ok(Response::Hello { protocol, build, pid, ending: false }) => {
@@ -203,6 +206,7 @@ pub fn end_leftovers(place: &Place, ports: &BTreeSet<u16>) -> anyhow::Result<()>
     if meet(place)?.is_some() {
         return Ok(());
     }
+    end_abandoned(&place.state)?;
     let leftover = |listener: Listener| {
         let owner = listener.owner?;
         let cwd = Utf8Path::new(owner.cwd.as_deref()?);
@@ -210,12 +214,28 @@ pub fn end_leftovers(place: &Place, ports: &BTreeSet<u16>) -> anyhow::Result<()>
     };
     let mut pids: BTreeSet<u32> = os::listeners(Some(ports))?.into_iter().filter_map(leftover).collect();
     pids.extend(os::with_variable(supervisor::PLACE_MARK, place.state.as_str()));
+    // Whoever works in a shell that was left, or in one that read the settings of a process, does not end that way.
+    let me = std::process::id();
+    pids.retain(|pid| *pid != me && !os::descendants(*pid).contains(&me));
     // The supervisor of a state folder that was deleted would start its servers again, in this one.
     let deleted = format!("{} (deleted)", place.state);
     let is_supervisor =
         |pid: &u32| os::command_line(*pid).get(1).is_some_and(|word| word == supervisor::SUPERVISE);
     pids.extend(os::working_in(deleted.as_str().into()).into_iter().flatten().filter(is_supervisor));
     kill_all(&pids)
+}
+
+/// Ends the supervisors that go on although their state folder was deleted; tells whether there were any. Else they would bring their
+/// servers up again, on the ports and in the folders of those that come after them.
+pub fn end_abandoned(state: &Utf8Path) -> anyhow::Result<bool> {
+    let pids = supervisor::abandoned(state);
+    for pid in &pids {
+        if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+    }
+    pids.iter().try_for_each(|pid| os::wait_for_end(*pid, ORDERLY))?;
+    Ok(!pids.is_empty())
 }
 
 /// The project of another supervisor that this process descends from.
@@ -355,6 +375,15 @@ pub fn silent(place: &Place) -> anyhow::Result<Option<u32>> {
 /// Kills a supervisor that does not answer, and waits until nothing of it is left: the kernel kills what it runs.
 pub fn kill(place: &Place) -> anyhow::Result<()> {
     let Some(pid) = supervisor::holder(&place.state)? else { return Ok(()) };
+    if !supervisor::is_one(pid) {
+        let message = format!(
+            "the supervisor of {} has process {pid} elsewhere, such as in a container: here that is another program",
+            place.state
+        );
+        return Err(Failure::new(Kind::Service, "supervisor-elsewhere", message)
+            .hint("end it where it runs: {program} down")
+            .into());
+    }
     let mut all = os::descendants(pid);
     all.insert(pid);
     kill_all(&all)

@@ -4,7 +4,7 @@ mod all;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -40,6 +40,10 @@ pub fn run(
     let begin = Instant::now();
     let stack = Stack::open(context, global, None).map_err(|e| vec![e])?;
     let Some(place) = stack.place() else {
+        // Nothing is known of a folder that was deleted, but what ran in it.
+        if args.services.is_empty() {
+            native::end_abandoned(stack.state.folder()).map_err(|e| vec![e])?;
+        }
         return output::report(&Stopped { stopped: vec![], deleted: vec![] }, global.format)
             .map_err(|e| vec![e]);
     };
@@ -102,12 +106,7 @@ fn confirm(place: &Place, services: &[String]) -> anyhow::Result<()> {
         let again = format!("{{program}} down --data --yes {}", services.join(" "));
         return Err(Failure::new(Kind::Usage, "needs-yes", text).hint(again.trim_end()).into());
     }
-    let mut err = anstream::stderr();
-    write!(err, "Delete the data of {what} in {}? It cannot be brought back. [y/N] ", place.state)?;
-    err.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
+    if output::agreed(&format!("Delete the data of {what} in {}? It cannot be brought back.", place.state))? {
         return Ok(());
     }
     Err(Failure::new(Kind::Interrupted, "not-confirmed", "nothing was stopped, nothing was deleted").into())

@@ -21,7 +21,8 @@ pub fn run(context: &Context, global: &Global, args: &Env, events: &dyn Events) 
         return Err(Failure::new(Kind::Finding, "not-set-up", text).hint("{program} up").into());
     };
     let secrets = stack.state.secrets()?;
-    stack.state.refuse_lost_secrets(&secrets, services.iter().map(|s| s.name.as_str()))?;
+    let with_secret = services.iter().filter(|s| s.has_secret()).map(|s| s.name.as_str());
+    stack.state.refuse_lost_secrets(&secrets, with_secret)?;
     let endpoints = stack.endpoints(&services, &place, &secrets);
     for (service, endpoint) in &endpoints {
         for obstacle in native::strangers(&place, service, endpoint)? {

@@ -44,6 +44,9 @@ struct Report {
 struct Part {
     title: String,
     text: String,
+    /// Characters of a line.
+    #[serde(skip)]
+    longest: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,13 +79,9 @@ pub fn run(context: &Context, global: &Global, args: &args::Report) -> anyhow::R
     parts.push(part("Ports", &ports(context, global)));
     for mut log in logs(state.folder()) {
         let text = if log.name == "supervisor" { end(&mut log) } else { errors(&mut log) };
-        parts.push(part(&format!("Log of {}", log.name), &text));
+        parts.push(Part { longest: LINE, ..part(&format!("Log of {}", log.name), &text) });
     }
-    let mut left = ALL;
-    for part in &mut parts {
-        part.text = cut(&redaction.apply(&part.text), PART.min(left));
-        left -= part.text.chars().count();
-    }
+    shorten(&mut parts, &redaction);
     let report = Report { version: env!("CARGO_PKG_VERSION"), parts };
     match &args.output {
         None => output::report(&report, global.format),
@@ -98,8 +97,19 @@ pub fn run(context: &Context, global: &Global, args: &args::Report) -> anyhow::R
     }
 }
 
+/// Takes out what is secret, and only then what is too long: of a password that is cut nobody knows any more that it is one.
+fn shorten(parts: &mut [Part], redaction: &Redaction) {
+    let mut left = ALL;
+    for part in parts {
+        let text = redaction.apply(&part.text);
+        let lines: Vec<String> = text.lines().map(|line| cut(line, part.longest)).collect();
+        part.text = cut(&lines.join("\n"), PART.min(left));
+        left = left.saturating_sub(part.text.chars().count());
+    }
+}
+
 fn part(title: &str, text: &str) -> Part {
-    Part { title: title.to_owned(), text: text.trim_end().to_owned() }
+    Part { title: title.to_owned(), text: text.trim_end().to_owned(), longest: PART }
 }
 
 fn system(context: &Context) -> String {
@@ -206,20 +216,20 @@ fn errors(log: &mut Log) -> String {
         return "no warnings, no errors".to_owned();
     }
     let shown = bad.iter().skip(bad.len().saturating_sub(LINES));
-    shown.map(|line| cut(&harmless(&line.text), LINE) + "\n").collect()
+    shown.map(|line| harmless(&line.text) + "\n").collect()
 }
 
 /// The last lines of a log, whatever they say.
 fn end(log: &mut Log) -> String {
     let lines = log.end(TAIL).unwrap_or_default();
     let shown = lines.iter().skip(lines.len().saturating_sub(LINES));
-    shown.map(|line| cut(&harmless(&line.text), LINE) + "\n").collect()
+    shown.map(|line| harmless(&line.text) + "\n").collect()
 }
 
 /// A text of at most so many characters, which says if something is missing.
 fn cut(text: &str, limit: usize) -> String {
-    if text.chars().count() <= limit {
-        return text.to_owned();
+    if limit == 0 || text.chars().count() <= limit {
+        return text.chars().take(limit).collect();
     }
     text.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
 }
@@ -241,5 +251,27 @@ impl output::Report for Report {
 impl output::Report for Written {
     fn human(&self) -> String {
         format!("Written to {}.\n", self.file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_parts_together_stay_below_their_limit_however_many_there_are() {
+        let long = "x".repeat(2 * PART);
+        let mut parts: Vec<Part> = (0..20).map(|_| part("long", &long)).collect();
+        shorten(&mut parts, &Redaction::default());
+        let lengths: Vec<usize> = parts.iter().map(|part| part.text.chars().count()).collect();
+        assert_eq!((lengths[0], lengths[19], lengths.iter().sum::<usize>()), (PART, 0, ALL));
+    }
+
+    #[test]
+    fn a_secret_at_the_end_of_a_long_line_is_taken_out_whole() {
+        let line = format!("{}hunter2hunter2", "x".repeat(LINE - 8));
+        let mut parts = [Part { longest: LINE, ..part("log", &line) }];
+        shorten(&mut parts, &Redaction::new(["hunter2hunter2"], None));
+        assert!(!parts[0].text.contains("hunter"), "{}", parts[0].text);
     }
 }

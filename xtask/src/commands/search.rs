@@ -1,8 +1,6 @@
 //! `search`: a person's own question to the search engine.
 
 use std::io::Read;
-use std::sync::mpsc::{TryRecvError, channel};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use ecosystem_core::catalog::Kind;
@@ -37,20 +35,11 @@ pub fn run(context: &Context, global: &Global, args: &Search) -> anyhow::Result<
         Some("-") => Some(standard_input()?),
         other => other.map(|text| text.as_bytes().to_vec()),
     };
-    let (sender, answer) = channel();
     let (method, path) = (question.method.clone(), question.path.clone());
     // Ctrl-C ends the waiting, not the server's work.
-    std::thread::spawn(move || {
-        let _gone = sender.send(client::opensearch::ask(&endpoint, &method, &path, body.as_deref()));
-        interrupt::wake();
-    });
-    let (status, body) = loop {
-        match answer.try_recv() {
-            Ok(answer) => break answer.with_context(|| format!("{} {}", question.method, question.path))?,
-            Err(TryRecvError::Empty) => interrupt::pause(Duration::from_millis(50), || false)?,
-            Err(TryRecvError::Disconnected) => anyhow::bail!("nothing was answered"),
-        }
-    };
+    let ask = move || client::opensearch::ask(&endpoint, &method, &path, body.as_deref());
+    let (status, body) =
+        interrupt::wait_for(ask)?.with_context(|| format!("{} {}", question.method, question.path))?;
     output::text(&shown(&body))?;
     if status < 400 {
         return Ok(());
@@ -60,9 +49,11 @@ pub fn run(context: &Context, global: &Global, args: &Search) -> anyhow::Result<
 }
 
 fn standard_input() -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
-    Ok(bytes)
+    let read = || {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    };
+    interrupt::wait_for(read)?.context("cannot read standard input")
 }
 
 /// `[METHOD] PATH [BODY]`.

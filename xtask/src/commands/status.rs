@@ -75,7 +75,10 @@ pub fn run(context: &Context, global: &Global, args: &args::Status) -> anyhow::R
     output::report(&status, global.format)?;
     if stack.place().is_some() {
         // The reason why nobody answers as ours.
+        let known = &stack.site.ecosystem.services;
         let services = status.services.iter().map(|s| s.name.as_str());
+        let services =
+            services.filter(|name| known.get(*name).is_some_and(ecosystem_core::model::Service::has_secret));
         stack.state.refuse_lost_secrets(&stack.state.secrets()?, services)?;
     }
     let bad: Vec<&str> = status.services.iter().filter(|s| s.bad()).map(|s| s.name.as_str()).collect();
@@ -119,7 +122,9 @@ fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
         asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
     });
     for service in status.services.iter_mut().filter(|service| service.bad()) {
-        service.error = first_error(&place.state, &service.name).map(|line| harmless(&line));
+        // Its own alone: `redis-queue` may be another service than `redis`.
+        let logs = by_service[&service.name].iter().map(|supervised| supervised.process.log.as_path());
+        service.error = first_error(logs).map(|line| harmless(&line));
     }
     Ok(status)
 }

@@ -163,9 +163,8 @@ fn introduce(stack: &Stack, events: &dyn Events) {
 /// The place and its secrets, made where they are missing.
 fn set_up(stack: &Stack, services: &[&Service]) -> anyhow::Result<(Place, Secrets)> {
     let place = stack.create_place()?;
-    let secrets = stack
-        .state
-        .make_secrets(services.iter().filter(|s| s.kind != ServiceKind::Process).map(|s| s.name.as_str()))?;
+    let secrets =
+        stack.state.make_secrets(services.iter().filter(|s| s.has_secret()).map(|s| s.name.as_str()))?;
     Ok((place, secrets))
 }
 

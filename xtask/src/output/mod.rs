@@ -5,9 +5,12 @@ mod screen;
 
 use std::io::Write;
 
+use anyhow::Context;
 use ecosystem_core::failure::{Failure, Kind, harmless};
 use owo_colors::OwoColorize;
 use serde::Serialize;
+
+use crate::sys::interrupt;
 
 pub use progress::Progress;
 pub use screen::Screen;
@@ -66,6 +69,19 @@ pub fn text(text: &str) -> anyhow::Result<()> {
 /// Prints text whose colours are removed where they are not wanted.
 pub fn styled(text: &str) -> anyhow::Result<()> {
     print(text, &mut anstream::stdout().lock())
+}
+
+/// Asks the person, on standard error, and waits for a yes. Ctrl-C ends the waiting.
+pub fn agreed(question: &str) -> anyhow::Result<bool> {
+    let mut err = anstream::stderr();
+    write!(err, "{question} [y/N] ")?;
+    err.flush()?;
+    let read = || {
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map(|_| answer)
+    };
+    let answer = interrupt::wait_for(read)?.context("cannot read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Writes a line to standard error for processes that have nobody to report to.

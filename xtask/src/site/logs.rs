@@ -44,12 +44,10 @@ pub fn logs(state: &Utf8Path) -> Vec<Log> {
     logs
 }
 
-/// The first thing that went wrong in a service since its last start, in its own words; the last one, where starts are not marked.
-pub fn first_error(state: &Utf8Path, service: &str) -> Option<String> {
-    let of_service = |log: &Log| {
-        log.name.strip_prefix(service).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-    };
-    logs(state).into_iter().filter(of_service).find_map(|mut log| {
+/// The first thing that went wrong since the last start, in the words of these logs; the last one, where starts are not marked.
+pub fn first_error<'a>(files: impl IntoIterator<Item = &'a Utf8Path>) -> Option<String> {
+    files.into_iter().find_map(|file| {
+        let mut log = Log::new(String::new(), file.to_owned());
         let lines = log.end(CHUNK).ok()?;
         let start = lines.iter().rposition(|line| started(&line.text).is_some());
         let mut errors =
@@ -207,16 +205,17 @@ mod tests {
     #[test]
     fn the_first_error_since_the_last_start_is_the_cause() {
         let server = Server::new();
-        let state = Utf8Path::from_path(server.0.path()).unwrap();
+        let log = Utf8Path::from_path(server.0.path()).unwrap().join("logs/redis.log");
+        let first_error = || super::first_error([log.as_path()]);
         server.write(
             "2026-11-24 22:09:01.1 GMT [1] FATAL:  old\n2026-11-24 22:09:01.1 GMT [1] FATAL:  newer\n",
         );
-        assert_eq!(first_error(state, "redis").unwrap(), "2026-11-24 22:09:01.1 GMT [1] FATAL:  newer");
+        assert_eq!(first_error().unwrap(), "2026-11-24 22:09:01.1 GMT [1] FATAL:  newer");
         server.write("=== started redis, pid 7, 2026-11-24T22:10:00Z\n");
-        assert_eq!(first_error(state, "redis"), None);
+        assert_eq!(first_error(), None);
         server.write("*** FATAL CONFIG FILE ERROR ***\n2026-11-24 22:10:01.1 GMT [1] FATAL:  follows\n");
-        assert_eq!(first_error(state, "redis").unwrap(), "*** FATAL CONFIG FILE ERROR ***");
-        assert_eq!(first_error(state, "red"), None);
+        assert_eq!(first_error().unwrap(), "*** FATAL CONFIG FILE ERROR ***");
+        assert_eq!(super::first_error([log.with_file_name("red.log").as_path()]), None);
     }
 
     #[test]

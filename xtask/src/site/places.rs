@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::State;
 use crate::sys::fs::{read_optional, write_atomic};
-use crate::sys::os;
+use crate::sys::supervisor;
 
 /// A place that some `up` has set up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,8 +64,7 @@ impl Known {
         if self.state.exists() {
             return None;
         }
-        // What the kernel calls the working directory of such a process.
-        os::working_in(Utf8Path::new(&format!("{} (deleted)", self.state)))?.first().copied()
+        supervisor::abandoned(&self.state).first().copied()
     }
 }
 

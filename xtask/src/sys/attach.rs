@@ -22,6 +22,7 @@ pub fn become_program(
     for name in LEAKED.iter().chain(unset) {
         command.env_remove(name);
     }
+    super::fs::as_before();
     let error = command.args(args).envs(env.iter().map(|(name, value)| (name, value))).exec();
     anyhow::Error::new(error).context(format!("cannot run {program}"))
 }

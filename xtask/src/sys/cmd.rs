@@ -159,13 +159,12 @@ impl Cmd {
                 (asked_to_end, end) = (true, end.min(Instant::now() + GRACE));
             }
             if Instant::now() >= end || !(asked_to_end || go_on()) {
-                if let Some(pid) = group.and_then(rustix::process::Pid::from_raw) {
-                    // The group is gone already if the command ended meanwhile.
-                    let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-                }
+                end_group(group);
                 break (handle.wait()?.status, true);
             }
         };
+        // What it has left running in the background was to be as short as itself.
+        end_group(group);
         // Whatever it ended with, it ended because somebody wants this program to stop.
         super::interrupt::check()?;
         Ok(Output {
@@ -174,6 +173,13 @@ impl Cmd {
             stderr: read(&mut err)?,
             timed_out,
         })
+    }
+}
+
+fn end_group(group: Option<i32>) {
+    if let Some(pid) = group.and_then(rustix::process::Pid::from_raw) {
+        // Mostly there is nothing left of it.
+        let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
     }
 }
 
@@ -203,6 +209,14 @@ mod tests {
         let output =
             Cmd::new("sh").args(["-c", "sleep 600 & wait"]).limit(Duration::from_millis(50)).run().unwrap();
         assert!(output.timed_out && !output.ok());
+    }
+
+    #[test]
+    fn what_a_command_leaves_in_the_background_ends_with_it() {
+        let output = Cmd::new("sh").args(["-c", "sleep 600 & echo $!"]).run().unwrap();
+        assert!(output.ok());
+        let left = output.stdout.trim().parse().unwrap();
+        super::super::os::wait_for_end(left, Duration::from_secs(10)).unwrap();
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::fs::{DirBuilder, File, FileType, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::sync::OnceLock;
 
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,9 +13,20 @@ use camino::{Utf8Path, Utf8PathBuf};
 /// How often a lock that somebody else holds is tried.
 const LOCK_PERIOD: std::time::Duration = std::time::Duration::from_millis(20);
 
-/// Whatever this process and those that it becomes or starts create from now on is for this user alone.
+/// The umask that the person has.
+static THEIRS: OnceLock<rustix::fs::Mode> = OnceLock::new();
+
+/// Whatever this process and those that it starts create from now on is for this user alone.
 pub fn make_private() {
-    let _before = rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    let before = rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    let _the_first_is_theirs = THEIRS.set(before);
+}
+
+/// Takes it back, for a program of the person's that this one becomes.
+pub fn as_before() {
+    if let Some(before) = THEIRS.get() {
+        rustix::process::umask(*before);
+    }
 }
 
 /// Writes a whole file by a rename: readers see the old content or the new, and the mode is right from the start.

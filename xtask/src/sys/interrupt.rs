@@ -91,6 +91,20 @@ pub fn pause(limit: Duration, until: impl Fn() -> bool) -> Result<(), Failure> {
     }
 }
 
+/// Waits for what cannot be interrupted itself, such as reading what a person types. Where somebody wants this program to stop it fails, and
+/// leaves the work behind.
+pub fn wait_for<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+    let worker = std::thread::spawn(move || {
+        let result = work();
+        wake();
+        result
+    });
+    while !worker.is_finished() {
+        pause(Duration::from_millis(20), || worker.is_finished())?;
+    }
+    worker.join().map_err(|_| anyhow::anyhow!("the thread that was waited for has failed"))
+}
+
 /// Makes every [`pause`] look again at what it waits for.
 pub fn wake() {
     // Taking the lock makes sure that nobody is between looking and waiting.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use camino::Utf8Path;
@@ -49,7 +49,11 @@ pub(super) fn trim_all<'a>(processes: impl Iterator<Item = &'a Process>) -> Dura
 
 /// Keeps the newest half of a log that is longer than its limit. Writers append, so they carry on behind what is kept.
 fn trim(path: &Utf8Path, limit: u64) -> std::io::Result<bool> {
-    let mut file = File::options().read(true).append(true).open(path)?;
+    let mut file = match File::options().read(true).append(true).open(path) {
+        // Somebody has removed it. Said every second, this would fill the log of the supervisor, which nobody cuts.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
     let length = file.metadata()?.len();
     if length <= limit {
         return Ok(false);
@@ -101,6 +105,11 @@ mod tests {
         assert_eq!(read(&file), b"third\n");
         writer.write_all(b"more\n").unwrap();
         assert_eq!(read(&file), b"third\nmore\n", "who appends carries on behind it");
+    }
+
+    #[test]
+    fn a_log_that_somebody_removed_is_nothing_to_complain_of() {
+        assert!(!trim("/nowhere/redis.log".into(), 20).unwrap());
     }
 
     #[test]

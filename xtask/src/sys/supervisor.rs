@@ -58,6 +58,19 @@ pub fn start(state: &Utf8Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The supervisors that go on although the state folder in which they were started was deleted; another may stand in its place by now.
+pub fn abandoned(state: &Utf8Path) -> BTreeSet<u32> {
+    // What the kernel calls the working directory of such a process. A person's shell may be there as well.
+    let gone = format!("{state} (deleted)");
+    let there = os::working_in(Utf8Path::new(&gone)).unwrap_or_default();
+    there.into_iter().filter(|pid| is_one(*pid)).collect()
+}
+
+/// Whether a process was started as a supervisor, and not only bears the number of one that ended, or that lives in another container.
+pub fn is_one(pid: u32) -> bool {
+    os::command_line(pid).get(1).is_some_and(|word| word == SUPERVISE)
+}
+
 /// What the main thread wakes up for.
 enum Wake {
     Asked(Request, Sender<Response>),

@@ -95,6 +95,11 @@ impl Service {
         self.program.as_ref().map_or(&[], |program| &program.after.value)
     }
 
+    /// Whether a password is made for it. A process of the manifest is told those of others, and has none.
+    pub fn has_secret(&self) -> bool {
+        self.kind != Kind::Process
+    }
+
     /// The ports that it really uses: the manifest's plus the offset.
     pub fn ports_at(&self, offset: u16) -> BTreeMap<String, u16> {
         self.ports.iter().map(|(role, port)| (role.clone(), port.value.saturating_add(offset))).collect()

@@ -1,6 +1,6 @@
 //! `down --all`: stops every stack that the store knows. Data stays, so nothing is asked.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use camino::Utf8Path;
 use serde::Serialize;
@@ -12,10 +12,6 @@ use crate::event::Events;
 use crate::output::{self, Report};
 use crate::site::State;
 use crate::site::places::{self, Known};
-use crate::sys::os;
-
-/// A supervisor whose folder is gone stops everything before it ends.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Serialize)]
 struct Stopped {
@@ -53,17 +49,14 @@ fn stop(
     context: &Context,
     events: &dyn Events,
 ) -> anyhow::Result<Option<Vec<String>>> {
-    if let Some(pid) = known.abandoned() {
-        if let Some(id) = rustix::process::Pid::from_raw(pid.cast_signed()) {
-            rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
-        }
-        os::wait_for_end(pid, PATIENCE)?;
-        return Ok(Some(Vec::new()));
+    if known.abandoned().is_some() {
+        return native::end_abandoned(&known.state).map(|_| Some(Vec::new()));
     }
     let Some(place) = known.place(store) else { return Ok(None) };
     let _lock = State::at(place.state.clone()).lock(&format!("{} down --all", context.program), events)?;
     if !native::supervised(&place)? {
-        return Ok(None);
+        // What it started may have outlived it.
+        return native::end_leftovers(&place, &BTreeSet::new()).map(|()| None);
     }
     if native::silent(&place)?.is_some() {
         native::kill(&place)?;

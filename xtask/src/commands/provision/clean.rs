@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::IsTerminal;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
@@ -131,12 +131,7 @@ fn confirm(report: &Cleaned) -> anyhow::Result<()> {
             .hint("{program} provision --clean --yes")
             .into());
     }
-    let mut err = anstream::stderr();
-    write!(err, "{}Remove {size} from {}? [y/N] ", report.human(), report.store)?;
-    err.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
+    if output::agreed(&format!("{}Remove {size} from {}?", report.human(), report.store))? {
         return Ok(());
     }
     Err(Failure::new(Kind::Interrupted, "not-confirmed", "nothing was removed").into())

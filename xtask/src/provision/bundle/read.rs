@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::{Bundled, BundledEntry, Entry, FORMAT, LIST, List, Member, MemberKind, Platform, invalid};
 use crate::event::{Events, Section, Task, Unit};
 use crate::provision::archive;
-use crate::provision::lock::Pin;
+use crate::provision::lock::{Pin, is_pin};
 use crate::provision::store::{Id, RECORD, Record, Scratch, Store, extent_of, publish};
 use crate::sys;
 
@@ -46,6 +46,14 @@ pub(super) fn adopt(
         return Err(Failure::new(Kind::Host, "bundle-other-platform", message)
             .hint("make a bundle on a machine like this one")
             .into());
+    }
+    // They will be words of apt's command line.
+    if let Some(pin) = list.resolved.values().flatten().find(|pin| !is_pin(pin)) {
+        return Err(invalid(file, format!("{pin:?} is no package=version")));
+    }
+    // Two that wait for each other's locks would wait for good.
+    if !list.entries.is_sorted_by_key(|entry| &entry.folder) {
+        return Err(invalid(file, "its list is not in order"));
     }
     let known: BTreeSet<&str> = jars.values().map(|pin| pin.sha256.as_str()).collect();
     let mut folders = BTreeSet::new();

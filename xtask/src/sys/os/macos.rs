@@ -106,9 +106,10 @@ pub fn with_variable(_name: &str, _value: &str) -> BTreeSet<u32> {
     BTreeSet::new()
 }
 
-/// Command lines of other processes are not looked up here.
-pub fn command_line(_pid: u32) -> Vec<String> {
-    Vec::new()
+/// The words that a process was started with, as far as blanks tell them apart.
+pub fn command_line(pid: u32) -> Vec<String> {
+    let words = Cmd::new("ps").args(["-o", "args=", "-p", &pid.to_string()]).run();
+    words.map_or_else(|_| Vec::new(), |output| output.stdout.split_whitespace().map(str::to_owned).collect())
 }
 
 /// Whether a process is stopped by a signal: there, but doing nothing.

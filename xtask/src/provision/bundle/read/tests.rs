@@ -89,6 +89,16 @@ fn a_bundle_arrives_whole_and_only_once() {
 }
 
 #[test]
+fn a_bundle_cannot_slip_options_to_apt() {
+    let (fixture, mut list) = Fixture::new();
+    for (pin, code) in [("-oAPT::Update::Pre-Invoke::=id", "bundle-invalid"), ("redis", "bundle-invalid")] {
+        list.resolved.insert("bookworm.amd64.redis".into(), vec!["redis=7".into(), pin.into()]);
+        fixture.write(&list);
+        assert_eq!(fixture.refused(), code, "{pin}");
+    }
+}
+
+#[test]
 fn a_bundle_that_was_cut_anywhere_is_refused() {
     let (fixture, list) = Fixture::new();
     fixture.write(&list);
