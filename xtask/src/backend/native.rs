@@ -361,7 +361,11 @@ fn ids(control: &mut Control, services: &[&str]) -> anyhow::Result<Vec<String>> 
 
 /// Ends the supervisor and everything it runs, and waits until nothing is left.
 pub fn shutdown(place: &Place) -> anyhow::Result<()> {
-    let Some((supervisor, Some(mut control))) = meet(place)? else { return Ok(()) };
+    let Some((supervisor, control)) = meet(place)? else { return Ok(()) };
+    let Some(mut control) = control else {
+        let stopped = supervisor.voice == Voice::Silent { stopped: true };
+        return Err(silence(supervisor.pid, stopped).into());
+    };
     // Its end is the answer that counts: on a busy machine it may come before the other one was sent.
     let _answered_by_its_end = control.ask(&Request::Shutdown);
     os::wait_for_end(supervisor.pid, Duration::from_secs(5))

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Events};
 use crate::sys::fs::{
-    Unreadable, create_private_dir, from_toml, is_file_or_missing, read_optional, write_atomic,
+    Unreadable, create_private_dir, from_toml, is_file_or_missing, read_optional, write_atomic, write_lasting,
 };
 use crate::sys::supervisor;
 
@@ -164,7 +164,7 @@ impl State {
             offset,
         };
         if known.as_ref() != Some(&place) {
-            write_atomic(&self.folder.join("place.toml"), toml::to_string(&remembered)?.as_bytes(), 0o600)?;
+            write_lasting(&self.folder.join("place.toml"), toml::to_string(&remembered)?.as_bytes(), 0o600)?;
         }
         Ok(place)
     }
@@ -237,7 +237,7 @@ impl State {
             }
         }
         if secrets != before {
-            write_atomic(&self.folder.join("secrets.toml"), toml::to_string(&secrets)?.as_bytes(), 0o600)?;
+            write_lasting(&self.folder.join("secrets.toml"), toml::to_string(&secrets)?.as_bytes(), 0o600)?;
         }
         Ok(secrets)
     }

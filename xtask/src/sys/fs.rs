@@ -31,6 +31,15 @@ pub fn as_before() {
 
 /// Writes a whole file by a rename: readers see the old content or the new, and the mode is right from the start.
 pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
+    write_whole(path, content, mode, false)
+}
+
+/// The same for what cannot be made again: it is on the disk when this returns, whatever becomes of the machine.
+pub fn write_lasting(path: &Utf8Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
+    write_whole(path, content, mode, true)
+}
+
+fn write_whole(path: &Utf8Path, content: &[u8], mode: u32, lasting: bool) -> anyhow::Result<()> {
     let folder = path.parent().with_context(|| format!("{path} has no folder"))?;
     create_private_dir(folder)?;
     let temporary =
@@ -44,7 +53,11 @@ pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> anyhow::Resul
         file.write_all(content)?;
         // The umask may have taken bits away.
         file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-        std::fs::rename(&temporary, path)
+        if lasting {
+            file.sync_all()?;
+        }
+        std::fs::rename(&temporary, path)?;
+        if lasting { File::open(folder)?.sync_all() } else { Ok(()) }
     };
     write().map_err(|error| {
         // Left behind, it would fill a disk that is full already.

@@ -91,6 +91,17 @@ pub fn obstacles_failure(obstacles: &[Obstacle], retry: &Retry) -> Option<Failur
         let _ = writeln!(text, "{message}");
         hints.extend(way_out);
     }
+    let other = obstacles.iter().find_map(|obstacle| match obstacle {
+        Obstacle::OtherSupervisor { build } => Some(build),
+        _ => None,
+    });
+    if let Some(build) = other {
+        let _ = writeln!(
+            text,
+            "what runs was started by build {build}, which can only be asked to end as a whole"
+        );
+        hints.push("end all of it: {program} down".to_owned());
+    }
     let _ = write!(text, "{}", held_by(&ports, &mut hints));
     for (service, folder, made_by, wanted) in data {
         let _ = writeln!(
@@ -103,10 +114,11 @@ pub fn obstacles_failure(obstacles: &[Obstacle], retry: &Retry) -> Option<Failur
         let Retry { words, offset } = retry;
         hints.push(format!("run on other ports from now on: {{program}} {words} --port-offset {offset}"));
     }
-    let code = match (silent, ports.is_empty()) {
-        (Some(_), _) => "supervisor-silent",
-        (None, false) => "port-taken",
-        (None, true) => "data-other-version",
+    let code = match (silent, other, ports.is_empty()) {
+        (Some(_), _, _) => "supervisor-silent",
+        (None, Some(_), _) => "supervisor-other",
+        (None, None, false) => "port-taken",
+        (None, None, true) => "data-other-version",
     };
     (!obstacles.is_empty()).then(|| Failure {
         kind: Kind::Service,

@@ -117,6 +117,8 @@ pub enum Obstacle {
     OtherData { service: String, folder: Utf8PathBuf, made_by: String, wanted: String },
     /// There is a supervisor, and it does not answer.
     SilentSupervisor { pid: u32, stopped: bool },
+    /// There is a supervisor that can be ended, and not asked for anything else.
+    OtherSupervisor { build: String },
 }
 
 /// A process that holds a port.

@@ -140,6 +140,15 @@ pub fn reconcile_down(services: &[String], observed: &Observed) -> Plan {
         }
         return plan;
     }
+    if let Voice::Other { build } = &supervisor.voice {
+        // What it runs cannot be read: it ends as a whole, or not at all.
+        if services.is_empty() {
+            plan.push(Action::Shutdown, Cause::OtherBuild { build: build.clone() }, []);
+        } else {
+            plan.obstacles.push(Obstacle::OtherSupervisor { build: build.clone() });
+        }
+        return plan;
+    }
     let running: BTreeSet<&str> = observed
         .processes
         .values()

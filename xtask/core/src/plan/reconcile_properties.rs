@@ -380,6 +380,8 @@ proptest! {
         }
         prop_assert_eq!(reconcile_down(&some, &after).steps.len(), 0);
         prop_assert!(plan.obstacles.is_empty() || plan.steps.is_empty());
+        let other = matches!(world.supervisor, Some(Supervisor { voice: Voice::Other { .. }, .. }));
+        prop_assert!(!other || some.is_empty() || plan.steps.is_empty(), "a named service ends the others");
     }
 
     #[test]
