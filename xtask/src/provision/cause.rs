@@ -193,11 +193,11 @@ pub(super) fn explain(error: anyhow::Error, store: &Utf8Path) -> anyhow::Error {
     if error.is::<Failure>() {
         return error;
     }
-    let Some(kind) =
-        error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind)
-    else {
-        return error;
-    };
+    let kind =
+        error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    // Whatever was to be read or written below it: it is no folder.
+    let blocked = (store.exists() && !store.is_dir()).then_some(ErrorKind::NotADirectory);
+    let Some(kind) = blocked.or(kind) else { return error };
     let chain = format!("{error:#}");
     let cause = match kind {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Cause::DiskFull,

@@ -154,10 +154,10 @@ fn by_holder(obstacles: &[Obstacle]) -> Ports<'_> {
 /// Who holds which ports, one block a holder, and the next step for those that can be told.
 fn held_by(ports: &Ports<'_>, hints: &mut Vec<String>) -> String {
     let mut text = String::new();
-    let mut stacks: BTreeMap<&str, Vec<(&Holder, &Vec<(u16, String)>)>> = BTreeMap::new();
+    let mut stacks: BTreeMap<&str, Vec<(&Holder, &[(u16, String)])>> = BTreeMap::new();
     for (holder, wanted) in ports {
         if let Some((holder, place)) = holder.and_then(|holder| Some((holder, holder.place.as_deref()?))) {
-            stacks.entry(place).or_default().push((holder, wanted));
+            stacks.entry(place).or_default().push((holder, wanted.as_slice()));
             continue;
         }
         let _ = write!(text, "{} held by ", numbers(wanted));
