@@ -137,6 +137,9 @@ pub fn taken_meanwhile(service: &str, obstacles: &[Obstacle]) -> Option<Failure>
     (!ports.is_empty()).then_some(Failure { kind: Kind::Service, code: "port-taken", message, hints })
 }
 
+/// A holder, and the ports that it holds with what they are wanted for.
+type Held<'a> = (&'a Holder, &'a [(u16, String)]);
+
 type Ports<'a> = BTreeMap<Option<&'a Holder>, Vec<(u16, String)>>;
 
 /// The ports that are taken, by who holds them.
@@ -154,7 +157,7 @@ fn by_holder(obstacles: &[Obstacle]) -> Ports<'_> {
 /// Who holds which ports, one block a holder, and the next step for those that can be told.
 fn held_by(ports: &Ports<'_>, hints: &mut Vec<String>) -> String {
     let mut text = String::new();
-    let mut stacks: BTreeMap<&str, Vec<(&Holder, &[(u16, String)])>> = BTreeMap::new();
+    let mut stacks: BTreeMap<&str, Vec<Held<'_>>> = BTreeMap::new();
     for (holder, wanted) in ports {
         if let Some((holder, place)) = holder.and_then(|holder| Some((holder, holder.place.as_deref()?))) {
             stacks.entry(place).or_default().push((holder, wanted.as_slice()));

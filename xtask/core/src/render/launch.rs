@@ -30,7 +30,7 @@ pub fn portable(ecosystem: &Ecosystem, service: &Service, installed: &Installati
     let place = Place {
         id: "{id}".to_owned(),
         root: "{project}".into(),
-        state: "{state}".into(),
+        state: STATE.into(),
         store: "{store}".into(),
         offset: 0,
     };
@@ -47,8 +47,11 @@ pub fn portable(ecosystem: &Ecosystem, service: &Service, installed: &Installati
         secret: &secret,
         around: &around,
     };
-    render(&launch(inputs))
+    render(&launch(inputs)).replace(STATE, "{state}")
 }
+
+/// Stands for the state folder while a launch is computed: a path like most, without anything that a server would have to be kept from.
+const STATE: &str = "/state=folder";
 
 /// The same installation in a folder that is named after it.
 fn nowhere(installed: &Installed) -> Installed {
