@@ -290,6 +290,8 @@ pub fn start(place: &Place, service: &str, launch: &Launch) -> anyhow::Result<()
         wait_for_listener(&launch.endpoint.host, port)?;
         processes = rest;
     }
+    // After a Ctrl-C nothing new begins: what does would be missed by those who stop what was started.
+    interrupt::check()?;
     control.processes(&Request::Start { processes: processes.to_vec() })?;
     Ok(())
 }

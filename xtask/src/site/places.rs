@@ -2,6 +2,7 @@
 //!
 //! The files only say where to look. Whether something runs there is asked of the kernel, through the supervisor's socket.
 
+use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::place::Place;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ fn folder(store: &Utf8Path) -> Utf8PathBuf {
     store.join("places")
 }
 
-/// Remembers a place in its store.
+/// Remembers a place in its store, and forgets those of which nothing is left.
 pub fn remember(place: &Place) -> anyhow::Result<()> {
     let path = folder(&place.store).join(format!("{}.toml", place.id));
     let known = Known { id: String::new(), root: place.root.clone(), state: place.state.clone() };
@@ -31,29 +32,42 @@ pub fn remember(place: &Place) -> anyhow::Result<()> {
     if read_optional(&path)?.as_deref() == Some(&text) {
         return Ok(());
     }
+    for (file, gone) in read(&place.store)?.into_iter().filter(|(_, known)| !known.is_there(&place.store)) {
+        // A disk that is not mounted takes its projects along: they come back with it.
+        if gone.root.exists() || !gone.root.parent().is_some_and(Utf8Path::exists) {
+            continue;
+        }
+        std::fs::remove_file(&file).with_context(|| format!("cannot remove {file}"))?;
+    }
     write_atomic(&path, text.as_bytes(), 0o600)
 }
 
-/// The places of a store, by project folder. Those of which nothing is left are forgotten.
+/// The places of a store of which something is left, by project folder.
 pub fn all(store: &Utf8Path) -> anyhow::Result<Vec<Known>> {
-    let mut places = Vec::new();
-    for entry in folder(store).read_dir_utf8().into_iter().flatten().flatten() {
-        let Some(id) = entry.file_name().strip_suffix(".toml") else { continue };
-        let Some(text) = read_optional(entry.path())? else { continue };
-        let Ok(known) = toml::from_str::<Known>(&text) else { continue };
-        let known = Known { id: id.to_owned(), ..known };
-        if known.place(store).is_some() || known.abandoned().is_some() {
-            places.push(known);
-        } else if !known.state.join("place.toml").exists() {
-            // A store that cannot be written to is as good as one that forgets later.
-            let _later = std::fs::remove_file(entry.path());
-        }
-    }
+    let mut places: Vec<Known> = read(store)?.into_iter().map(|(_, known)| known).collect();
+    places.retain(|known| known.is_there(store));
     places.sort_by(|a, b| a.root.cmp(&b.root));
     Ok(places)
 }
 
+/// Every file of the store about a place, with what it says.
+fn read(store: &Utf8Path) -> anyhow::Result<Vec<(Utf8PathBuf, Known)>> {
+    let mut found = Vec::new();
+    for entry in folder(store).read_dir_utf8().into_iter().flatten().flatten() {
+        let Some(id) = entry.file_name().strip_suffix(".toml") else { continue };
+        let Some(text) = read_optional(entry.path())? else { continue };
+        let Ok(known) = toml::from_str::<Known>(&text) else { continue };
+        found.push((entry.path().to_owned(), Known { id: id.to_owned(), ..known }));
+    }
+    Ok(found)
+}
+
 impl Known {
+    /// Whether anything is left of it: its state folder, or a supervisor that outlived that.
+    fn is_there(&self, store: &Utf8Path) -> bool {
+        self.place(store).is_some() || self.abandoned().is_some()
+    }
+
     /// The place, where its state folder still is and still is this one's.
     pub fn place(&self, store: &Utf8Path) -> Option<Place> {
         State::at(self.state.clone()).place(store).ok().flatten().filter(|place| place.id == self.id)
@@ -86,8 +100,13 @@ mod tests {
         assert_eq!(known, [Known { id: place.id.clone(), root: root.clone(), state: place.state.clone() }]);
         assert_eq!(known[0].place(&store), Some(place.clone()));
 
-        std::fs::remove_dir_all(&place.state).unwrap();
+        std::fs::remove_dir_all(&root).unwrap();
         assert_eq!(all(&store).unwrap(), []);
-        assert_eq!(super::folder(&store).read_dir_utf8().unwrap().count(), 0);
+        let files = || super::folder(&store).read_dir_utf8().unwrap().count();
+        assert_eq!(files(), 1, "looking forgets nothing");
+        let other = path("other");
+        let other = State::at(other.join(".ecosystem")).create(&other, &store, 3).unwrap();
+        remember(&other).unwrap();
+        assert_eq!(files(), 1, "the other one alone is left");
     }
 }
