@@ -20,6 +20,7 @@ mod json;
 mod list;
 mod logs;
 mod opensearch;
+mod pages;
 mod postgresql;
 mod process;
 mod provision;

@@ -3,7 +3,7 @@
 //! A block of the language `sh` is run as it stands. Above it may stand what the reader does not see:
 //! `<!-- not run: REASON -->`, or `<!-- exits with N -->` where the last command is meant to fail.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -27,8 +27,11 @@ fn blocks(page: &str) -> Vec<Block> {
     let mut lines = (1..).zip(page.lines());
     while let Some((line, text)) = lines.next() {
         if text == "```sh" {
-            let commands: Vec<&str> = lines.by_ref().map(|(_, text)| text).take_while(|text| *text != "```").collect();
-            let note = |name: &str| Some(above.strip_prefix("<!-- ")?.strip_prefix(name)?.strip_suffix(" -->")?.trim());
+            let commands: Vec<&str> =
+                lines.by_ref().map(|(_, text)| text).take_while(|text| *text != "```").collect();
+            let note = |name: &str| {
+                Some(above.strip_prefix("<!-- ")?.strip_prefix(name)?.strip_suffix(" -->")?.trim())
+            };
             found.push(Block {
                 line,
                 text: commands.join("\n"),
@@ -44,11 +47,15 @@ fn blocks(page: &str) -> Vec<Block> {
     found
 }
 
+fn file(path: &Utf8Path, text: &str) {
+    #[expect(clippy::disallowed_methods, reason = "a test needs no atomic write")]
+    std::fs::write(path, text).unwrap();
+}
+
 /// Writes a program that a person has on PATH.
 fn program(folder: &Utf8Path, name: &str, script: &str) {
     let path = folder.join(name);
-    #[expect(clippy::disallowed_methods, reason = "a test needs no atomic write")]
-    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    file(&path, &format!("#!/bin/sh\n{script}\n"));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
@@ -63,12 +70,21 @@ fn follow(page: &str) {
     let seeds = Run::of(place.shell("cp -r \"$0\" .").arg(repository().join("seeds")));
     assert_eq!(seeds.status, 0, "{seeds}");
     place.manifest("seed = \"demo\"\n");
+    // The page's second project, on ports of its own.
+    let beside = Place::new();
+    let other = place.root.join("../my-site");
+    std::fs::create_dir_all(&other).unwrap();
+    file(&other.join("ecosystem.local.toml"), &format!("port_offset = {}\n", beside.offset));
     let bin = place.root.join("../bin");
     std::fs::create_dir_all(&bin).unwrap();
     let ours = env!("CARGO_BIN_EXE_ecosystem");
     program(&bin, "ecosystem", &format!("exec '{ours}' \"$@\""));
     // Building is not what the pages are about.
-    program(&bin, "cargo", &format!("[ \"$1\" = xtask ] || exit 99; shift; CARGO_PKG_NAME=xtask exec '{ours}' \"$@\""));
+    program(
+        &bin,
+        "cargo",
+        &format!("[ \"$1\" = xtask ] || exit 99; shift; CARGO_PKG_NAME=xtask exec '{ours}' \"$@\""),
+    );
 
     let mut script = String::from("set -eu\n");
     for Block { line, text, not_run, status } in &blocks {
@@ -84,7 +100,10 @@ fn follow(page: &str) {
         }
     }
     let run = Run::of(&mut place.shell(&script));
+    // Whatever a page that went wrong has left running ends with it.
+    let left = Run::of(&mut place.shell("ecosystem down --all --format json"));
     assert_eq!(run.status, 0, "{page}, after the last line beginning with `==`:\n{run}");
+    assert!(left.status == 0, "{left}");
     // What a page starts, it stops.
     for other in place.root.join("..").read_dir_utf8().unwrap().flatten() {
         let stopped = !other.path().join(".ecosystem/control").exists();
@@ -97,16 +116,30 @@ impl Place {
     fn shell(&self, script: &str) -> std::process::Command {
         let home: Utf8PathBuf = self.root.join("../home");
         std::fs::create_dir_all(&home).unwrap();
-        let ours = self.command(&[]);
         #[expect(clippy::disallowed_methods, reason = "a person types into a shell")]
         let mut shell = std::process::Command::new("bash");
         shell.args(["-c", script]).current_dir(&self.root).stdin(std::process::Stdio::null()).env_clear();
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", self.root.join("../bin"));
         shell.env("PATH", path).env("HOME", home).env("CI", "1").env("LANG", "C.UTF-8");
-        let store = std::path::PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/invenio-ecosystem");
-        shell.env("ECOSYSTEM_STORE", std::env::var_os("ECOSYSTEM_STORE").unwrap_or(store.into()));
-        drop(ours);
+        shell.env("ECOSYSTEM_STORE", self.store());
         shell
+    }
+
+    /// The servers of this user's store in a store that knows no stacks but those of the page: `down --all` means those.
+    fn store(&self) -> Utf8PathBuf {
+        let store = self.root.join("../store");
+        if store.exists() {
+            return store;
+        }
+        std::fs::DirBuilder::new().mode(0o700).create(&store).unwrap();
+        let real = self.json(&["provision"])["store"].as_str().map(Utf8PathBuf::from).unwrap();
+        for entry in real.read_dir_utf8().unwrap().flatten() {
+            let own = ["places", "locks", "tmp", "cache"].contains(&entry.file_name());
+            if !own {
+                std::os::unix::fs::symlink(entry.path(), store.join(entry.file_name())).unwrap();
+            }
+        }
+        store
     }
 }
 
@@ -132,4 +165,25 @@ fn the_tutorial_can_be_followed() {
 #[test]
 fn the_how_tos_can_be_followed() {
     follow("docs/how-to.md");
+}
+
+#[test]
+fn the_readme_can_be_followed() {
+    follow("README.md");
+}
+
+#[test]
+fn every_block_of_commands_is_run_or_says_why_not() {
+    const FOLLOWED: [&str; 3] = ["README.md", "docs/tutorial.md", "docs/how-to.md"];
+    let mut problems = Vec::new();
+    for path in crate::tidy::files(repository(), "md") {
+        let page = path.strip_prefix(repository()).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for block in blocks(&text) {
+            if block.not_run.is_none() && !FOLLOWED.contains(&page.as_str()) {
+                problems.push(format!("{page}:{}: no test follows this page", block.line));
+            }
+        }
+    }
+    crate::tidy::none(&problems);
 }

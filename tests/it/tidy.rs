@@ -135,6 +135,21 @@ fn unsafe_code_stays_in_one_file() {
 }
 
 #[test]
+fn no_file_of_tests_is_forgotten() {
+    let folder = repository().join("tests/it");
+    let main = std::fs::read_to_string(folder.join("main.rs")).unwrap();
+    let mut problems = Vec::new();
+    for entry in folder.read_dir_utf8().unwrap().flatten() {
+        let name = entry.file_name().trim_end_matches(".rs");
+        let hidden = name.starts_with('.');
+        if name != "main" && !hidden && !main.contains(&format!("mod {name};")) {
+            problems.push(format!("tests/it/{name} is not in main.rs"));
+        }
+    }
+    none(&problems);
+}
+
+#[test]
 fn the_changelog_knows_the_version() {
     let text = std::fs::read_to_string(repository().join("CHANGELOG.md")).unwrap();
     assert!(text.contains(&format!("## {}", env!("CARGO_PKG_VERSION"))));
