@@ -29,13 +29,17 @@ fn a_machine_without_processes_to_give_is_named() {
         return;
     }
     let place = Place::new();
-    let through = ["setpriv", "--reuid=4242", "--regid=4242", "--clear-groups", "prlimit", "--nproc=1"];
+    // The checkout and the store may be where this user cannot look.
+    std::fs::copy(env!("CARGO_BIN_EXE_ecosystem"), place.root.join("ecosystem")).unwrap();
+    let user = ["setpriv", "--reuid=4242", "--regid=4242", "--clear-groups", "prlimit", "--nproc=1"];
+    let copy = ["sh", "-c", "shift; exec ./ecosystem \"$@\"", "sh"];
+    let through = [&user[..], &copy[..]].concat();
     for folder in place.root.ancestors().take(2) {
         std::os::unix::fs::chown(folder, Some(4242), Some(4242)).unwrap();
     }
     std::os::unix::fs::chown(place.root.join("ecosystem.toml"), Some(4242), Some(4242)).unwrap();
     let mut command = wrapped(&place, &through, &["status"]);
-    command.env("HOME", &place.root).env_remove("XDG_CACHE_HOME");
+    command.env("HOME", &place.root).env_remove("XDG_CACHE_HOME").env_remove("ECOSYSTEM_STORE");
     let run = run_of(&mut command);
     assert_eq!(run.status, 3, "{run}");
     assert!(run.stderr.contains("error[no-thread]") && run.stderr.contains("ulimit -u"), "{run}");

@@ -86,19 +86,22 @@ fn follow(page: &str) {
         &format!("[ \"$1\" = xtask ] || exit 99; shift; CARGO_PKG_NAME=xtask exec '{ours}' \"$@\""),
     );
 
-    let mut script = String::from("set -eu\n");
+    let mut script = vec!["set -eu".to_owned()];
     for Block { line, text, not_run, status } in &blocks {
-        match not_run {
-            Some(reason) => assert!(!reason.is_empty(), "{page}:{line} says no reason"),
-            None if *status == 0 => script += &format!("echo \"== {page}:{line}\" >&2\n{text}\n"),
-            None => {
-                script += &format!(
-                    "echo \"== {page}:{line}\" >&2\nset +e\n{text}\nstatus=$?\nset -e\n\
-                     [ $status = {status} ] || {{ echo \"exit status $status, not {status}\" >&2; exit 98; }}\n"
-                );
-            }
+        if let Some(reason) = not_run {
+            assert!(!reason.is_empty(), "{page}:{line} says no reason");
+            continue;
+        }
+        script.push(format!("echo \"== {page}:{line}\" >&2"));
+        if *status == 0 {
+            script.push(text.clone());
+        } else {
+            let judge =
+                format!("[ $status = {status} ] || {{ echo \"not {status}: $status\" >&2; exit 98; }}");
+            script.extend(["set +e".to_owned(), text.clone(), "status=$?; set -e".to_owned(), judge]);
         }
     }
+    let script = script.join("\n");
     let run = Run::of(&mut place.shell(&script));
     // Whatever a page that went wrong has left running ends with it.
     let left = Run::of(&mut place.shell("ecosystem down --all --format json"));

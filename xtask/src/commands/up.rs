@@ -102,7 +102,7 @@ pub fn run(
     // A run with nothing to do only looks; before a start nothing may be missing.
     provisioner.thorough = !all_run;
     let launches = wanted.launches(&provisioner.provide(&services).map_err(one)?);
-    let plan = wanted.plan(&launches).map_err(one)?;
+    let mut plan = wanted.plan(&launches).map_err(one)?;
     let loaded = AtomicBool::new(false);
     let engine = Engine {
         place: &place,
@@ -117,7 +117,13 @@ pub fn run(
             Ok(())
         },
     };
-    let outcome = engine.carry_out(&plan);
+    let mut outcome = engine.carry_out(&plan);
+    if ended_meanwhile(&plan, &outcome) {
+        // Looked at a moment too early: what had just ended was taken for running.
+        plan = wanted.plan(&launches).map_err(one)?;
+        let first = std::mem::replace(&mut outcome, engine.carry_out(&plan));
+        outcome.started.extend(first.started);
+    }
     if let Err(error) = stack.state.remember_durations(&outcome.took) {
         events.emit(Event::Warning(format!("{error:#}")));
     }
@@ -285,6 +291,16 @@ fn plan_only(
         wanted.first_plan(missing)
     };
     output::report(&report::Planned { plan, last: wanted.stack.state.durations() }, global.format)
+}
+
+/// Whether servers that ran when the plan was made ended before they were looked at, and nothing else went wrong.
+fn ended_meanwhile(plan: &Plan, outcome: &Outcome) -> bool {
+    let ended = |error: &anyhow::Error| {
+        error.downcast_ref::<Failure>().is_some_and(|failure| failure.code == "service-ended")
+    };
+    let looked_at = plan.steps.iter().any(|step| matches!(step.action, Action::Verify(_)));
+    let started_are_ready = outcome.started.iter().all(|service| outcome.ready.contains_key(service));
+    looked_at && started_are_ready && !outcome.failures.is_empty() && outcome.failures.iter().all(ended)
 }
 
 /// An interrupted `up` stops what it started itself and leaves what ran before.
