@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use camino::Utf8Path;
-use ecosystem_core::failure::harmless;
+use ecosystem_core::failure::{Failure, Kind, harmless};
 use ecosystem_core::log::Level;
 use ecosystem_core::redact::Redaction;
 use serde::Serialize;
@@ -56,6 +56,11 @@ struct Written {
 
 /// Collects, takes out what is secret, and prints or writes.
 pub fn run(context: &Context, global: &Global, args: &args::Report) -> anyhow::Result<()> {
+    if let Some(file) = args.output.as_ref().map(|file| context.cwd.join(file)).filter(|file| file.exists()) {
+        return Err(Failure::new(Kind::Usage, "file-exists", format!("{file} is there already"))
+            .hint("name another file, or remove it")
+            .into());
+    }
     let start = context.cwd.join(global.directory.as_deref().unwrap_or(Utf8Path::new("")));
     let start = start.canonicalize_utf8().unwrap_or(start);
     let root = find_root(&start).unwrap_or(&start).to_owned();

@@ -90,6 +90,7 @@ pub(super) fn run(
         proven.proofs.push(carry_out(&mut manifests::Manifests::new(context)?, args, events)?);
     }
     output::report(&proven, global.format)?;
+    interrupt::check()?;
     match proven.proofs.iter().map(|proof| proof.failures.len()).sum::<usize>() {
         0 => Ok(()),
         broken => {
@@ -103,12 +104,25 @@ fn carry_out<T: Trial>(trial: &mut T, args: &Prove, events: &dyn Events) -> anyh
     let rounds = args.rounds.unwrap_or(T::ROUNDS);
     let (begin, mut counts, mut failures) = (Instant::now(), Counts::default(), Vec::new());
     let task = Task::start(events, Section::Prove, T::NAME);
+    let mut tried = 0;
     for round in 0..rounds {
-        interrupt::check()?;
+        // What was found so far is worth telling.
+        if interrupt::check().is_err() {
+            break;
+        }
+        if round > 0 && round % (rounds / 10).max(100) == 0 {
+            let text =
+                format!("{round} of {rounds} rounds of {}, {} broke a promise", T::NAME, failures.len());
+            events.emit(Event::Fact { title: "So far", text });
+        }
         task.progress(round as u64, Some(rounds as u64), Unit::Items);
         let seed = args.seed.wrapping_add(round as u64);
-        if let Err(error) = trial.round(&mut fastrand::Rng::with_seed(seed), &mut counts) {
-            interrupt::check()?;
+        let result = trial.round(&mut fastrand::Rng::with_seed(seed), &mut counts);
+        if interrupt::check().is_err() {
+            break;
+        }
+        tried += 1;
+        if let Err(error) = result {
             let failure = format!("seed {seed}: {error:#}");
             events.emit(Event::Warning(failure.clone()));
             failures.push(failure);
@@ -118,9 +132,9 @@ fn carry_out<T: Trial>(trial: &mut T, args: &Prove, events: &dyn Events) -> anyh
             }
         }
     }
-    task.finish(format!("{rounds} rounds, {} broke a promise", failures.len()));
+    task.finish(format!("{tried} rounds, {} broke a promise", failures.len()));
     let took_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Outcome { name: T::NAME, rounds, took_ms, counts: counts.0, failures })
+    Ok(Outcome { name: T::NAME, rounds: tried, took_ms, counts: counts.0, failures })
 }
 
 impl Report for Proven {
