@@ -145,8 +145,9 @@ fn held(
     let binds: BTreeSet<IpAddr> = wanted.iter().filter_map(|(_, e)| e.host.parse().ok()).collect();
     let begin = Instant::now();
     let listeners = loop {
-        let ours = supervisor.map(os::descendants).unwrap_or_default();
         let mut listeners = os::listeners(Some(&ports))?;
+        // In this order: a server that the supervisor has just started again would be taken for somebody else's.
+        let ours = supervisor.map(os::descendants).unwrap_or_default();
         listeners.retain(|l| {
             (l.address.is_unspecified() || binds.contains(&l.address))
                 && l.owner.as_ref().is_none_or(|owner| !ours.contains(&owner.pid))
