@@ -218,11 +218,6 @@ pub fn end_leftovers(place: &Place, ports: &BTreeSet<u16>) -> anyhow::Result<()>
     // Whoever works in a shell that was left, or in one that read the settings of a process, does not end that way.
     let me = std::process::id();
     pids.retain(|pid| *pid != me && !os::descendants(*pid).contains(&me));
-    // The supervisor of a state folder that was deleted would start its servers again, in this one.
-    let deleted = format!("{} (deleted)", place.state);
-    let is_supervisor =
-        |pid: &u32| os::command_line(*pid).get(1).is_some_and(|word| word == supervisor::SUPERVISE);
-    pids.extend(os::working_in(deleted.as_str().into()).into_iter().flatten().filter(is_supervisor));
     kill_all(&pids)
 }
 
