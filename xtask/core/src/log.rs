@@ -51,7 +51,7 @@ pub struct Started<'a> {
 
 /// Reads the mark of a start; `None` where the line is another one.
 pub fn started(line: &str) -> Option<Started<'_>> {
-    let mut parts = line.strip_prefix("=== started ")?.splitn(3, ", ");
+    let mut parts = line.strip_prefix(crate::marker::BEGIN)?.splitn(3, ", ");
     let name = parts.next()?;
     let pid = parts.next()?.strip_prefix("pid ")?.parse().ok()?;
     let (at, rest) = stamp::iso(parts.next()?)?;

@@ -1,11 +1,14 @@
 //! The line that the supervisor writes into the log of a process at every start of it, so that one run can be told from the next.
 
+use crate::log::Time;
+
 /// How the line begins. What a process prints itself can begin like that too; nothing but a wrong quotation comes of it.
-const BEGIN: &str = "=== started ";
+pub(crate) const BEGIN: &str = "=== started ";
 
 /// The line for a start at this time, in seconds since 1970 in UTC: `=== started redis, pid 4711, 2026-11-24T22:05:00Z`.
 pub fn line(id: &str, pid: u32, seconds: u64) -> String {
-    format!("{BEGIN}{id}, pid {pid}, {}", utc(seconds))
+    let at = Time::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX)).to_the_second();
+    format!("{BEGIN}{id}, pid {pid}, {at}")
 }
 
 /// Whether a line of a log is one.
@@ -25,20 +28,6 @@ pub fn last_run(text: &str) -> &str {
         rest = next;
     }
     behind
-}
-
-/// `2026-11-24T22:05:00Z`. The calendar is Hinnant's `civil_from_days`: years that begin in March put the leap day last.
-fn utc(seconds: u64) -> String {
-    let (days, time) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (time / 3_600, time % 3_600 / 60, time % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 #[cfg(test)]
@@ -63,7 +52,7 @@ mod tests {
             (1_735_689_599, "2024-12-31T23:59:59Z"),
             (4_107_542_400, "2100-03-01T00:00:00Z"),
         ] {
-            assert_eq!(utc(seconds), text);
+            assert_eq!(Time::from_seconds(seconds).to_the_second(), text);
         }
     }
 

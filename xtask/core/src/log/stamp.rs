@@ -36,6 +36,14 @@ impl Time {
     }
 }
 
+impl Time {
+    /// `2026-11-24T22:05:00Z`.
+    pub fn to_the_second(self) -> String {
+        let text = self.to_string();
+        text.split_once('.').map_or_else(|| text.clone(), |(seconds, _)| format!("{seconds}Z"))
+    }
+}
+
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, micros) = (self.0.div_euclid(SECOND), self.0.rem_euclid(SECOND));
