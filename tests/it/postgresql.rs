@@ -152,3 +152,26 @@ fn a_stale_pid_file_does_not_stop_a_start() {
         place.ok(&["down"]);
     }
 }
+
+/// Found by killing at random: PostgreSQL writes over its environment, so this process carries no mark, and does not hear that its server is gone.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_stopped_process_of_a_killed_server_is_ended_by_the_next_command() {
+    for command in [["up", "postgresql"].as_slice(), &["down"]] {
+        let (place, env) = with_a_row();
+        let launcher = "SELECT pid::int8 FROM pg_stat_activity WHERE backend_type = 'autovacuum launcher'";
+        eventually("the launcher runs", || !sql(&env).query(launcher, &[]).unwrap().is_empty());
+        let pid = u32::try_from(sql(&env).query_one(launcher, &[]).unwrap().get::<_, i64>(0)).unwrap();
+        kill(pid, Signal::STOP);
+        kill(place.supervisor().unwrap(), Signal::KILL);
+        eventually("nothing listens", || place.listening().is_empty());
+        // What has ended and was not fetched by its parent works nowhere.
+        let lives = || std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok();
+        assert!(lives(), "it is stopped and stays");
+        place.ok(command);
+        assert!(!lives(), "{command:?} ends it");
+        if command[0] == "up" {
+            assert_eq!(rows(&env), 1);
+        }
+    }
+}

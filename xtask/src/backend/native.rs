@@ -199,7 +199,8 @@ pub fn stopped(place: &Place, service: &str) -> anyhow::Result<Vec<(String, u32)
 }
 
 /// Ends what is left of this very place when its supervisor is gone: everything that carries its mark, and whatever works in one of its
-/// service folders and holds one of its ports.
+/// service folders and holds one of its ports or has no terminal. PostgreSQL's processes write over their environment, and with it
+/// over the mark; one that a signal has stopped does not hear of the end of its server.
 ///
 /// On Linux the kernel has ended the servers themselves already, or is about to, but not what they started; elsewhere this is what
 /// ends them.
@@ -215,6 +216,13 @@ pub fn end_leftovers(place: &Place, ports: &BTreeSet<u16>) -> anyhow::Result<()>
     };
     let mut pids: BTreeSet<u32> = os::listeners(Some(ports))?.into_iter().filter_map(leftover).collect();
     pids.extend(os::with_variable(supervisor::PLACE_MARK, place.state.as_str()));
+    let inside = os::working_in(&place.state).unwrap_or_default().into_iter();
+    pids.extend(
+        inside
+            .filter(|(_, cwd)| *cwd != place.state)
+            .map(|(pid, _)| pid)
+            .filter(|pid| !os::has_terminal(*pid)),
+    );
     // Whoever works in a shell that was left, or in one that read the settings of a process, does not end that way.
     let me = std::process::id();
     pids.retain(|pid| *pid != me && !os::descendants(*pid).contains(&me));
@@ -310,7 +318,7 @@ fn wait_for_listener(host: &str, port: u16) -> anyhow::Result<()> {
 fn remove_stale_lock(data: &Data) -> anyhow::Result<()> {
     let Some(lock) = data.lock.as_ref().filter(|lock| lock.exists()) else { return Ok(()) };
     let Some(left) = os::working_in(&data.folder) else { return Ok(()) };
-    for pid in left {
+    for pid in left.into_keys() {
         os::wait_for_end(pid, Duration::from_secs(5))
             .with_context(|| format!("something still works in {}", data.folder))?;
     }

@@ -63,7 +63,7 @@ pub fn abandoned(state: &Utf8Path) -> BTreeSet<u32> {
     // What the kernel calls the working directory of such a process. A person's shell may be there as well.
     let gone = format!("{state} (deleted)");
     let there = os::working_in(Utf8Path::new(&gone)).unwrap_or_default();
-    there.into_iter().filter(|pid| is_one(*pid)).collect()
+    there.into_keys().filter(|pid| is_one(*pid)).collect()
 }
 
 /// Whether a process was started as a supervisor, and not only bears the number of one that ended, or that lives in another container.

@@ -182,12 +182,22 @@ pub fn is_stopped(pid: u32) -> bool {
     process.and_then(|process| process.stat()).is_ok_and(|stat| matches!(stat.state, 'T' | 't'))
 }
 
-/// Living processes that work in a folder or below it; `None` where that cannot be found out.
-pub fn working_in(folder: &camino::Utf8Path) -> Option<BTreeSet<u32>> {
+/// Living processes that work in a folder or below it, with where; `None` where that cannot be found out.
+pub fn working_in(folder: &camino::Utf8Path) -> Option<BTreeMap<u32, camino::Utf8PathBuf>> {
     let processes = procfs::process::all_processes().ok()?.filter_map(Result::ok);
     // Of a zombie no working directory can be read.
-    let here = processes.filter(|process| process.cwd().is_ok_and(|cwd| cwd.starts_with(folder)));
-    Some(here.map(|process| process.pid.unsigned_abs()).collect())
+    let here = processes.filter_map(|process| {
+        let cwd = camino::Utf8PathBuf::try_from(process.cwd().ok()?).ok()?;
+        cwd.starts_with(folder).then_some((process.pid.unsigned_abs(), cwd))
+    });
+    Some(here.collect())
+}
+
+/// Whether a process belongs to a terminal: somebody's shell or editor, never a server of ours. A process that cannot be looked at
+/// counts as one that does.
+pub fn has_terminal(pid: u32) -> bool {
+    let process = procfs::process::Process::new(pid.cast_signed());
+    process.and_then(|process| process.stat()).map_or(true, |stat| stat.tty_nr != 0)
 }
 
 /// The working directory of the nearest ancestor of a process that was started with this argument.

@@ -1,6 +1,6 @@
 //! macOS: no parent-death signal and no user namespaces. Written from documentation; not yet run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 
@@ -119,8 +119,13 @@ pub fn is_stopped(pid: u32) -> bool {
 }
 
 /// Working directories of other processes are not looked up here.
-pub fn working_in(_folder: &camino::Utf8Path) -> Option<BTreeSet<u32>> {
+pub fn working_in(_folder: &camino::Utf8Path) -> Option<BTreeMap<u32, camino::Utf8PathBuf>> {
     None
+}
+
+/// Nobody is found by working directory here, so nobody has to be told apart by terminal.
+pub fn has_terminal(_pid: u32) -> bool {
+    true
 }
 
 /// Working directories of other processes are not looked up here.

@@ -147,7 +147,7 @@ impl<'a> Arena<'a> {
         let state = self.state();
         let mut remains = Vec::new();
         let mut processes = os::with_variable(supervisor::PLACE_MARK, state.as_str());
-        processes.extend(os::working_in(&state).unwrap_or_default());
+        processes.extend(os::working_in(&state).unwrap_or_default().into_keys());
         for pid in processes {
             if os::wait_for_end(pid, Duration::from_secs(5)).is_err() {
                 remains.push(format!("process {pid}: {}", os::command_line(pid).join(" ")));
