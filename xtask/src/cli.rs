@@ -21,6 +21,9 @@ pub struct Global {
     /// Work on the project in this folder instead of the one you are in
     #[arg(short = 'C', long = "directory", global = true, value_name = "DIR")]
     pub directory: Option<Utf8PathBuf>,
+    /// The release that versions, images and ports come from, where the manifest names none: documented, v12, …
+    #[arg(long, global = true, value_name = "NAME")]
+    pub release: Option<String>,
     /// How the result is printed
     #[arg(long, global = true, value_enum, default_value_t)]
     pub format: Format,

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::event::Events;
 use crate::provision::{InUse, Lock, Mode, Provisioner};
 use crate::site::places;
-use crate::site::{LOCK, STATE, Secrets, Site, State, link_refused};
+use crate::site::{LOCK, STATE, Secrets, Site, State, find_root, link_refused};
 use crate::sys::fs::canonical;
 
 /// A project and its state.
@@ -39,7 +39,13 @@ impl Stack {
             let text = format!("there is no folder {start}");
             return Err(Failure::new(Kind::Usage, "no-such-folder", text).into());
         };
-        let site = Site::open(&start, &Flags { release: None, port_offset })?;
+        let root = find_root(&start).unwrap_or(&start);
+        let flags = Flags {
+            release: global.release.clone(),
+            remembered_release: State::at(canonical(&context.state(root))).release(),
+            port_offset,
+        };
+        let site = Site::open(&start, &flags)?;
         let folder = context.state(&site.root);
         if folder.is_symlink() && folder == site.root.join(STATE) {
             return Err(link_refused(&folder).into());
@@ -74,9 +80,14 @@ impl Stack {
         Ok(Place { offset: wanted, ..place })
     }
 
-    /// Remembers the offset of a place, once it is known to be possible.
-    pub fn remember_offset(&self, place: &Place) -> anyhow::Result<()> {
-        self.state.create(&self.site.root, &self.store, place.offset).map(drop)
+    /// Remembers what flags said of a place, once it is known to be possible.
+    pub fn remember_flags(&self, place: &Place) -> anyhow::Result<()> {
+        self.state.create(&self.site.root, &self.store, place.offset)?;
+        let release = &self.site.ecosystem.release;
+        if let Origin::Flag(_) = release.origin {
+            self.state.remember_release(&release.value)?;
+        }
+        Ok(())
     }
 
     /// The place of this stack if it was set up, with the offset that is wanted now.

@@ -10,7 +10,7 @@ use ecosystem_core::artifact::Installation;
 use ecosystem_core::catalog::{Around, Inputs, Kind as ServiceKind, Launch, launch};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::model::Service;
+use ecosystem_core::model::{Origin, Service};
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{
     Action, Cause, Plan, Retry, obstacles_failure, port_obstacles, reconcile_up, silent_supervisor,
@@ -25,7 +25,7 @@ use crate::event::{Event, Events};
 use crate::output;
 use crate::provision::Mode;
 use crate::seed::{self, Pack};
-use crate::site::Secrets;
+use crate::site::{LOCAL, Secrets};
 use crate::stack::Stack;
 use crate::sys::os;
 
@@ -49,6 +49,24 @@ struct Wanted<'a> {
     pack: Option<&'a str>,
 }
 
+/// A release of the command line would hold for this one command only where the manifest names another one: what `env` and `status`
+/// say next would not be about these servers.
+fn refuse_other_release(context: &Context, global: &Global, stack: &Stack) -> anyhow::Result<()> {
+    let asked = &stack.site.ecosystem.release;
+    if global.release.is_none() {
+        return Ok(());
+    }
+    let without =
+        Stack::open(context, &Global { release: None, ..global.clone() }, None)?.site.ecosystem.release;
+    if !matches!(without.origin, Origin::File { .. }) || without.value == asked.value {
+        return Ok(());
+    }
+    let message = format!("--release {asked}: {} names release {without}", without.origin);
+    Err(Failure::new(Kind::Usage, "release-differs", message)
+        .hint(format!("change that line, or write `release = \"{asked}\"` into {LOCAL}"))
+        .into())
+}
+
 /// Brings services up.
 pub fn run(
     context: &Context,
@@ -60,6 +78,7 @@ pub fn run(
     let begin = Instant::now();
     let one = |error: anyhow::Error| vec![error];
     let stack = Stack::open(context, global, args.port_offset).map_err(one)?;
+    refuse_other_release(context, global, &stack).map_err(one)?;
     for warning in &stack.site.ecosystem.warnings {
         events.emit(Event::Warning(format!("{}: {}", warning.place(), warning.what)));
     }
@@ -92,7 +111,7 @@ pub fn run(
     let wanted = wanted(&place, &secrets);
     native::end_leftovers(&place, &wanted.ports()).map_err(one)?;
     let all_run = wanted.refuse_taken_ports().map_err(one)?;
-    stack.remember_offset(&place).map_err(one)?;
+    stack.remember_flags(&place).map_err(one)?;
     if !all_run {
         introduce(&stack, events);
     }

@@ -23,8 +23,8 @@ use crate::event::{Events, Section, Task};
 use crate::sys::{self, interrupt};
 
 /// The version in `pkg:maven/org.opensearch/opensearch@2.3.0`.
-pub(super) fn version(purl: Option<&str>) -> &str {
-    purl.and_then(|purl| purl.rsplit_once('@')).map_or("2.3.0", |(_, version)| version)
+pub(super) fn version(purl: &str) -> &str {
+    purl.rsplit_once('@').map_or(purl, |(_, version)| version)
 }
 
 /// The artifacts of a selection.
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_key_depends_on_modules_and_on_checksums() {
-        let assembly = Assembly::of(version(Some("pkg:maven/org.opensearch/opensearch@2.3.0"))).unwrap();
+        let assembly = Assembly::of(version("pkg:maven/org.opensearch/opensearch@2.3.0")).unwrap();
         let key = |modules: &[&str], sha256: &str| {
             let modules: Vec<String> = modules.iter().map(ToString::to_string).collect();
             let pin = Pin { sha256: sha256.to_owned(), size: 1 };

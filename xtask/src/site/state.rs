@@ -25,6 +25,8 @@ struct Remembered {
     id: String,
     root: Utf8PathBuf,
     port_offset: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    release: Option<String>,
 }
 
 /// The state folder of a project.
@@ -104,27 +106,49 @@ impl State {
 
     /// The place that was set up here; `None` before the first `up`.
     pub fn place(&self, store: &Utf8Path) -> anyhow::Result<Option<Place>> {
-        let path = self.folder.join("place.toml");
-        let known: Remembered = match read_optional(&path).and_then(|text| match text {
-            Some(text) => from_toml(&path, &text).map(Some),
-            None => Ok(None),
-        }) {
-            Ok(Some(known)) => known,
-            // Passwords are made after this file: without it the servers would get new names, and not find their data.
-            Ok(None) if self.folder.join("secrets.toml").symlink_metadata().is_ok() => {
-                let why = "it is missing, and beside it are passwords of a place".to_owned();
-                return Err(self.place_unreadable(&Unreadable { path, line: None, why }).into());
-            }
-            Ok(None) => return Ok(None),
-            Err(error) => return Err(self.place_unreadable(&error).into()),
-        };
-        Ok(Some(Place {
+        let known = self.remembered()?;
+        Ok(known.map(|known| Place {
             id: known.id,
             root: known.root,
             state: self.folder.clone(),
             store: store.to_owned(),
             offset: known.port_offset,
         }))
+    }
+
+    /// The release that an earlier `up` was told. What cannot be read is told by `place`.
+    pub fn release(&self) -> Option<String> {
+        self.remembered().ok().flatten()?.release
+    }
+
+    /// Remembers a release for later commands. The place was set up.
+    pub fn remember_release(&self, release: &str) -> anyhow::Result<()> {
+        match self.remembered()? {
+            Some(known) if known.release.as_deref() != Some(release) => {
+                self.remember(&Remembered { release: Some(release.to_owned()), ..known })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn remember(&self, known: &Remembered) -> anyhow::Result<()> {
+        write_lasting(&self.folder.join("place.toml"), toml::to_string(known)?.as_bytes(), 0o600)
+    }
+
+    fn remembered(&self) -> anyhow::Result<Option<Remembered>> {
+        let path = self.folder.join("place.toml");
+        match read_optional(&path).and_then(|text| match text {
+            Some(text) => from_toml(&path, &text).map(Some),
+            None => Ok(None),
+        }) {
+            // Passwords are made after this file: without it the servers would get new names, and not find their data.
+            Ok(None) if self.folder.join("secrets.toml").symlink_metadata().is_ok() => {
+                let why = "it is missing, and beside it are passwords of a place".to_owned();
+                Err(self.place_unreadable(&Unreadable { path, line: None, why }).into())
+            }
+            Ok(known) => Ok(known),
+            Err(error) => Err(self.place_unreadable(&error).into()),
+        }
     }
 
     /// Without its name nothing of a place can be told from what others run.
@@ -144,29 +168,28 @@ impl State {
     /// Sets a place up, or changes its port offset. The folder ignores itself for git.
     pub fn create(&self, root: &Utf8Path, store: &Utf8Path, offset: u16) -> anyhow::Result<Place> {
         self.make_folder()?;
-        let known = self.place(store)?;
+        let known = self.remembered()?;
         if let Some(other) = known.as_ref().filter(|place| place.root != root && place.root.exists()) {
             let message = format!("the state folder {} belongs to {}", self.folder, other.root);
             return Err(Failure::new(Kind::Usage, "state-of-another", message)
                 .hint("one state folder a project: leave ECOSYSTEM_STATE unset, or name another folder")
                 .into());
         }
-        let id = match &known {
-            Some(place) => place.id.clone(),
-            None => place_id(root, random()?),
+        let (id, release) = match known.clone() {
+            Some(known) => (known.id, known.release),
+            None => (place_id(root, random()?), None),
         };
-        let remembered = Remembered { id, root: root.to_owned(), port_offset: offset };
-        let place = Place {
-            id: remembered.id.clone(),
-            root: root.to_owned(),
+        let wanted = Remembered { id, root: root.to_owned(), port_offset: offset, release };
+        if known.as_ref() != Some(&wanted) {
+            self.remember(&wanted)?;
+        }
+        Ok(Place {
+            id: wanted.id,
+            root: wanted.root,
             state: self.folder.clone(),
             store: store.to_owned(),
             offset,
-        };
-        if known.as_ref() != Some(&place) {
-            write_lasting(&self.folder.join("place.toml"), toml::to_string(&remembered)?.as_bytes(), 0o600)?;
-        }
-        Ok(place)
+        })
     }
 
     fn make_folder(&self) -> anyhow::Result<()> {

@@ -22,6 +22,8 @@ pub struct Layer<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flags {
     pub release: Option<String>,
+    /// What an earlier `up` was told; holds where no manifest names a release.
+    pub remembered_release: Option<String>,
     pub port_offset: Option<u16>,
 }
 
@@ -119,6 +121,10 @@ impl Draft {
         let flag = flags.release.clone().map(|value| Sourced { value, origin: Origin::Flag("--release") });
         let asked = flag
             .or_else(|| self.text(&["release"]))
+            .or_else(|| {
+                let value = flags.remembered_release.clone()?;
+                Some(Sourced { value, origin: Origin::Flag("--release of an earlier up") })
+            })
             .unwrap_or_else(|| Sourced::release(release::DEFAULT.to_owned(), release::DEFAULT));
         if let Some(release) = release::find(&asked.value) {
             return (asked, release);

@@ -47,7 +47,7 @@ fn later_layers_win_value_by_value_and_every_value_knows_its_layer() {
             text: "port_offset = 200\n[services.rabbitmq]\nports.http = 3\nsettings.b = true\n",
         },
     ];
-    let flags = Flags { release: None, port_offset: Some(300) };
+    let flags = Flags { port_offset: Some(300), ..Flags::default() };
     let ecosystem = resolve(&layers, &flags).unwrap();
     assert_eq!(ecosystem.port_offset, Sourced { value: 300, origin: Origin::Flag("--port-offset") });
     let rabbitmq = &ecosystem.services["rabbitmq"];
@@ -99,7 +99,7 @@ kind = "opensarch"
         },
         Layer { name: "ecosystem.local.toml", text: "prot_offset = 1\nbind = localhost\n" },
     ];
-    let problems = resolve(&layers, &Flags { release: None, port_offset: Some(60000) }).unwrap_err();
+    let problems = resolve(&layers, &Flags { port_offset: Some(60000), ..Flags::default() }).unwrap_err();
     insta::assert_snapshot!(failure(&problems).message, @r#"
     16 problems in the manifest
       ecosystem.toml:1: this version knows no release "documentd"
@@ -168,7 +168,7 @@ fn a_copy_of_a_service_needs_ports_of_its_own() {
 
 #[test]
 fn the_offset_may_reach_the_last_port_and_no_further() {
-    let offset = |offset| resolve(&[], &Flags { release: None, port_offset: Some(offset) });
+    let offset = |offset| resolve(&[], &Flags { port_offset: Some(offset), ..Flags::default() });
     assert_eq!(offset(39663).unwrap().services["rabbitmq"].ports_at(39663)["distribution"], 65535);
     let problems = offset(39664).unwrap_err();
     insta::assert_snapshot!(failure(&problems).message, @"
@@ -237,7 +237,7 @@ fn a_broken_kind_is_told_once_and_not_as_an_unknown_member() {
 #[test]
 fn the_flag_decides_which_release_is_asked_for() {
     let layers = [Layer { name: "m", text: "release = \"v99\"" }];
-    assert!(resolve(&layers, &Flags { release: Some("documented".into()), port_offset: None }).is_ok());
-    let problems = resolve(&[], &Flags { release: Some("v12".into()), port_offset: None }).unwrap_err();
+    assert!(resolve(&layers, &Flags { release: Some("documented".into()), ..Flags::default() }).is_ok());
+    let problems = resolve(&[], &Flags { release: Some("v98".into()), ..Flags::default() }).unwrap_err();
     assert_eq!(problems[0].place(), "--release");
 }

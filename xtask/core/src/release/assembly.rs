@@ -44,7 +44,11 @@ pub struct Selection<'a> {
     pub plugins: BTreeMap<&'a str, &'a Part>,
 }
 
-const BUILT_IN: [&str; 1] = [include_str!("opensearch-2.3.0.toml")];
+const BUILT_IN: [&str; 3] = [
+    include_str!("opensearch-2.3.0.toml"),
+    include_str!("opensearch-2.17.1.toml"),
+    include_str!("opensearch-2.19.5.toml"),
+];
 
 impl Assembly {
     /// How this version is assembled.

@@ -15,7 +15,14 @@ use crate::tool::Requirement;
 pub const DEFAULT: &str = "documented";
 
 /// Every release that this version knows, with its text.
-const RELEASES: [(&str, &str); 1] = [(DEFAULT, include_str!("documented.toml"))];
+const RELEASES: [(&str, &str); 6] = [
+    (DEFAULT, include_str!("documented.toml")),
+    ("v11", include_str!("v11.toml")),
+    ("v12", include_str!("v12.toml")),
+    ("v13", include_str!("v13.toml")),
+    ("v14", include_str!("v14.toml")),
+    ("oarepo-14", include_str!("oarepo-14.toml")),
+];
 
 /// The pins of one documentation.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

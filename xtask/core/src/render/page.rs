@@ -28,8 +28,7 @@ pub fn manifest() -> Result<String, Failure> {
 
 /// The services of the default release, with what holds for each where a manifest says nothing.
 fn services(text: &mut String) -> Result<(), Failure> {
-    let release = resolve(&[], &Flags { release: None, port_offset: None })
-        .map_err(|problems| crate::model::failure(&problems))?;
+    let release = resolve(&[], &Flags::default()).map_err(|problems| crate::model::failure(&problems))?;
     let _ = write!(
         text,
         "\n## Services of the release `{}`\n\n\
@@ -105,7 +104,7 @@ mod tests {
     fn the_example_is_a_manifest() {
         let example = INTRO.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
         let layer = crate::model::Layer { name: "ecosystem.toml", text: example };
-        let ecosystem = resolve(&[layer], &Flags { release: None, port_offset: None }).unwrap();
+        let ecosystem = resolve(&[layer], &Flags::default()).unwrap();
         assert_eq!(ecosystem.port_offset.value, 100);
     }
 

@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn it_says_what_editors_need() {
         assert_eq!(schema()["$schema"], "https://json-schema.org/draft/2020-12/schema");
-        assert_eq!(at("release")["enum"], json!(["documented"]));
+        assert_eq!(at("release")["enum"], json!(["documented", "v11", "v12", "v13", "v14", "oarepo-14"]));
         insta::assert_snapshot!(serde_json::to_string_pretty(&at("services.<service>.ports")).unwrap(), @r#"
         {
           "type": "object",

@@ -74,7 +74,8 @@ fn marks(tool: &str) -> &'static [&'static str] {
         "node" => &["v"],
         "imagemagick" => &["Version: ImageMagick "],
         "git" => &["git version "],
-        // npm prints the bare number.
+        "uv" => &["uv "],
+        // npm and pnpm print the bare number.
         _ => &[""],
     }
 }

@@ -14,7 +14,7 @@ pub use version::{Version, in_words};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Requirement {
-    /// `python`, `pipenv`, `docker`, `docker-compose`, `node`, `npm`, `imagemagick`, `git`.
+    /// `python`, `pipenv`, `uv`, `docker`, `docker-compose`, `node`, `npm`, `pnpm`, `imagemagick`, `git`.
     pub name: String,
     /// The name people know: `Python`, `Docker Compose`.
     pub title: String,

@@ -71,7 +71,7 @@ pub fn remedies(tool: &Requirement, verdict: &Verdict, system: System) -> Vec<St
         "python" => python(tool, system),
         "pipenv" => vec![
             format!("pipx install pipenv=={}", tool.tested),
-            format!("without pipx: python{PYTHON} -m pip install --user pipenv=={}", tool.tested),
+            format!("without pipx: python3 -m pip install --user pipenv=={}", tool.tested),
         ],
         "docker" => docker(verdict, system),
         "docker-compose" => compose(system),
@@ -80,8 +80,20 @@ pub fn remedies(tool: &Requirement, verdict: &Verdict, system: System) -> Vec<St
             format!("without nvm: fnm install {0}, or volta install node@{0}", tool.major()),
             format!("packages of the system are newer than Node {}", tool.major()),
         ],
+        "uv" => vec![
+            if system == System::MacOs {
+                "brew install uv".to_owned()
+            } else {
+                format!("pipx install uv=={}", tool.tested)
+            },
+            format!("without pipx: python3 -m pip install --user uv=={}", tool.tested),
+        ],
+        "pnpm" => vec![
+            format!("corepack enable pnpm, then: corepack prepare pnpm@{} --activate", tool.tested),
+            format!("without corepack: npm install --global pnpm@{}", tool.tested),
+        ],
         "npm" => vec![
-            format!("npm {} comes with Node 14: nvm install 14", tool.major()),
+            format!("npm {} comes with Node {1}: nvm install {1}", tool.major(), node_with(tool.major())),
             format!("with the Node you have: npm install --global npm@{}", tool.tested),
         ],
         "imagemagick" => imagemagick(system),
@@ -90,8 +102,15 @@ pub fn remedies(tool: &Requirement, verdict: &Verdict, system: System) -> Vec<St
     }
 }
 
-/// The Python that Pipenv is installed into.
-const PYTHON: &str = "3.9";
+/// The Node that brings this major version of npm.
+fn node_with(npm: &str) -> &'static str {
+    match npm {
+        "6" => "14",
+        "7" | "8" => "16",
+        "9" | "10" => "18",
+        _ => "24",
+    }
+}
 
 fn package(system: System, apt: &str, brew: &str) -> String {
     match system {
@@ -221,7 +240,7 @@ mod tests {
           Debian has no python3.9 of its own after Debian 11
         Pipenv:
           pipx install pipenv==2022.9.24
-          without pipx: python3.9 -m pip install --user pipenv==2022.9.24
+          without pipx: python3 -m pip install --user pipenv==2022.9.24
         Docker:
           sudo apt-get install docker.io
           the native backend does not need it

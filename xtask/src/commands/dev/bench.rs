@@ -122,7 +122,8 @@ impl Bench<'_> {
 
     /// How much later than another process, which asks every 3 ms, an `up` notices that a server is usable.
     fn lag(&self) -> anyhow::Result<BTreeMap<String, f64>> {
-        let global = Global { directory: Some(self.root.clone()), format: output::Format::Json };
+        let global =
+            Global { directory: Some(self.root.clone()), release: None, format: output::Format::Json };
         let stack = Stack::open(self.context, &global, None)?;
         let services: Vec<&Service> = stack.site.ecosystem.select(None, &[])?;
         let place = stack.place().context("the place is set up")?;

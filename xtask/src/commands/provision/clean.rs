@@ -118,7 +118,11 @@ fn needs(
     root: &Utf8Path,
     events: &dyn Events,
 ) -> anyhow::Result<BTreeSet<String>> {
-    let stack = Stack::open(context, &Global { directory: Some(root.to_owned()), ..global.clone() }, None)?;
+    let stack = Stack::open(
+        context,
+        &Global { directory: Some(root.to_owned()), release: None, ..global.clone() },
+        None,
+    )?;
     let services: Vec<_> = stack.site.ecosystem.services.values().collect();
     stack.provisioner(context, RunAs::Me, Mode::Normal, events)?.needed(&services)
 }
