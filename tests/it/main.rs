@@ -26,6 +26,7 @@ mod process;
 mod provision;
 mod rabbitmq;
 mod redis;
+mod releases;
 mod report;
 mod reserved;
 mod security;

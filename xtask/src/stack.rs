@@ -44,8 +44,9 @@ impl Stack {
             release: global.release.clone(),
             remembered_release: State::at(canonical(&context.state(root))).release(),
             port_offset,
+            ..Flags::default()
         };
-        let site = Site::open(&start, &flags)?;
+        let site = Site::open(&start, flags)?;
         let folder = context.state(&site.root);
         if folder.is_symlink() && folder == site.root.join(STATE) {
             return Err(link_refused(&folder).into());

@@ -5,7 +5,7 @@ mod cli;
 use std::fmt::Write;
 
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::render::{page, schema};
+use ecosystem_core::render::{page, releases, schema};
 use serde::Serialize;
 
 use crate::cli::{Global, Render};
@@ -73,6 +73,7 @@ fn generated() -> anyhow::Result<Vec<(&'static str, String)>> {
     Ok(vec![
         ("docs/cli.md", cli::page()),
         ("docs/manifest.md", page::manifest()?),
+        ("docs/releases.md", releases::releases()),
         ("docs/ecosystem.schema.json", format!("{:#}\n", schema::schema())),
     ])
 }

@@ -25,7 +25,7 @@ use crate::event::{Event, Events};
 use crate::output;
 use crate::provision::Mode;
 use crate::seed::{self, Pack};
-use crate::site::{LOCAL, Secrets};
+use crate::site::{LOCAL, MANIFEST, Secrets};
 use crate::stack::Stack;
 use crate::sys::os;
 
@@ -58,7 +58,9 @@ fn refuse_other_release(context: &Context, global: &Global, stack: &Stack) -> an
     }
     let without =
         Stack::open(context, &Global { release: None, ..global.clone() }, None)?.site.ecosystem.release;
-    if !matches!(without.origin, Origin::File { .. }) || without.value == asked.value {
+    if !matches!(&without.origin, Origin::File { name, .. } if [MANIFEST, LOCAL].contains(&name.as_str()))
+        || without.value == asked.value
+    {
         return Ok(());
     }
     let message = format!("--release {asked}: {} names release {without}", without.origin);

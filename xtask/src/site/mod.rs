@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Ecosystem, Flags, Layer, failure, resolve};
+use ecosystem_core::release::{self, Detected};
 
 pub use state::{Lock, Secrets, State};
 
@@ -36,8 +37,8 @@ pub struct Site {
 }
 
 impl Site {
-    /// Finds the project that `start` belongs to and reads what it wants.
-    pub fn open(start: &Utf8Path, flags: &Flags) -> anyhow::Result<Self> {
+    /// Finds the project that `start` belongs to and reads what it wants. Which release the project is made for is read here.
+    pub fn open(start: &Utf8Path, flags: Flags) -> anyhow::Result<Self> {
         let root = find_root(start).unwrap_or(start).to_owned();
         refuse_strangers(start, &root)?;
         let texts = [MANIFEST, LOCAL].map(|name| (name, read_at_most(&root.join(name), LONGEST)));
@@ -50,9 +51,18 @@ impl Site {
             }
         }
         let manifest = layers.iter().any(|layer| layer.name == MANIFEST);
-        let ecosystem = resolve(&layers, flags).map_err(|problems| failure(&problems))?;
+        let flags = Flags { project: detect_release(&root), ..flags };
+        let ecosystem = resolve(&layers, &flags).map_err(|problems| failure(&problems))?;
         Ok(Self { root, manifest, ecosystem })
     }
+}
+
+/// What the files of the application name. One that cannot be read is the application's business.
+fn detect_release(root: &Utf8Path) -> Option<Detected> {
+    let texts = release::FILES.map(|name| (name, read_at_most(&root.join(name), LONGEST).ok().flatten()));
+    let texts: Vec<(&str, &str)> =
+        texts.iter().filter_map(|(name, text)| Some((*name, text.as_deref()?))).collect();
+    release::detect(&texts)
 }
 
 /// A link where this program makes, writes or deletes: a repository could bring one along that leads anywhere.

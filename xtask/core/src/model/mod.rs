@@ -25,7 +25,7 @@ pub use program::Program;
 pub use resolve::{Flags, Layer, resolve};
 
 use crate::catalog::Kind;
-use crate::release::Runtime;
+use crate::release::{Detected, Runtime};
 use crate::tool::Requirement;
 
 /// Everything that was asked for, after all layers were laid over each other.
@@ -47,6 +47,8 @@ pub struct Ecosystem {
     pub tools: Vec<Requirement>,
     /// What servers need to run beside themselves: `java`.
     pub runtimes: BTreeMap<String, Runtime>,
+    /// What the project's own files name.
+    pub project: Option<Detected>,
     /// What is allowed but unwise. To be shown once, never to be failed on.
     pub warnings: Vec<Problem>,
 }

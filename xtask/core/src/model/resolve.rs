@@ -1,4 +1,4 @@
-//! Lays the layers over each other: release ← manifests ← flags. Every value remembers which layer it came from.
+//! Lays the layers over each other: release ← the project's own files ← manifests ← flags. Every value remembers which layer it came from.
 //!
 //! Reading one manifest is `manifest.rs`; what values must not do to each other is `relations.rs`.
 
@@ -8,7 +8,7 @@ use super::keys::Value;
 use super::manifest::{self, Entry};
 use super::{Ecosystem, From, Origin, Problem, Service, Sourced, program, relations, suggest};
 use crate::catalog::Kind;
-use crate::release::{self, Defaults, Release};
+use crate::release::{self, Defaults, Detected, Release};
 
 /// The text of one manifest.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +25,8 @@ pub struct Flags {
     /// What an earlier `up` was told; holds where no manifest names a release.
     pub remembered_release: Option<String>,
     pub port_offset: Option<u16>,
+    /// What the project's own files say; holds where nobody else names a release.
+    pub project: Option<Detected>,
 }
 
 /// Resolves all layers, lowest first. No layer at all means the built-in defaults.
@@ -44,6 +46,21 @@ pub fn resolve(layers: &[Layer<'_>], flags: &Flags) -> Result<Ecosystem, Vec<Pro
     };
     problems.sort_by_key(|problem| (order(problem), problem.line));
     if problems.is_empty() { Ok(ecosystem) } else { Err(problems) }
+}
+
+/// A project that is made for another release than the one that is used.
+fn other_release(ecosystem: &Ecosystem, project: &Detected) -> Option<Problem> {
+    let (used, made_for) = (&ecosystem.release, project.release?);
+    let Detected { requirement, file, line, .. } = project;
+    (used.value != made_for).then(|| {
+        Problem::at(
+            &used.origin,
+            format!(
+                "release {used} is used, and {file}:{line} names {requirement}, which is release {made_for}"
+            ),
+            format!("write release = \"{made_for}\", or leave it out"),
+        )
+    })
 }
 
 /// A model in the making.
@@ -95,10 +112,14 @@ impl Draft {
             tools: release.tools,
             runtimes: release.runtimes,
             warnings: Vec::new(),
+            project: flags.project.clone(),
         };
         self.problems.extend(relations::ports(&ecosystem, &self.files));
         self.problems.extend(program::check(&ecosystem.services, &self.refused, &self.files));
         self.problems.extend(ecosystem.services.values().flat_map(relations::service));
+        ecosystem
+            .warnings
+            .extend(flags.project.as_ref().and_then(|project| other_release(&ecosystem, project)));
         match relations::bind(&ecosystem.bind) {
             Ok(warning) => ecosystem.warnings.extend(warning),
             Err(problem) => self.problems.push(problem),
@@ -124,6 +145,11 @@ impl Draft {
             .or_else(|| {
                 let value = flags.remembered_release.clone()?;
                 Some(Sourced { value, origin: Origin::Flag("--release of an earlier up") })
+            })
+            .or_else(|| {
+                let Detected { release, file, line, .. } = flags.project.as_ref()?;
+                let origin = Origin::File { name: file.clone(), line: *line };
+                Some(Sourced { value: (*release)?.to_owned(), origin })
             })
             .unwrap_or_else(|| Sourced::release(release::DEFAULT.to_owned(), release::DEFAULT));
         if let Some(release) = release::find(&asked.value) {

@@ -3,10 +3,13 @@
 //! A release is the lowest layer of the model. What a manifest may change of it is decided in `model`, not here.
 
 pub mod assembly;
+mod detect;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use detect::{Detected, FILES, detect};
 
 use crate::catalog::Kind;
 use crate::tool::Requirement;

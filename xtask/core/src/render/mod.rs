@@ -3,4 +3,5 @@
 pub mod env;
 pub mod launch;
 pub mod page;
+pub mod releases;
 pub mod schema;
