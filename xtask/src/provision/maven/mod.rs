@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::redact::without_logins;
 
 pub use pom::Gav;
 
@@ -224,7 +225,8 @@ fn zip_damaged(file: &Utf8Path) -> bool {
 }
 
 fn failed(output: &Output, page: bool, store: &Utf8Path) -> Failure {
-    let text = format!("{}\n{}", output.stdout, output.stderr);
+    // The address of a mirror may hold a login.
+    let text = without_logins(&format!("{}\n{}", output.stdout, output.stderr));
     let what = "fetch what is needed";
     if page {
         return Cause::Page("the Maven mirror of this machine".to_owned()).failure("mvn", what, store);
