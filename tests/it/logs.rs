@@ -144,11 +144,10 @@ fn the_end_of_a_run_is_told_with_its_reason() {
 
     place.ok(&["up", "redis"]);
     place.kill("redis", "redis");
-    crate::support::eventually("both runs are in the log", || {
-        let logs = place.ok(&["logs", "redis"]).stdout;
-        let at = |text: &str| logs.find(text).unwrap_or(usize::MAX);
-        at("=== ended redis, signal 9, ") < logs.rfind("=== started redis, pid ").unwrap()
-    });
+    place.ok(&["up", "redis"]);
+    let logs = place.ok(&["logs", "redis"]).stdout;
+    let killed = logs.find("=== ended redis, signal 9, ").unwrap_or_else(|| panic!("{logs}"));
+    assert!(killed < logs.rfind("=== started redis, pid ").unwrap(), "{logs}");
     place.ok(&["down"]);
     assert!(place.ok(&["logs", "redis"]).stdout.contains("=== ended redis, exit status 0, "));
 }

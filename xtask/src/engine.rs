@@ -299,7 +299,10 @@ impl Engine<'_> {
     fn blame(&self, service: &str, mut failure: Failure) -> Failure {
         let launch = &self.launches[service];
         let logs = launch.processes.iter().filter_map(|process| launch::tail(&process.log, LAST_WORDS).ok());
-        let words = logs.map(|log| marker::last_run(&log).to_owned()).collect::<Vec<_>>().join("\n");
+        // One that is started again and again has said it in the run before.
+        let all = failure.code == "service-not-ready";
+        let said = |log: String| if all { log } else { marker::last_run(&log).to_owned() };
+        let words = logs.map(said).collect::<Vec<_>>().join("\n");
         for blamed in blamed(&launch.settings, &words) {
             let (setting, origin) = (blamed.setting, blamed.origin);
             let said = harmless(blamed.said.trim());
@@ -344,11 +347,11 @@ impl Engine<'_> {
             self.patience.as_secs(),
             quote_log(&log)
         );
-        Failure::new(Kind::Service, "service-not-ready", message)
+        let failure = Failure::new(Kind::Service, "service-not-ready", message)
             .hint(format!("it keeps running; look at it: {{program}} logs -f {service}"))
             .hint("give it more time: {program} up --timeout 300")
-            .hint(format!("start it again: {{program}} restart {service}"))
-            .into()
+            .hint(format!("start it again: {{program}} restart {service}"));
+        self.blame(service, failure).into()
     }
 }
 

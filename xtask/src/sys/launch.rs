@@ -66,7 +66,7 @@ pub fn run(process: &Process, input: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     let said = tail(&process.log, 2_000).unwrap_or_default();
-    let said: String = marker::last_run(&said).lines().map(|line| format!("\n  | {line}")).collect();
+    let said: String = marker::last_run(&said).lines().flat_map(|line| ["\n  | ", line]).collect();
     anyhow::bail!("{} ended with {status}{said}", process.argv.first().map_or("", String::as_str))
 }
 

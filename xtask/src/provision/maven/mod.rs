@@ -297,6 +297,20 @@ mod tests {
     }
 
     #[test]
+    fn a_login_in_the_address_of_a_mirror_is_not_told() {
+        for said in
+            ["Premature end of Content-Length delimited message body", "Connection refused", "something new"]
+        {
+            let stdout = format!(
+                "[ERROR] Failed to execute goal x: Could not transfer artifact a:b:jar:1 from/to central (http://me:hunter2@h:1): {said} -> [Help 1]"
+            );
+            let output = Output { status: 1, stdout, stderr: String::new(), timed_out: false };
+            let message = failed(&output, false, "/s".into()).message;
+            assert!(message.contains("http://<redacted>@h:1") && !message.contains("hunter2"), "{message}");
+        }
+    }
+
+    #[test]
     fn a_missing_client_says_how_to_get_it() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::at(Utf8Path::from_path(folder.path()).unwrap());
