@@ -76,6 +76,11 @@ pub(crate) fn script(text: &str) -> [&str; 4] {
     ["sh", "-ec", text, "sh"]
 }
 
+/// The program within a shell script, in namespaces of its own that these flags of `unshare` say.
+pub(crate) fn unshared(place: &Place, flags: &str, text: &str, args: &[&str]) -> Command {
+    wrapped(place, &[&["unshare", flags][..], &script(text)].concat(), args)
+}
+
 /// Whoever runs the tests may read everything.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()

@@ -1,6 +1,6 @@
 //! Machines that give little: files, processes, names, addresses, rights.
 
-use crate::faults::{is_root, namespaces, not_run, run_of, script, wrapped};
+use crate::faults::{is_root, namespaces, not_run, run_of, unshared, wrapped};
 use crate::support::Place;
 
 /// The limits of open files of a process: soft, hard.
@@ -62,8 +62,7 @@ fn without_ipv6_nothing_is_missed() {
     let text = "\
         ip link set lo up; echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6
         \"$@\" up redis postgresql; \"$@\" status; \"$@\" down";
-    let through = [&["unshare", "-rn"][..], &script(text)].concat();
-    let run = run_of(&mut wrapped(&place, &through, &[]));
+    let run = run_of(&mut unshared(&place, "-rn", text, &[]));
     assert_eq!(run.status, 0, "{run}");
     assert!(run.stdout.contains("Stopped postgresql, redis."), "{run}");
 }
@@ -76,8 +75,7 @@ fn a_machine_that_does_not_know_localhost_is_told_before_rabbitmq_starts() {
     let place = Place::new();
     place.file("hosts", "127.0.0.1 somebody # localhost\n");
     let text = "ip link set lo up; mount --bind hosts /etc/hosts; exec \"$@\"";
-    let through = [&["unshare", "-rmn"][..], &script(text)].concat();
-    let run = run_of(&mut wrapped(&place, &through, &["up", "redis", "rabbitmq"]));
+    let run = run_of(&mut unshared(&place, "-rmn", text, &["up", "redis", "rabbitmq"]));
     assert_eq!(run.status, 3, "{run}");
     for part in ["error[localhost-unknown]", "/etc/hosts: 127.0.0.1 localhost"] {
         assert!(run.stderr.contains(part), "{part} is missing in\n{run}");
@@ -92,8 +90,7 @@ fn root_that_may_not_make_namespaces_is_told() {
     }
     let place = Place::new();
     let text = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$@\"";
-    let through = [&["unshare", "-Ur"][..], &script(text)].concat();
-    let run = run_of(&mut wrapped(&place, &through, &["up", "redis"]));
+    let run = run_of(&mut unshared(&place, "-Ur", text, &["up", "redis"]));
     assert_eq!(run.status, 3, "{run}");
     for part in ["error[root-without-namespaces]", "ordinary user", "max_user_namespaces"] {
         assert!(run.stderr.contains(part), "{part} is missing in\n{run}");

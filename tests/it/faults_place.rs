@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::clients::{number, search, sql};
-use crate::faults::{bounded, namespaces, run_of, script, wrapped, wrapped_for};
+use crate::faults::{bounded, namespaces, run_of, script, unshared, wrapped, wrapped_for};
 use crate::support::{Place, Run};
 
 /// Sends Redis commands with the password of a place.
@@ -96,8 +96,7 @@ fn a_project_that_cannot_be_written_to_names_a_way_out() {
     }
     let place = Place::new();
     let text = "mount --bind . . && mount -o remount,bind,ro . && cd \"$PWD\" && exec \"$@\"";
-    let through = [&["unshare", "-rm"][..], &script(text)].concat();
-    let refused = run_of(&mut wrapped(&place, &through, &["up", "redis"]));
+    let refused = run_of(&mut unshared(&place, "-rm", text, &["up", "redis"]));
     assert_eq!(refused.status, 3, "{refused}");
     for part in ["error[state-not-writable]", "Read-only file system", "ECOSYSTEM_STATE="] {
         assert!(refused.stderr.contains(part), "{part} is missing in\n{refused}");
@@ -105,8 +104,7 @@ fn a_project_that_cannot_be_written_to_names_a_way_out() {
     let elsewhere = tempfile::tempdir().unwrap();
     let state = Utf8PathBuf::from_path_buf(elsewhere.path().join("state")).unwrap();
     let text = "mount --bind . . && mount -o remount,bind,ro . && cd \"$PWD\" && \"$@\" up redis && \"$@\" status && \"$@\" down";
-    let through = [&["unshare", "-rm"][..], &script(text)].concat();
-    let works = run_of(wrapped(&place, &through, &[]).env("ECOSYSTEM_STATE", state));
+    let works = run_of(unshared(&place, "-rm", text, &[]).env("ECOSYSTEM_STATE", state));
     assert_eq!(works.status, 0, "{works}");
 }
 
@@ -131,8 +129,7 @@ fn a_full_disk_says_so_and_loses_nothing() {
         rm \"$state/fill\"
         \"$@\" up redis >&2; echo \"again: $?\"
         fill; \"$@\" down >&2; echo \"down: $?\"";
-    let through = [&["unshare", "-rm"][..], &script(text)].concat();
-    let run = run_of(&mut wrapped(&place, &through, &[]));
+    let run = run_of(&mut unshared(&place, "-rm", text, &[]));
     for part in ["full: 3", "room: 0", "runs: 0", "again: 0", "down: 0"] {
         assert!(run.stdout.contains(part), "{part} is missing in\n{run}");
     }

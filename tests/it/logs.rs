@@ -127,3 +127,27 @@ fn following_survives_cuts_and_sees_new_logs() {
     kill(watched.pid(), Signal::INT);
     assert_eq!(watched.end(), Some(0), "Ctrl-C is how it ends");
 }
+
+#[test]
+fn the_end_of_a_run_is_told_with_its_reason() {
+    let place = Place::new();
+    place.manifest(
+        "[services.web]\nkind = \"process\"\ncommand = [\"sh\", \"-c\", \"echo at work; exit 7\"]\n",
+    );
+    assert_eq!(place.run(&["up", "web"]).status, 5);
+    let logs = place.ok(&["logs", "web"]).stdout;
+    let lines: Vec<&str> = logs.lines().collect();
+    assert!(lines[0].starts_with("=== started web, pid ") && lines[1] == "at work", "{logs}");
+    assert!(lines[2].starts_with("=== ended web, exit status 7, 20") && lines.len() == 3, "{logs}");
+    let entries = entries(&place.ok(&["logs", "web", "--format", "json"]).stdout);
+    assert_eq!((&entries[2]["level"], entries[2]["at"].is_null()), (&"notice".into(), false));
+
+    place.ok(&["up", "redis"]);
+    place.kill("redis", "redis");
+    place.ok(&["up", "redis"]);
+    let logs = place.ok(&["logs", "redis"]).stdout;
+    let killed = logs.find("=== ended redis, signal 9, ").unwrap_or_else(|| panic!("{logs}"));
+    assert!(killed < logs.rfind("=== started redis, pid ").unwrap(), "{logs}");
+    place.ok(&["down"]);
+    assert!(place.ok(&["logs", "redis"]).stdout.contains("=== ended redis, exit status 0, "));
+}

@@ -19,6 +19,7 @@ mod generated;
 mod json;
 mod list;
 mod logs;
+mod newcomer;
 mod opensearch;
 mod pages;
 mod postgresql;

@@ -116,7 +116,7 @@ fn every_start_is_marked_in_the_log() {
     let first = place.pid("web", "web");
     place.ok(&["restart", "web"]);
     let text = log(&place);
-    let markers: Vec<&str> = text.lines().filter(|line| line.starts_with("=== ")).collect();
+    let markers: Vec<&str> = text.lines().filter(|line| line.starts_with("=== started ")).collect();
     assert_eq!(markers.len(), 2, "{text}");
     for (marker, pid) in markers.into_iter().zip([first, place.pid("web", "web")]) {
         let time = marker.strip_prefix(&format!("=== started web, pid {pid}, ")).unwrap();
@@ -218,7 +218,7 @@ fn an_exit_at_once_shows_its_own_words() {
         5,
         &["error[service-ended]", "web ended before it was ready: exit status 9", "  | no such port"],
     );
-    assert!(!run.stderr.contains("=== started"), "{run}");
+    assert!(!run.stderr.contains("=== "), "{run}");
     assert_eq!(status(&place)["state"], "failed");
 }
 

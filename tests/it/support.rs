@@ -109,16 +109,13 @@ impl Place {
     /// Runs the program and insists on success.
     #[track_caller]
     pub(crate) fn ok(&self, args: &[&str]) -> Run {
-        let run = self.run(args);
-        assert_eq!(run.status, 0, "{args:?}\n{run}");
-        run
+        self.run(args).succeeded(args)
     }
 
     /// Runs the program with `--format json` and returns its report.
     #[track_caller]
     pub(crate) fn json(&self, args: &[&str]) -> Value {
-        let run = self.run(&[args, &["--format", "json"]].concat());
-        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}\n{run}"))
+        self.run(&[args, &["--format", "json"]].concat()).report()
     }
 
     /// The settings that `env` prints.
@@ -212,6 +209,21 @@ impl Run {
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+}
+
+impl Run {
+    /// Insists on success.
+    #[track_caller]
+    pub(crate) fn succeeded(self, args: &[&str]) -> Self {
+        assert_eq!(self.status, 0, "{args:?}\n{self}");
+        self
+    }
+
+    /// The report that it printed as JSON.
+    #[track_caller]
+    pub(crate) fn report(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
     }
 }
 

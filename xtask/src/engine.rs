@@ -6,9 +6,10 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ecosystem_core::blame::blamed;
 use ecosystem_core::catalog::Launch;
 use ecosystem_core::endpoint::Attempt;
-use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::failure::{Failure, Kind, harmless};
 use ecosystem_core::marker;
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Action, Obstacle, Plan, Step, taken_meanwhile};
@@ -25,6 +26,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a server is asked before somebody looks whether a signal has stopped it, and between two looks.
 const STOPPED_PERIOD: Duration = Duration::from_secs(1);
+
+/// How much of a log is searched for the reason why a server ended, in bytes: some say it before a long trace.
+const LAST_WORDS: u64 = 64 << 10;
 
 /// Everything that carrying out a plan needs besides the plan.
 pub struct Engine<'a> {
@@ -159,7 +163,12 @@ impl Engine<'_> {
             }
             Action::Prepare(service) => {
                 task(service, Section::Start);
-                native::prepare(&self.launches[service])
+                native::prepare(service, &self.launches[service]).map_err(|error| {
+                    match error.downcast::<Failure>() {
+                        Ok(failure) => self.blame(service, failure).into(),
+                        Err(error) => error,
+                    }
+                })
             }
             Action::Start(service) => {
                 task(service, Section::Start);
@@ -225,7 +234,7 @@ impl Engine<'_> {
             };
             if gone {
                 if let Some(exited) = self.exited(service)? {
-                    return Err(exited.into());
+                    return Err(self.blame(service, exited).into());
                 }
                 // The supervisor is about to start it again.
                 drop(watch);
@@ -286,6 +295,28 @@ impl Engine<'_> {
         ))
     }
 
+    /// Names the lines of the manifest that a server complains of when it ends.
+    fn blame(&self, service: &str, mut failure: Failure) -> Failure {
+        let launch = &self.launches[service];
+        let logs = launch.processes.iter().filter_map(|process| launch::tail(&process.log, LAST_WORDS).ok());
+        // One that is started again and again has said it in the run before.
+        let all = failure.code == "service-not-ready";
+        let said = |log: String| if all { log } else { marker::last_run(&log).to_owned() };
+        let words = logs.map(said).collect::<Vec<_>>().join("\n");
+        for blamed in blamed(&launch.settings, &words) {
+            let (setting, origin) = (blamed.setting, blamed.origin);
+            let said = harmless(blamed.said.trim());
+            if !failure.message.contains(&said) {
+                let text = format!("\n  of `{setting}` it says\n  | {said}");
+                failure.message.push_str(&text);
+            }
+            let hint =
+                format!("correct `{setting}` in {origin}: what the server reads is written from there");
+            failure.hints.insert(0, hint);
+        }
+        failure
+    }
+
     /// The failure of a service whose port somebody else got hold of after all ports had been looked at.
     fn taken(&self, service: &str) -> anyhow::Result<Option<Failure>> {
         let mut strangers = native::strangers(self.place, service, &self.launches[service].endpoint)?;
@@ -316,11 +347,11 @@ impl Engine<'_> {
             self.patience.as_secs(),
             quote_log(&log)
         );
-        Failure::new(Kind::Service, "service-not-ready", message)
+        let failure = Failure::new(Kind::Service, "service-not-ready", message)
             .hint(format!("it keeps running; look at it: {{program}} logs -f {service}"))
             .hint("give it more time: {program} up --timeout 300")
-            .hint(format!("start it again: {{program}} restart {service}"))
-            .into()
+            .hint(format!("start it again: {{program}} restart {service}"));
+        self.blame(service, failure).into()
     }
 }
 
@@ -365,12 +396,6 @@ fn quote_log(log: &camino::Utf8Path) -> String {
     if text.trim().is_empty() {
         return format!("  it has written nothing into {log}");
     }
-    // Colours are for a terminal of the program's own.
-    let lines: Vec<String> = text
-        .lines()
-        .rev()
-        .take(12)
-        .map(|line| format!("  | {}", anstream::adapter::strip_str(line)))
-        .collect();
+    let lines: Vec<String> = text.lines().rev().take(12).map(|line| format!("  | {line}")).collect();
     format!("  {log} ends with\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
 }

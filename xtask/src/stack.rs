@@ -12,7 +12,7 @@ use ecosystem_core::process::RunAs;
 
 use crate::cli::Global;
 use crate::context::Context;
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::provision::{InUse, Lock, Mode, Provisioner};
 use crate::site::places;
 use crate::site::{LOCK, STATE, Secrets, Site, State, find_root, link_refused};
@@ -24,6 +24,8 @@ pub struct Stack {
     pub site: Site,
     pub state: State,
     pub store: Utf8PathBuf,
+    /// What is wrong with the manifest, for a command that goes on all the same; the site has the built-in defaults then.
+    pub broken: Option<Failure>,
     /// What was set up by an earlier `up`.
     known: Option<Place>,
 }
@@ -31,6 +33,16 @@ pub struct Stack {
 impl Stack {
     /// Opens the project that the person is in, or that `-C` names.
     pub fn open(context: &Context, global: &Global, port_offset: Option<u16>) -> anyhow::Result<Self> {
+        let mut stack = Self::look_with(context, global, port_offset)?;
+        stack.broken.take().map_or(Ok(stack), |failure| Err(failure.into()))
+    }
+
+    /// The same for commands that only look at what runs, or stop it: a broken manifest does not hide it.
+    pub fn look(context: &Context, global: &Global) -> anyhow::Result<Self> {
+        Self::look_with(context, global, None)
+    }
+
+    fn look_with(context: &Context, global: &Global, port_offset: Option<u16>) -> anyhow::Result<Self> {
         let start = match &global.directory {
             Some(folder) => context.cwd.join(folder),
             None => context.cwd.clone(),
@@ -46,7 +58,7 @@ impl Stack {
             port_offset,
             ..Flags::default()
         };
-        let site = Site::open(&start, flags)?;
+        let (site, broken) = Site::open(&start, flags)?;
         let folder = context.state(&site.root);
         if folder.is_symlink() && folder == site.root.join(STATE) {
             return Err(link_refused(&folder).into());
@@ -55,7 +67,17 @@ impl Stack {
         state.refuse_strangers()?;
         let store = context.store()?;
         let known = state.place(&store)?;
-        Ok(Self { site, state, store, known })
+        Ok(Self { site, state, store, broken, known })
+    }
+
+    /// Warns of a broken manifest: what follows is what runs, as far as it is known without it.
+    pub fn warn_if_broken(&self, events: &dyn Events) {
+        if let Some(failure) = &self.broken {
+            events.emit(Event::Warning(format!(
+                "{}\n  it is left aside: this command goes on with what runs",
+                failure.message
+            )));
+        }
     }
 
     /// The port offset: a flag, else what the manifest says, else what an earlier `up` was told.

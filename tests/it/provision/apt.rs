@@ -163,3 +163,16 @@ fn without_a_network_nothing_is_asked_for() {
     lab.ok(&["provision", "redis", "--offline"]);
     assert_eq!(mirror.asked(""), before);
 }
+
+#[test]
+fn a_login_in_the_address_of_a_source_is_not_told() {
+    let (mut lab, mirror) = Lab::with_packages();
+    for (port, fault) in [(mirror.port, Fault::Status(403)), (mirror.port, Fault::Cut), (9, Fault::Page)] {
+        mirror.fault("/redis-server", fault);
+        lab.source(&format!("http://me:hunter2@127.0.0.1:{port}"));
+        let run = lab.run(&["provision", "redis"]);
+        assert!(run.status == 3 && !run.to_string().contains("hunter2"), "{run}");
+        assert!(run.stderr.contains(&format!("127.0.0.1:{port}")), "{run}");
+        mirror.behave();
+    }
+}

@@ -48,7 +48,7 @@ fn what_a_bundle_lacks_is_named() {
     lab.ok(&["provision", "redis", "--bundle", bundle.as_str()]);
     let other = Lab::new();
     let message = other.fails(&["provision", "postgresql", "--from", bundle.as_str()], "offline-missing");
-    assert!(message.contains("embedded-postgres-binaries"), "{message}");
+    assert!(message.contains("\n  postgresql 12.22.0: 1 artifact"), "{message}");
 }
 
 #[test]

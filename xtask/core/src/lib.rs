@@ -5,6 +5,7 @@
 //! the `xtask` crate.
 
 pub mod artifact;
+pub mod blame;
 pub mod catalog;
 pub mod endpoint;
 pub mod explain;

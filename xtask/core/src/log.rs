@@ -58,6 +58,13 @@ pub fn started(line: &str) -> Option<Started<'_>> {
     rest.trim().is_empty().then_some(Started { name, pid, at })
 }
 
+/// When a process ended, by the supervisor's mark: `=== ended NAME, exit status 1, 2026-11-24T22:05:00Z`.
+fn ended(line: &str) -> Option<Time> {
+    let mut parts = line.strip_prefix(crate::marker::END)?.splitn(3, ", ").skip(2);
+    let (at, rest) = stamp::iso(parts.next()?)?;
+    rest.trim().is_empty().then_some(at)
+}
+
 /// Reads a log line by line, and remembers which entry a line without a time belongs to.
 #[derive(Debug, Clone, Default)]
 pub struct Reader {
@@ -114,8 +121,8 @@ struct Head {
 }
 
 fn head_of(line: &str) -> Option<Head> {
-    if let Some(started) = started(line) {
-        return Some(Head { at: started.at, level: Some(Level::Notice), continues: false });
+    if let Some(at) = started(line).map(|started| started.at).or_else(|| ended(line)) {
+        return Some(Head { at, level: Some(Level::Notice), continues: false });
     }
     // The prompt of PostgreSQL's single-user mode, which made the data folder, stands before the server's first line.
     let line = line.trim_start_matches("backend> ");

@@ -1,33 +1,44 @@
-//! The line that the supervisor writes into the log of a process at every start of it, so that one run can be told from the next.
+//! The lines that the supervisor writes into the log of a process at every start and end of it, so that one run can be told from the next.
 
 use crate::log::Time;
 
 /// How the line begins. What a process prints itself can begin like that too; nothing but a wrong quotation comes of it.
 pub(crate) const BEGIN: &str = "=== started ";
+pub(crate) const END: &str = "=== ended ";
 
 /// The line for a start at this time, in seconds since 1970 in UTC: `=== started redis, pid 4711, 2026-11-24T22:05:00Z`.
 pub fn line(id: &str, pid: u32, seconds: u64) -> String {
-    let at = Time::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX)).to_the_second();
-    format!("{BEGIN}{id}, pid {pid}, {at}")
+    format!("{BEGIN}{id}, pid {pid}, {}", at(seconds))
 }
 
-/// Whether a line of a log is one.
+/// The line for an end at this time: `=== ended redis, exit status 1, 2026-11-24T22:05:00Z`.
+pub fn end_line(id: &str, how: &str, seconds: u64) -> String {
+    format!("{END}{id}, {how}, {}", at(seconds))
+}
+
+fn at(seconds: u64) -> String {
+    Time::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX)).to_the_second()
+}
+
+/// Whether a line of a log is one of them: what stands before it is no word of a process that runs.
 pub fn is_marker(line: &str) -> bool {
-    line.starts_with(BEGIN)
+    line.starts_with(BEGIN) || line.starts_with(END)
 }
 
-/// What the last run has written: everything behind the last marker, all of it where a log no longer reaches back to one.
+/// What the last run has written: everything behind the last start, all of it where a log no longer reaches back to one.
 pub fn last_run(text: &str) -> &str {
     let mut behind = text;
     let mut rest = text;
     while !rest.is_empty() {
         let (line, next) = rest.split_once('\n').unwrap_or((rest, ""));
-        if is_marker(line) {
+        if line.starts_with(BEGIN) {
             behind = next;
         }
         rest = next;
     }
-    behind
+    // Its end is told by those who quote it.
+    let last = behind.trim_end_matches('\n').rfind('\n').map_or(0, |at| at + 1);
+    if behind[last..].starts_with(END) { &behind[..last] } else { behind }
 }
 
 #[cfg(test)]
@@ -38,6 +49,9 @@ mod tests {
     fn the_line_is_exactly_this() {
         assert_eq!(line("redis", 4711, 1_795_557_900), "=== started redis, pid 4711, 2026-11-24T22:05:00Z");
         assert!(is_marker(&line("rabbitmq/epmd", 1, 0)));
+        let end = end_line("redis", "signal 9", 1_795_557_900);
+        assert_eq!(end, "=== ended redis, signal 9, 2026-11-24T22:05:00Z");
+        assert!(is_marker(&end));
     }
 
     #[test]
@@ -62,6 +76,13 @@ mod tests {
         let second = line("mail", 2, 9);
         assert_eq!(last_run(&format!("{first}\nold\n{second}\nnew\nmore")), "new\nmore");
         assert_eq!(last_run(&format!("{first}\nold\n{second}\n")), "");
+        let end = end_line("mail", "exit status 1", 10);
+        assert_eq!(last_run(&format!("{first}\nold\n{end}\n{second}\nnew\n{end}\n")), "new\n");
+        assert_eq!(last_run(&format!("{second}\n{end}\n")), "");
+        assert_eq!(
+            last_run(&format!("{second}\nnew\n{end}\nof a child\n")),
+            format!("new\n{end}\nof a child\n")
+        );
         assert_eq!(last_run(&format!("old\n{second}")), "");
         assert_eq!(last_run("the beginning was cut\nnew\n"), "the beginning was cut\nnew\n");
         assert_eq!(last_run(""), "");

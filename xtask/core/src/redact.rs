@@ -125,7 +125,7 @@ fn at_home(text: &str, home: &str) -> String {
 
 /// `amqp://user:password@host` without its middle. A password may hold a slash, although it should not; what stands behind a later slash
 /// is a path, which may hold an `@` as well.
-fn without_logins(text: &str) -> String {
+pub fn without_logins(text: &str) -> String {
     let mut parts = text.split("://");
     let mut result = parts.next().unwrap_or_default().to_owned();
     for part in parts {

@@ -256,7 +256,7 @@ fn made_by(place: &Place, service: &str) -> camino::Utf8PathBuf {
 
 /// Makes the data folder of a service from its template: beside its place, and moved there when it is whole. Data that is there is
 /// never touched.
-pub fn prepare(launch: &Launch) -> anyhow::Result<()> {
+pub fn prepare(service: &str, launch: &Launch) -> anyhow::Result<()> {
     let Fresh::Template { archive, folder, command, input } = &launch.data.fresh else { return Ok(()) };
     refuse_link(folder)?;
     match std::fs::remove_dir_all(folder) {
@@ -275,7 +275,12 @@ pub fn prepare(launch: &Launch) -> anyhow::Result<()> {
     };
     archive.entries()?.try_for_each(|entry| unpack(entry).map(drop))?;
     write_files(&launch.files)?;
-    launch::run(command, input.reveal())?;
+    launch::run(command, input.reveal()).map_err(|error| {
+        let message =
+            format!("{service} ended before it was ready: its data folder could not be made: {error:#}");
+        Failure::new(Kind::Service, "service-ended", message)
+            .hint(format!("the whole log: {{program}} logs {service}"))
+    })?;
     let data = &launch.data.folder;
     std::fs::rename(folder, data).with_context(|| format!("cannot move {folder} to {data}"))
 }

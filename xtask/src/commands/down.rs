@@ -38,7 +38,14 @@ pub fn run(
         return all::run(context, global, events);
     }
     let begin = Instant::now();
-    let stack = Stack::open(context, global, None).map_err(|e| vec![e])?;
+    let stack = Stack::look(context, global).map_err(|e| vec![e])?;
+    if args.data
+        && let Some(broken) = &stack.broken
+    {
+        // Which data is whose stands in the manifest.
+        return Err(vec![broken.clone().hint("stop without deleting anything: {program} down").into()]);
+    }
+    stack.warn_if_broken(events);
     let Some(place) = stack.place() else {
         // Nothing is known of a folder that was deleted, but what ran in it.
         if args.services.is_empty() {
@@ -58,7 +65,7 @@ pub fn run(
         if args.data && !args.yes {
             confirm(&place, &args.services)?;
         }
-        let lock = stack.state.lock(&format!("{} down", context.program), events)?;
+        let lock = stack.state.lock(&format!("{} down", context.program), &[], events)?;
         native::end_leftovers(&place, &ports(&stack, &place))?;
         Ok((lock, reconcile_down(&args.services, &native::observe(&place, &[])?)))
     };

@@ -48,7 +48,7 @@ impl Report for Explained {
             let status = format!("exit status {}: {}", error.exit_status, error.about);
             let _ = writeln!(text, "{}  {}", error.code.bold(), status.dimmed());
             for paragraph in error.text.replace("cargo xtask", &self.program).split("\n\n") {
-                let _ = writeln!(text, "\n{}", output::wrapped(paragraph));
+                let _ = writeln!(text, "\n{}", coloured(&output::wrapped(&explain::plain(paragraph))));
             }
         }
         if self.overview {
@@ -56,4 +56,12 @@ impl Report for Explained {
         }
         text
     }
+}
+
+/// What stands in backticks, as in every message, in a colour of its own.
+fn coloured(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    parts
+        .map(|(at, part)| if at % 2 == 1 { format!("`{part}`").cyan().to_string() } else { part.to_owned() })
+        .collect()
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::cli::{Global, Logs};
 use crate::context::Context;
+use crate::event::Events;
 use crate::output::{self, Format};
 use crate::site::logs::{Log, logs};
 use crate::stack::Stack;
@@ -56,8 +57,9 @@ struct View<'a> {
 type Found = (usize, Line);
 
 /// Prints the ends of logs, and what comes after where asked to.
-pub fn run(context: &Context, global: &Global, args: &Logs) -> anyhow::Result<()> {
-    let stack = Stack::open(context, global, None)?;
+pub fn run(context: &Context, global: &Global, args: &Logs, events: &dyn Events) -> anyhow::Result<()> {
+    let stack = Stack::look(context, global)?;
+    stack.warn_if_broken(events);
     let view = View { stack: &stack, args, format: global.format, since: args.since.map(ago) };
     let mut all = view.find()?;
     let whole = args.since.is_some() || args.grep.is_some() || args.errors;

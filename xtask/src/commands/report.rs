@@ -179,7 +179,7 @@ fn said(root: &Utf8Path, words: &[&str]) -> String {
 
 /// Who listens on the ports of the manifest. Only the program's name is told: the words after it may be secret.
 fn ports(context: &Context, global: &Global) -> String {
-    let stack = match Stack::open(context, global, None) {
+    let stack = match Stack::look(context, global) {
         Ok(stack) => stack,
         Err(error) => return format!("{error:#}"),
     };

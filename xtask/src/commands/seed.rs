@@ -19,7 +19,7 @@ pub fn run(context: &Context, global: &Global, args: &Seed, events: &dyn Events)
     let named = stack.site.ecosystem.seed.as_ref().map(|seed| seed.value.as_str());
     let pack = Pack::open(&stack.pack_folder(args.pack.as_deref().or(named).unwrap_or("demo"))?)?;
     let Some(place) = stack.place() else { return Err(nothing_runs(&stack).into()) };
-    let _lock = stack.state.lock(&format!("{} seed", context.program), events)?;
+    let _lock = stack.state.lock(&format!("{} seed", context.program), &[], events)?;
     let running: Vec<String> = native::running(&place)?;
     let services: Vec<&Service> =
         stack.site.ecosystem.services.values().filter(|s| running.contains(&s.name)).collect();

@@ -4,7 +4,9 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::UNIX_EPOCH;
 
+use camino::Utf8Path;
 use ecosystem_core::endpoint::{Attempt, Endpoint};
 use ecosystem_core::failure::{Failure, Kind, harmless};
 use ecosystem_core::supervise::Phase;
@@ -15,7 +17,9 @@ use crate::backend::native;
 use crate::cli::{self as args, Global};
 use crate::client::{self, Effort};
 use crate::context::Context;
+use crate::event::Events;
 use crate::output::{self, Report};
+use crate::site::Holder;
 use crate::site::logs::first_error;
 use crate::stack::Stack;
 use crate::sys::control::Supervised;
@@ -25,7 +29,19 @@ use crate::sys::os;
 struct Status {
     place: Option<String>,
     root: String,
+    /// The command that is at work in this project.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_work: Option<AtWork>,
     services: Vec<Service>,
+}
+
+#[derive(Debug, Serialize)]
+struct AtWork {
+    command: String,
+    pid: u32,
+    since: String,
+    #[serde(skip)]
+    seconds: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,34 +74,55 @@ enum State {
     NotReady,
     /// Somebody else answers on its port.
     NotOurs,
+    /// The command that is at work starts it.
+    Starting,
+    /// It was told to stop.
+    Stopping,
     /// It ended by itself.
     Failed,
     Stopped,
+    /// It runs; how to ask it stands in a manifest that is broken.
+    Running,
     /// It runs, and the manifest does not name it any more.
     Orphaned,
 }
 
 /// Prints the state of every service that was started here. Fails with a finding where one is not ready.
-pub fn run(context: &Context, global: &Global, args: &args::Status) -> anyhow::Result<()> {
-    let stack = Stack::open(context, global, None)?;
+pub fn run(
+    context: &Context,
+    global: &Global,
+    args: &args::Status,
+    events: &dyn Events,
+) -> anyhow::Result<()> {
+    let stack = Stack::look(context, global)?;
     if args.watch {
+        stack.warn_if_broken(events);
         return watch::run(context, global, &stack);
     }
     let status = gather(context, &stack)?;
     output::report(&status, global.format)?;
+    if let Some(broken) = stack.broken {
+        return Err(broken.into());
+    }
     if stack.place().is_some() {
         // The reason why nobody answers as ours.
         let known = &stack.site.ecosystem.services;
-        let services = status.services.iter().map(|s| s.name.as_str());
+        let services = status.services.iter().filter(|s| s.state != State::Starting).map(|s| s.name.as_str());
         let services =
             services.filter(|name| known.get(*name).is_some_and(ecosystem_core::model::Service::has_secret));
         stack.state.refuse_lost_secrets(&stack.state.secrets()?, services)?;
     }
-    let bad: Vec<&str> = status.services.iter().filter(|s| s.bad()).map(|s| s.name.as_str()).collect();
+    let named = |wanted: fn(&Service) -> bool| -> Vec<&str> {
+        status.services.iter().filter(|s| wanted(s)).map(|s| s.name.as_str()).collect()
+    };
+    let (bad, starting) = (named(Service::bad), named(|service| service.state == State::Starting));
+    let not_ready =
+        |names: &[&str]| Failure::new(Kind::Finding, "not-ready", format!("not ready: {}", names.join(", ")));
     if bad.is_empty() {
-        return Ok(());
+        let wait = "it is being started; to see when it is ready: {program} status --watch";
+        return if starting.is_empty() { Ok(()) } else { Err(not_ready(&starting).hint(wait).into()) };
     }
-    let mut failure = Failure::new(Kind::Finding, "not-ready", format!("not ready: {}", bad.join(", ")))
+    let mut failure = not_ready(&[bad.clone(), starting].concat())
         .hint(format!("what it says: {{program}} logs {}", bad[0]));
     // Starting does not help one that a signal has stopped; its line says what does.
     if status.services.iter().any(|s| s.bad() && !s.stopped) {
@@ -96,7 +133,15 @@ pub fn run(context: &Context, global: &Global, args: &args::Status) -> anyhow::R
 
 /// Asks the supervisor and every server.
 fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
-    let mut status = Status { place: None, root: stack.site.root.to_string(), services: Vec::new() };
+    let root = stack.site.root.to_string();
+    let holder = stack.state.at_work()?;
+    let at_work = holder.as_ref().map(|holder| AtWork {
+        command: holder.command.clone(),
+        pid: holder.pid,
+        since: holder.since(),
+        seconds: holder.seconds(),
+    });
+    let mut status = Status { place: None, root, at_work, services: Vec::new() };
     // Not what was known when the command began: somebody may have set it up while it watches.
     let Some(place) = stack.present_place()? else { return Ok(status) };
     status.place = Some(place.id.clone());
@@ -105,16 +150,22 @@ fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
     for supervised in native::list(&place)? {
         by_service.entry(supervised.process.service.clone()).or_default().push(supervised);
     }
-    let services = stack.site.ecosystem.services.values();
-    let known: Vec<_> = services.filter(|s| s.kind.runs() && by_service.contains_key(&s.name)).collect();
+    let known = &stack.site.ecosystem.services;
+    for name in holder.iter().flat_map(|holder| &holder.starts).filter(|name| known.contains_key(*name)) {
+        by_service.entry(name.clone()).or_default();
+    }
+    let known: Vec<_> =
+        known.values().filter(|s| s.kind.runs() && by_service.contains_key(&s.name)).collect();
     let endpoints = stack.endpoints(&known, &place, &secrets);
     status.services = std::thread::scope(|scope| {
         let asked: Vec<_> = by_service
             .iter()
             .map(|(name, processes)| {
                 let endpoint = endpoints.get(name);
+                let starts = holder.as_ref().filter(|holder| holder.starts.contains(name));
                 scope.spawn(move || match endpoint {
-                    Some(endpoint) => Some(service(name, processes, endpoint)),
+                    _ if stack.broken.is_some() => Some(unasked(name, processes, starts)),
+                    Some(endpoint) => Some(service(name, processes, endpoint, starts)),
                     None => orphan(name, processes, &context.program),
                 })
             })
@@ -132,42 +183,45 @@ fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
 /// A service that runs and that the manifest does not name any more, because it was renamed or taken out. What was stopped is not told.
 fn orphan(name: &str, processes: &[Supervised], program: &str) -> Option<Service> {
     processes.iter().find(|p| p.status.pid.is_some())?;
-    let labels = &processes.last()?.process.labels;
+    let (address, ports) = told(processes);
+    let reason =
+        format!("it runs, and the manifest does not name it any more; to stop it: {program} down {name}");
+    Some(Service { state: State::Orphaned, reason: Some(reason), ..facts(name, processes, address, ports) })
+}
+
+/// A service that cannot be asked, because the manifest is broken.
+fn unasked(name: &str, processes: &[Supervised], starts: Option<&Holder>) -> Service {
+    let (address, ports) = told(processes);
+    let (state, reason) = match standing(processes, starts) {
+        (State::Running, _) => (State::Running, stopped(processes)),
+        other => other,
+    };
+    Service { state, reason, ..facts(name, processes, address, ports) }
+}
+
+/// Address and ports, as they were when it was started.
+fn told(processes: &[Supervised]) -> (String, BTreeMap<String, u16>) {
+    let Some(labels) = processes.last().map(|last| &last.process.labels) else { return Default::default() };
     let ports: BTreeMap<String, u16> = labels
         .iter()
         .filter_map(|(label, port)| Some((label.strip_prefix("ports.")?.to_owned(), port.parse().ok()?)))
         .collect();
     let host = labels.get("bind").map_or("", String::as_str);
-    let reason =
-        format!("it runs, and the manifest does not name it any more; to stop it: {program} down {name}");
     let main = ["sql", "redis", "amqp", "http"].into_iter().find_map(|role| ports.get(role));
     let address = main.or(ports.values().next()).map(|port| format!("{host}:{port}")).unwrap_or_default();
-    Some(Service { state: State::Orphaned, reason: Some(reason), ..facts(name, processes, address, ports) })
+    (address, ports)
 }
 
-fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint) -> Service {
-    let phases: Vec<Phase> = processes.iter().map(|p| p.status.phase).collect();
-    let last_exit = || {
-        let ended = processes.iter().find(|p| p.status.phase != Phase::Running)?;
-        let then = match (ended.status.phase, ended.status.incarnation) {
-            (Phase::Restarting, _) => "; it is started again in a moment",
-            (Phase::Failed, 2..) => "; it ended too often, and is not started again",
-            _ => "",
-        };
-        let how = ended.status.last_exit.as_deref().unwrap_or("not started");
-        Some(format!("{}: {how}{then}", ended.process.id()))
-    };
+fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint, starts: Option<&Holder>) -> Service {
     let halted = stopped(processes);
-    let (state, reason) = if phases.iter().all(|p| *p == Phase::Running) {
-        match client::probe(endpoint, Effort::Look) {
+    let (state, reason) = match standing(processes, starts) {
+        (State::Running, _) => match client::probe(endpoint, Effort::Look) {
             Attempt::Ready => (State::Ready, None),
+            Attempt::NotYet(_) if starts.is_some() && halted.is_none() => (State::Starting, None),
             Attempt::NotYet(reason) => (State::NotReady, Some(halted.clone().unwrap_or(reason))),
             Attempt::Never(reason) => (State::NotOurs, Some(reason)),
-        }
-    } else if phases.iter().all(|p| *p == Phase::Ended) {
-        (State::Stopped, None)
-    } else {
-        (State::Failed, last_exit())
+        },
+        other => other,
     };
     let address = endpoint.shown().into_iter().next().unwrap_or_default();
     Service {
@@ -176,6 +230,41 @@ fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint) -> Service
         stopped: halted.is_some(),
         ..facts(name, processes, address, endpoint.ports.clone())
     }
+}
+
+/// How a service stands by what the supervisor says, with the reason where it ended by itself. `starts` is the command that starts it now.
+fn standing(processes: &[Supervised], starts: Option<&Holder>) -> (State, Option<String>) {
+    let all = |wanted: Phase| processes.iter().all(|p| p.status.phase == wanted);
+    let any = |wanted: Phase| processes.iter().any(|p| p.status.phase == wanted);
+    // What failed since that command began is its failure.
+    let failed_since = |holder: &Holder| {
+        let failed = processes.iter().filter(|p| p.status.phase == Phase::Failed);
+        failed.map(|p| changed(&p.process.log)).any(|at| at.is_none_or(|at| at >= holder.since_ms))
+    };
+    match starts {
+        _ if any(Phase::Stopping) => (State::Stopping, None),
+        _ if !processes.is_empty() && all(Phase::Running) => (State::Running, None),
+        Some(holder) if !failed_since(holder) => (State::Starting, None),
+        _ if all(Phase::Ended) => (State::Stopped, None),
+        _ => (State::Failed, last_exit(processes)),
+    }
+}
+
+/// When a file was written last, in milliseconds since 1970.
+fn changed(file: &Utf8Path) -> Option<u64> {
+    let at = std::fs::metadata(file).ok()?.modified().ok()?;
+    u64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
+fn last_exit(processes: &[Supervised]) -> Option<String> {
+    let ended = processes.iter().find(|p| p.status.phase != Phase::Running)?;
+    let then = match (ended.status.phase, ended.status.incarnation) {
+        (Phase::Restarting, _) => "; it is started again in a moment",
+        (Phase::Failed, 2..) => "; it ended too often, and is not started again",
+        _ => "",
+    };
+    let how = ended.status.last_exit.as_deref().unwrap_or("not started");
+    Some(format!("{}: {how}{then}", ended.process.id()))
 }
 
 /// What the system and the supervisor know of a service.
@@ -211,10 +300,17 @@ fn stopped(processes: &[Supervised]) -> Option<String> {
 
 impl Report for Status {
     fn human(&self) -> String {
-        if self.services.is_empty() {
-            return format!("Nothing runs for {}.\n", self.root);
-        }
         let mut text = String::new();
+        if let Some(AtWork { command, pid, since, seconds }) = &self.at_work {
+            let _ = writeln!(
+                text,
+                "`{command}` (pid {pid}) has been at work here for {seconds} s, since {since}"
+            );
+        }
+        if self.services.is_empty() {
+            let _ = writeln!(text, "Nothing runs for {}.", self.root);
+            return text;
+        }
         let header = format!(
             "{:<12} {:<10} {:<22} {:<10} {:>9} {:>9}  {}",
             "service", "state", "address", "version", "memory", "up for", "pid"
@@ -225,7 +321,10 @@ impl Report for Status {
             let word = match service.state {
                 State::Ready => word.green().to_string(),
                 State::Stopped => word.dimmed().to_string(),
-                State::NotReady | State::Orphaned => word.yellow().to_string(),
+                State::Running => word,
+                State::NotReady | State::Orphaned | State::Starting | State::Stopping => {
+                    word.yellow().to_string()
+                }
                 State::NotOurs | State::Failed => word.red().to_string(),
             };
             let _ = writeln!(
@@ -270,8 +369,11 @@ impl State {
             Self::Ready => "ready",
             Self::NotReady => "not ready",
             Self::NotOurs => "not ours",
+            Self::Starting => "starting",
+            Self::Stopping => "stopping",
             Self::Failed => "failed",
             Self::Stopped => "stopped",
+            Self::Running => "running",
             Self::Orphaned => "orphaned",
         }
     }

@@ -133,7 +133,8 @@ fn failure_of(error: &anyhow::Error, program: &str) -> Failure {
         Some(failure) => failure.clone(),
         None if error.is::<Unreadable>() => Failure::new(Kind::Host, "file-unreadable", format!("{error:#}"))
             .hint("remove what is there, or put the file back from a backup"),
-        None => Failure::new(Kind::Host, "unexpected", format!("{error:#}")),
+        None => Failure::new(Kind::Host, "unexpected", format!("{error:#}"))
+            .hint("if that does not say what to do, ask with what this collects: {program} report"),
     };
     // Core does not know what the person typed.
     let here = |text: &str| {

@@ -1,6 +1,6 @@
 //! Work in progress on standard error: bars on a terminal, one line an event elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,8 @@ pub struct Progress {
 struct State {
     heading: Option<&'static str>,
     tasks: BTreeMap<u64, Shown>,
+    /// Several threads may wait for the same.
+    warned: BTreeSet<String>,
 }
 
 struct Shown {
@@ -122,7 +124,12 @@ impl Events for Progress {
             Event::Finished { task, detail, took } => self.end(task, Some(&detail), took),
             Event::Failed { task, took } => self.end(task, None, took),
             Event::Fact { title, text } => self.line(&format!("{:<10} {text}", title.bold())),
-            Event::Warning(text) => self.line(&format!("{} {text}", "warning:".yellow())),
+            Event::Warning(text) => {
+                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                if state.warned.insert(text.clone()) {
+                    self.line(&format!("{} {text}", "warning:".yellow()));
+                }
+            }
         }
     }
 }

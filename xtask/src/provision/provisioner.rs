@@ -207,15 +207,20 @@ impl Provisioner<'_> {
     ) -> anyhow::Result<()> {
         let mut missing = BTreeMap::new();
         for (_, recipe) in packages {
-            let id = self.id(&Want::Packages(recipe), suite, overlay)?;
-            let version = id.map(|id| format!(" {}", id.version)).unwrap_or_default();
-            missing.insert(format!("{}{version}, as Debian packages", recipe.name), None);
+            let name = debian::lock_name(recipe, suite);
+            let pins = overlay.over(&name, self.lock.debian.get(&name)).unwrap_or_default();
+            let version = self.id(&Want::Packages(recipe), suite, overlay)?.map(|id| id.version);
+            let parts = pins.into_iter().map(|pin| (pin, None)).collect();
+            missing.insert(recipe.name, Missing { version, unit: "Debian package", parts });
         }
         for (_, want) in builds {
-            for gav in maven::absent(store, &artifacts(want)?, &self.lock.maven) {
-                let name = gav.to_string();
-                let size = self.lock.maven.get(&name).map(|pin| pin.size);
-                missing.insert(name, size);
+            let absent = maven::absent(store, &artifacts(want)?, &self.lock.maven);
+            let size = |name: &String| self.lock.maven.get(name).map(|pin| pin.size);
+            let parts: Vec<_> =
+                absent.iter().map(ToString::to_string).map(|name| (name.clone(), size(&name))).collect();
+            if !parts.is_empty() {
+                let version = self.id(want, suite, overlay)?.map(|id| id.version);
+                missing.insert(want.name(), Missing { version, unit: "artifact", parts });
             }
         }
         if missing.is_empty() { Ok(()) } else { Err(offline_missing(&missing).into()) }
@@ -352,7 +357,16 @@ impl Provisioner<'_> {
     }
 }
 
-fn offline_missing(missing: &BTreeMap<String, Option<u64>>) -> Failure {
+/// One thing that is not there, and what it would be fetched as.
+struct Missing {
+    version: Option<String>,
+    /// What its parts are called.
+    unit: &'static str,
+    /// Names, and bytes where the lock knows them.
+    parts: Vec<(String, Option<u64>)>,
+}
+
+fn offline_missing(missing: &BTreeMap<&str, Missing>) -> Failure {
     let size = |bytes: u64| {
         if bytes < 100_000 {
             format!("{} kB", bytes.div_ceil(1000))
@@ -360,18 +374,30 @@ fn offline_missing(missing: &BTreeMap<String, Option<u64>>) -> Failure {
             format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
         }
     };
-    let line = |(name, bytes): (&String, &Option<u64>)| match bytes {
-        Some(bytes) => format!("\n  {name}  {}", size(*bytes)),
-        None => format!("\n  {name}"),
+    let sized = |bytes: u64| if bytes == 0 { String::new() } else { format!(", {}", size(bytes)) };
+    let sum = |missing: &Missing| missing.parts.iter().filter_map(|(_, bytes)| *bytes).sum::<u64>();
+    let line = |(name, missing): (&&str, &Missing)| {
+        let version = missing.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+        let count = match missing.parts.len() {
+            0 => format!("{}s", missing.unit),
+            1 => format!("1 {}", missing.unit),
+            count => format!("{count} {}s", missing.unit),
+        };
+        format!("\n  {name}{version}: {count}{}", sized(sum(missing)))
     };
-    let total: u64 = missing.values().flatten().sum();
-    let total = if total == 0 { String::new() } else { format!(", {} where the size is known", size(total)) };
+    let total = sized(missing.values().map(sum).sum());
+    let total = if total.is_empty() { total } else { format!("{total} where the size is known") };
     let lines: String = missing.iter().map(line).collect();
-    let message =
-        format!("nothing may be fetched, and {} of what is needed is missing{total}:{lines}", missing.len());
-    Failure::new(Kind::Host, "offline-missing", message).hint(
+    let message = format!("nothing may be fetched, and this is missing{total}:{lines}");
+    let detail = |(name, bytes): &(String, Option<u64>)| match bytes {
+        Some(bytes) => format!("{name}  {}", size(*bytes)),
+        None => name.clone(),
+    };
+    let mut failure = Failure::new(Kind::Host, "offline-missing", message).hint(
         "bring it with a bundle, `{program} provision --from FILE`, or repeat the command without --offline",
-    )
+    );
+    failure.details = missing.values().flat_map(|missing| &missing.parts).map(detail).collect();
+    failure
 }
 
 /// Two failures as one: a person mends them together.

@@ -200,9 +200,8 @@ impl Store {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                events.emit(Event::Warning(format!(
-                    "another process is at work in the store ({name}); waiting for it"
-                )));
+                let text = "another command is at work in the store; waiting for it";
+                events.emit(Event::Warning(text.to_owned()));
                 sys::fs::lock(&file, &path)?;
             }
             Err(TryLockError::Error(error)) => {

@@ -148,7 +148,7 @@ fn load(
             pack.manifest.name,
             total(part, &expected)
         );
-        return Err(Failure::new(Kind::Data, "data-mismatch", message).into());
+        return Err(mismatch(message).into());
     }
     task.finish(total(part, &counts));
     Ok(PartReport {
@@ -182,6 +182,15 @@ fn refuse_foreign(pack: &Pack, states: &BTreeMap<Part, State>) -> Result<(), Fai
         .hint("or remove the data yourself and try again; nothing was changed"))
 }
 
+/// What to do about rows and documents that were equally many once.
+const UNEVEN: &str = "one of them was changed since it was loaded. Where that was meant, let the application write its index anew \
+                      (invenio rdm-records rebuild-index); else load the pack afresh: `down --data`, then `up`";
+
+fn mismatch(message: String) -> Failure {
+    Failure::new(Kind::Data, "data-mismatch", message)
+        .hint("load it again: {program} seed; where that changes nothing, the pack contradicts itself")
+}
+
 /// Rows and documents that stand for the same things should be equally many. People may change either afterwards, so it is an
 /// error only when both were loaded just now.
 fn compare(pack: &Pack, reports: &BTreeMap<Part, PartReport>, events: &dyn Events) -> Result<(), Failure> {
@@ -200,9 +209,9 @@ fn compare(pack: &Pack, reports: &BTreeMap<Part, PartReport>, events: &dyn Event
         }
         let message = format!("{in_table} rows in {table}, but {in_index} documents in {}", index.name);
         if rows.outcome == Outcome::Loaded && documents.outcome == Outcome::Loaded {
-            return Err(Failure::new(Kind::Data, "data-mismatch", message));
+            return Err(mismatch(message));
         }
-        events.emit(Event::Warning(message));
+        events.emit(Event::Warning(format!("{message}; {UNEVEN}")));
     }
     Ok(())
 }

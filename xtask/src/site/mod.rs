@@ -1,6 +1,7 @@
 //! The project on disk: which folder it is, what its manifest says, and the state that belongs to it.
 
 pub mod logs;
+mod operation;
 pub mod places;
 mod state;
 
@@ -11,7 +12,8 @@ use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Ecosystem, Flags, Layer, failure, resolve};
 use ecosystem_core::release::{self, Detected};
 
-pub use state::{Lock, Secrets, State};
+pub use operation::{Holder, Lock};
+pub use state::{Secrets, State};
 
 use crate::sys::fs::{Unreadable, read_at_most};
 
@@ -37,23 +39,31 @@ pub struct Site {
 }
 
 impl Site {
-    /// Finds the project that `start` belongs to and reads what it wants. Which release the project is made for is read here.
-    pub fn open(start: &Utf8Path, flags: Flags) -> anyhow::Result<Self> {
+    /// Finds the project that `start` belongs to and reads what it wants; where the manifest is broken, that is the built-in defaults, and
+    /// what is wrong comes beside it: for some commands it is the end, others only look at what runs. Which release the project is made for is
+    /// read here.
+    pub fn open(start: &Utf8Path, flags: Flags) -> anyhow::Result<(Self, Option<Failure>)> {
         let root = find_root(start).unwrap_or(start).to_owned();
         refuse_strangers(start, &root)?;
         let texts = [MANIFEST, LOCAL].map(|name| (name, read_at_most(&root.join(name), LONGEST)));
-        let mut layers = Vec::new();
+        let (mut layers, mut broken) = (Vec::new(), None);
         for (name, text) in &texts {
             match text {
                 Ok(Some(text)) => layers.push(Layer { name, text }),
                 Ok(None) => {}
-                Err(error) => return Err(unreadable(error).into()),
+                Err(error) => broken = broken.or_else(|| Some(unreadable(error))),
             }
         }
         let manifest = layers.iter().any(|layer| layer.name == MANIFEST);
         let flags = Flags { project: detect_release(&root), ..flags };
-        let ecosystem = resolve(&layers, &flags).map_err(|problems| failure(&problems))?;
-        Ok(Self { root, manifest, ecosystem })
+        let ecosystem = match (resolve(&layers, &flags), broken.is_some()) {
+            (Ok(ecosystem), false) => ecosystem,
+            (resolved, _) => {
+                broken = broken.or_else(|| resolved.err().map(|problems| failure(&problems)));
+                resolve(&[], &flags).map_err(|problems| failure(&problems))?
+            }
+        };
+        Ok((Self { root, manifest, ecosystem }, broken))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -13,10 +13,9 @@ use ecosystem_core::place::{Place, place_id};
 use ecosystem_core::process::quoted;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Event, Events};
-use crate::sys::fs::{
-    Unreadable, create_private_dir, from_toml, is_file_or_missing, read_optional, write_atomic, write_lasting,
-};
+use super::operation::{self, Holder, Lock};
+use crate::event::Events;
+use crate::sys::fs::{Unreadable, create_private_dir, from_toml, read_optional, write_atomic, write_lasting};
 use crate::sys::supervisor;
 
 /// What is remembered of a place.
@@ -52,12 +51,6 @@ impl Secrets {
     pub fn all(&self) -> impl Iterator<Item = &str> {
         self.0.values().map(Secret::reveal)
     }
-}
-
-/// Held by a command that changes something.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
 }
 
 impl State {
@@ -265,35 +258,16 @@ impl State {
         Ok(secrets)
     }
 
-    /// Takes the lock of commands that change something; waits for the one that holds it, and says for whom.
-    pub fn lock(&self, command: &str, events: &dyn Events) -> anyhow::Result<Lock> {
+    /// Takes the lock of commands that change something; waits for the one that holds it, and says for whom. `starts` are the services
+    /// that the command is going to start.
+    pub fn lock(&self, command: &str, starts: &[&str], events: &dyn Events) -> anyhow::Result<Lock> {
         self.make_folder()?;
-        let path = self.folder.join("operation.lock");
-        is_file_or_missing(&path)?;
-        let mut options = std::fs::OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(&path).map_err(|error| Unreadable {
-            path: path.clone(),
-            line: None,
-            why: error.to_string(),
-        })?;
-        if file.try_lock().is_err() {
-            let mut holder = Vec::new();
-            Read::by_ref(&mut file).take(200).read_to_end(&mut holder)?;
-            let holder = match String::from_utf8(holder) {
-                Ok(holder) if !holder.is_empty() && !holder.contains(char::is_control) => holder,
-                _ => "another command".to_owned(),
-            };
-            events.emit(Event::Fact {
-                title: "Waiting",
-                text: format!("for {holder} in this project to finish"),
-            });
-            crate::sys::fs::lock(&file, &path)?;
-        }
-        file.set_len(0)?;
-        file.rewind()?;
-        write!(file, "`{command}` (pid {})", std::process::id())?;
-        Ok(Lock { _file: file })
+        operation::take(&self.folder, command, starts, events)
+    }
+
+    /// The command that is at work here, where there is one.
+    pub fn at_work(&self) -> anyhow::Result<Option<Holder>> {
+        operation::holder(&self.folder)
     }
 
     /// How many milliseconds each step took last time.
@@ -365,7 +339,7 @@ mod tests {
     #[test]
     fn a_state_folder_that_somebody_else_could_have_made_is_refused() {
         let code = |state: &State| {
-            let error = state.lock("up", &Silent).unwrap_err();
+            let error = state.lock("up", &[], &Silent).unwrap_err();
             error.downcast::<Failure>().unwrap().code
         };
         let (_folder, state) = state();
@@ -383,7 +357,7 @@ mod tests {
             assert_eq!(code(&state), "state-is-a-link", "{link}");
             std::fs::remove_file(&link).unwrap();
         }
-        state.lock("up", &Silent).unwrap();
+        state.lock("up", &[], &Silent).unwrap();
     }
 
     #[test]
@@ -395,15 +369,5 @@ mod tests {
         assert_ne!(second.of("redis"), second.of("postgresql"));
         assert!(second.of("redis").reveal().starts_with(|c: char| c.is_ascii_alphabetic()));
         assert_eq!(second.of("redis").reveal().len(), 24);
-    }
-
-    #[test]
-    fn the_lock_names_its_holder() {
-        let (_folder, state) = state();
-        let lock = state.lock("up", &Silent).unwrap();
-        let text = std::fs::read_to_string(state.folder.join("operation.lock")).unwrap();
-        assert_eq!(text, format!("`up` (pid {})", std::process::id()));
-        drop(lock);
-        state.lock("down", &Silent).unwrap();
     }
 }

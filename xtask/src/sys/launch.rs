@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::marker;
 use ecosystem_core::process::{Process, RunAs};
 use serde::{Deserialize, Serialize};
 
@@ -60,12 +61,13 @@ struct Spec {
 
 /// Runs a program to its end, feeding it `input`, and returns an error with the end of its log if it fails.
 pub fn run(process: &Process, input: &str) -> anyhow::Result<()> {
-    let status = spawn(process, input)?.wait()?;
+    let status = noted(process, input)?.wait()?;
     if status.success() {
         return Ok(());
     }
     let said = tail(&process.log, 2_000).unwrap_or_default();
-    anyhow::bail!("{} ended with {status}:\n{said}", process.argv.join(" "))
+    let said: String = marker::last_run(&said).lines().flat_map(|line| ["\n  | ", line]).collect();
+    anyhow::bail!("{} ended with {status}{said}", process.argv.first().map_or("", String::as_str))
 }
 
 /// Starts a process that is fed `input` and whose output is appended to its log. It dies with the thread that called this.
@@ -75,8 +77,11 @@ pub fn spawn(process: &Process, input: &str) -> anyhow::Result<Child> {
 
 /// Starts a process, with a line in its log that says so before anything that it writes itself.
 pub fn spawn_noted(process: &Process) -> anyhow::Result<Child> {
-    let mark = |log: &std::fs::File, pid| log::mark(log, &process.id(), pid);
-    launch(process, "", mark)
+    noted(process, "")
+}
+
+fn noted(process: &Process, input: &str) -> anyhow::Result<Child> {
+    launch(process, input, |log, pid| log::mark(log, &process.id(), pid))
 }
 
 /// Starts the launcher and lets it become the process. `begin` is called while nothing can have been written yet.

@@ -1,4 +1,4 @@
-//! Logs of processes, as the supervisor keeps them: a line at every start, and never much longer than their limit.
+//! Logs of processes, as the supervisor keeps them: a line at every start and end, and never much longer than their limit.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,11 +14,30 @@ pub(super) const PERIOD: Duration = Duration::from_secs(1);
 const PERIOD_IN_FLOOD: Duration = Duration::from_millis(100);
 
 /// Writes the line that says that a process was started now.
-pub(super) fn mark(mut log: &File, id: &str, pid: u32) -> std::io::Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut line = marker::line(id, pid, now);
+pub(super) fn mark(log: &File, id: &str, pid: u32) -> std::io::Result<()> {
+    write_line(log, marker::line(id, pid, now()))
+}
+
+/// Writes the line that says that a process has ended now, and how.
+pub(super) fn mark_end(process: &Process, how: &str) {
+    let marked = match File::options().read(true).append(true).open(&process.log) {
+        Ok(log) => write_line(&log, marker::end_line(&process.id(), how, now())),
+        // Somebody has removed it.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = marked {
+        let _nowhere_else = writeln!(std::io::stderr(), "cannot mark the end in {}: {error}", process.log);
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn write_line(mut log: &File, mut line: String) -> std::io::Result<()> {
     line.push('\n');
-    // The run before may have ended in the middle of a line.
+    // What was written before may have ended in the middle of a line.
     if log.metadata()?.len() > 0 {
         let mut last = [0];
         log.seek(SeekFrom::End(-1))?;

@@ -343,6 +343,7 @@ impl Loop {
                     _ => continue,
                 };
                 self.sweep(index, pid);
+                log::mark_end(&self.children[index].process, &how);
                 self.feed(index, Input::Exited { how, success: status.exit_status() == Some(0) });
             }
         }

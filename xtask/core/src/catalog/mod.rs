@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Installation, Key};
 use crate::endpoint::{Endpoint, Secret};
-use crate::model::Service;
+use crate::model::{Origin, Service};
 use crate::place::Place;
 use crate::process::{File, Process, RunAs};
 
@@ -140,6 +140,8 @@ pub struct Launch {
     pub endpoint: Endpoint,
     /// The key of what it runs: data made by another major version must not be started.
     pub made_by: String,
+    /// Where each of the server's own settings stands in the manifests.
+    pub settings: BTreeMap<String, Origin>,
 }
 
 /// The data folder of a service, and what a fresh one starts from.
@@ -320,6 +322,11 @@ pub fn reserved_settings(kind: Kind) -> &'static [&'static str] {
         Kind::Opensearch => opensearch::RESERVED,
         Kind::Dashboards | Kind::Pgadmin | Kind::Minio | Kind::Invenio | Kind::Process => &[],
     }
+}
+
+/// Where the settings of a service come from.
+fn origins(service: &Service) -> BTreeMap<String, Origin> {
+    service.settings.iter().map(|(name, value)| (name.clone(), value.origin.clone())).collect()
 }
 
 /// What was set, for drift and snapshots: the same entries for every kind, then the kind's own.

@@ -109,6 +109,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         data: Data { folder: data, fresh: Fresh::Empty, lock: None, version: None },
         endpoint,
         made_by: format!("opensearch {}", super::major(&server.version)),
+        settings: super::origins(service),
     }
 }
 

@@ -126,6 +126,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         },
         endpoint,
         made_by: format!("postgresql {}", super::major(&server.version)),
+        settings: super::origins(service),
     }
 }
 

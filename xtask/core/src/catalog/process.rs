@@ -98,6 +98,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         endpoint: super::endpoint(service, place, bind, secret),
         // Whatever it keeps there is its own business: there is one version of that.
         made_by: "process 1".to_owned(),
+        settings: BTreeMap::new(),
     }
 }
 

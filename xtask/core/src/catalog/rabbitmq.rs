@@ -121,6 +121,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         data: Data { folder: data, fresh: Fresh::Empty, lock: None, version: None },
         endpoint,
         made_by: format!("rabbitmq {}", super::major(&server.version)),
+        settings: super::origins(service),
     }
 }
 

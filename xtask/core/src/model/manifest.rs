@@ -167,8 +167,24 @@ impl<'a> Reader<'a> {
         {
             way_out = format!("did you mean \"{meant}\"?");
         }
+        if let ([.., "command"], Some(text)) =
+            (path.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), value.as_str())
+        {
+            way_out = format!("write {}", command_line(text));
+            // It is there, so it is not missing.
+            self.entry(path, Value::Present, at);
+        }
         self.problem(at, format!("{} is {}", path.join("."), shown(value)), way_out);
     }
+}
+
+/// A command that was written as one text, as the words that it consists of. There is no shell that would read it; what only a shell
+/// understands is given to one.
+fn command_line(text: &str) -> String {
+    let plain = !text.contains(['"', '\'', '\\', '|', '&', ';', '<', '>', '$', '`', '*', '(']);
+    let words: Vec<&str> = if plain { text.split_whitespace().collect() } else { vec!["sh", "-c", text] };
+    let words: Vec<String> = words.into_iter().map(|word| toml::Value::from(word).to_string()).collect();
+    format!("command = [{}]", words.join(", "))
 }
 
 /// Whether the key is this path, or lies below it.
@@ -328,7 +344,7 @@ A = [1]
 tpc = "web"
 "#;
         insta::assert_snapshot!(problems(text), @r#"
-        ecosystem.toml:2: services.mail.command is the text "aiosmtpd -n" | write a list of texts such as ["python3", "-m", "http.server"]
+        ecosystem.toml:2: services.mail.command is the text "aiosmtpd -n" | write command = ["aiosmtpd", "-n"]
         ecosystem.toml:3: services.mail.ready is the text "smtp", not a table | write [services.mail.ready] and its keys below it
         ecosystem.toml:4: services.mail.after is the list ["@core"] | write a list of service names such as ["redis"]
         ecosystem.toml:5: services.mail.restart is the text "on-failur" | did you mean "on-failure"?

@@ -57,11 +57,14 @@ pub(super) fn lay_over(
     let names = |key: &str| said.get(&vec![key]).and_then(|entry| sourced_names(entry));
     let text = |key: &str| said.get(&vec![key]).and_then(|entry| sourced_text(entry));
     let command = names("command").unwrap_or_else(|| {
-        problems.push(Problem::at(
-            origin,
-            format!("services.{} is a process without a command", service.name),
-            "say what it runs: command = [\"program\", \"argument\"]",
-        ));
+        // One that cannot be read was told already.
+        if !said.contains_key(&vec!["command"]) {
+            problems.push(Problem::at(
+                origin,
+                format!("services.{} is a process without a command", service.name),
+                "say what it runs: command = [\"program\", \"argument\"]",
+            ));
+        }
         Sourced { value: Vec::new(), origin: origin.clone() }
     });
     let here = |value| Sourced { value, origin: origin.clone() };
@@ -87,6 +90,7 @@ pub(super) fn lay_over(
 pub(super) fn misplaced(service: &Service, said: &Said<'_>) -> Vec<Problem> {
     said.iter()
         .filter(|(path, _)| path.len() == 1 && OWN.contains(&path[0]))
+        .filter(|(path, entry)| path[0] != "command" || entry.value != Value::Present)
         .map(|(path, entry)| {
             let what = format!(
                 "services.{}.{}: only a service of the kind \"process\" has that, and this is {}",

@@ -223,3 +223,22 @@ fn a_folder_stays_in_the_project() {
         assert!(wrong_folder(bad.into()).is_some(), "{bad}");
     }
 }
+
+#[test]
+fn a_command_that_is_one_text_is_one_problem_with_the_line_to_type() {
+    insta::assert_snapshot!(wrong("services.web = { kind = \"process\", command = \"flask run --debug\" }\n"), @r#"
+    1 problem in the manifest
+      ecosystem.toml:1: services.web.command is the text "flask run --debug"
+          write command = ["flask", "run", "--debug"]
+    "#);
+    insta::assert_snapshot!(wrong("services.web = { kind = \"process\", command = \"cd site && flask run\" }\n"), @r#"
+    1 problem in the manifest
+      ecosystem.toml:1: services.web.command is the text "cd site && flask run"
+          write command = ["sh", "-c", "cd site && flask run"]
+    "#);
+    insta::assert_snapshot!(wrong("services.redis.command = \"redis-server\"\n"), @r#"
+    1 problem in the manifest
+      ecosystem.toml:1: services.redis.command is the text "redis-server"
+          write command = ["redis-server"]
+    "#);
+}

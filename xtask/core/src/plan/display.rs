@@ -125,6 +125,7 @@ pub fn obstacles_failure(obstacles: &[Obstacle], retry: &Retry) -> Option<Failur
         code,
         message: format!("nothing was started\n{}", text.trim_end()),
         hints,
+        details: Vec::new(),
     })
 }
 
@@ -134,7 +135,13 @@ pub fn taken_meanwhile(service: &str, obstacles: &[Obstacle]) -> Option<Failure>
     let mut hints = vec![format!("see what else is in the way, and the way out: {{program}} up {service}")];
     let holders = held_by(&ports, &mut hints);
     let message = format!("{service} lost its port to somebody who came in between\n{}", holders.trim_end());
-    (!ports.is_empty()).then_some(Failure { kind: Kind::Service, code: "port-taken", message, hints })
+    (!ports.is_empty()).then_some(Failure {
+        kind: Kind::Service,
+        code: "port-taken",
+        message,
+        hints,
+        details: Vec::new(),
+    })
 }
 
 /// A holder, and the ports that it holds with what they are wanted for.

@@ -76,6 +76,7 @@ fn launch(service: &str, (setting, recipe, helper, template, major): (u8, u8, bo
             watched: None,
         },
         made_by: format!("{service} {major}"),
+        settings: std::collections::BTreeMap::new(),
     }
 }
 

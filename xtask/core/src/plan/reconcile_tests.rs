@@ -38,6 +38,7 @@ fn launch(processes: Vec<Process>, port: u16) -> Launch {
             watched: None,
         },
         made_by: "redis 7".into(),
+        settings: BTreeMap::new(),
     }
 }
 

@@ -53,7 +53,8 @@ fn stop(
         return native::end_abandoned(&known.state).map(|_| Some(Vec::new()));
     }
     let Some(place) = known.place(store) else { return Ok(None) };
-    let _lock = State::at(place.state.clone()).lock(&format!("{} down --all", context.program), events)?;
+    let _lock =
+        State::at(place.state.clone()).lock(&format!("{} down --all", context.program), &[], events)?;
     if !native::supervised(&place)? {
         // What it started may have outlived it.
         return native::end_leftovers(&place, &BTreeSet::new()).map(|()| None);

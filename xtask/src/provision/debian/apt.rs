@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::redact::without_logins;
 
 use super::packages::{self, Package};
 use crate::event::{Events, Section, Task, Unit};
@@ -179,15 +180,17 @@ pub(super) fn unpack(package: &Utf8Path, into: &Utf8Path, store: &Utf8Path) -> a
 }
 
 fn failed(what: &str, output: &Output, store: &Utf8Path) -> Failure {
-    if let Some(cause) = cause::of(&output.stderr) {
+    // The address of a mirror may hold a login.
+    let stderr = without_logins(&output.stderr);
+    if let Some(cause) = cause::of(&stderr) {
         return cause.failure("apt", what, store);
     }
     let errors: BTreeSet<&str> =
-        output.stderr.lines().filter(|line| line.starts_with("E:") || line.starts_with("dpkg")).collect();
+        stderr.lines().filter(|line| line.starts_with("E:") || line.starts_with("dpkg")).collect();
     let reason = if output.timed_out {
         "it took longer than 2 hours".to_owned()
     } else if errors.is_empty() {
-        format!("it ended with status {}\n{}", output.status, output.stderr.trim_end())
+        format!("it ended with status {}\n{}", output.status, stderr.trim_end())
     } else {
         errors.into_iter().collect::<Vec<_>>().join("\n")
     };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::redact::without_logins;
 
 pub use pom::Gav;
 
@@ -224,7 +225,8 @@ fn zip_damaged(file: &Utf8Path) -> bool {
 }
 
 fn failed(output: &Output, page: bool, store: &Utf8Path) -> Failure {
-    let text = format!("{}\n{}", output.stdout, output.stderr);
+    // The address of a mirror may hold a login.
+    let text = without_logins(&format!("{}\n{}", output.stdout, output.stderr));
     let what = "fetch what is needed";
     if page {
         return Cause::Page("the Maven mirror of this machine".to_owned()).failure("mvn", what, store);
@@ -292,6 +294,20 @@ mod tests {
         maven.relock = true;
         maven.check(&gav, &got, &cached).unwrap();
         assert_eq!(pins["org.x:y:1"], got);
+    }
+
+    #[test]
+    fn a_login_in_the_address_of_a_mirror_is_not_told() {
+        for said in
+            ["Premature end of Content-Length delimited message body", "Connection refused", "something new"]
+        {
+            let stdout = format!(
+                "[ERROR] Failed to execute goal x: Could not transfer artifact a:b:jar:1 from/to central (http://me:hunter2@h:1): {said} -> [Help 1]"
+            );
+            let output = Output { status: 1, stdout, stderr: String::new(), timed_out: false };
+            let message = failed(&output, false, "/s".into()).message;
+            assert!(message.contains("http://<redacted>@h:1") && !message.contains("hunter2"), "{message}");
+        }
     }
 
     #[test]
