@@ -78,6 +78,11 @@ pub enum Command {
     ///
     /// Prints the address, and whom to log in as. Where there is no display, with `--print` and with `--format json` that is all.
     Open(Open),
+    /// Start a shell, or one command, with the tools of the release first on PATH and the settings of `env`
+    ///
+    /// `shell -- npm ci`: exit status, signals and streams are the command's own. Tools that are not there yet are fetched first, as
+    /// `provision --tools` does. For editors and scripts: eval "$(cargo xtask shell --export)". For direnv: cargo xtask shell --envrc > .envrc
+    Shell(Shell),
     /// Fetch and build what the services need, without starting them
     ///
     /// Also carries it to machines without a network, and tidies the store.
@@ -258,6 +263,9 @@ pub struct Provision {
     /// Services to provide for [default: those of the profile core]
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
+    /// The host tools of the release instead of servers: Node, npm and Pipenv from registries, Python found on this machine
+    #[arg(long, conflicts_with_all = ["services", "bundle", "from", "clean"])]
+    pub tools: bool,
     /// Fail where ecosystem.lock does not know exactly what to fetch
     #[arg(long)]
     pub locked: bool,
@@ -282,6 +290,19 @@ pub struct Provision {
     /// With --clean: do not ask
     #[arg(short, long, requires = "clean")]
     pub yes: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Shell {
+    /// The command and its arguments, after `--` [default: your shell]
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+    /// Print lines for `eval` instead. Holds passwords
+    #[arg(long, conflicts_with = "command")]
+    pub export: bool,
+    /// Print an .envrc for direnv instead
+    #[arg(long, conflicts_with_all = ["command", "export"])]
+    pub envrc: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::process::{HostFacts, quoted};
+use ecosystem_core::tool::System;
 
 use crate::provision::Host;
 use crate::sys::fs::utf8;
@@ -33,8 +34,12 @@ pub struct Context {
     pub path: String,
     /// `JAVA_HOME`.
     pub java_home: Option<Utf8PathBuf>,
+    /// Where pyenv, uv, mise and asdf keep Pythons, one folder a version.
+    pythons: Vec<Utf8PathBuf>,
     /// `ECOSYSTEM_STALL`: how many seconds a download may go without a new byte.
     stall: Option<u64>,
+    /// `SHELL`, or the one that every system has.
+    pub shell: Utf8PathBuf,
     /// There is a display that a browser could open on.
     pub display: bool,
     /// Somebody watches standard error.
@@ -66,6 +71,17 @@ impl Context {
                 .as_ref()
                 .map(|h| h.join(if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" })),
         };
+        let managed = |variable: &str, below: &str, default: &str| {
+            let named = path(variable).ok().flatten().map(|folder| folder.join(below));
+            named.or_else(|| home.as_ref().map(|home| home.join(default)))
+        };
+        let pythons = [
+            managed("PYENV_ROOT", "versions", ".pyenv/versions"),
+            managed("UV_PYTHON_INSTALL_DIR", "", ".local/share/uv/python"),
+            managed("MISE_DATA_DIR", "installs/python", ".local/share/mise/installs/python"),
+            managed("ASDF_DATA_DIR", "installs/python", ".asdf/installs/python"),
+        ];
+        let pythons = pythons.into_iter().flatten().collect();
         let quiet =
             std::env::var_os("CI").is_some() || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Ok(Self {
@@ -76,7 +92,9 @@ impl Context {
             state: path("ECOSYSTEM_STATE")?,
             path: std::env::var_os("PATH").unwrap_or_default().to_string_lossy().into_owned(),
             java_home: path("JAVA_HOME").ok().flatten(),
+            pythons,
             stall: std::env::var("ECOSYSTEM_STALL").ok().and_then(|text| text.parse().ok()),
+            shell: path("SHELL").ok().flatten().unwrap_or_else(|| "/bin/sh".into()),
             display: if cfg!(target_os = "macos") {
                 std::env::var_os("SSH_CONNECTION").is_none()
             } else {
@@ -116,12 +134,23 @@ impl Context {
         }
     }
 
+    /// The system, as far as hints depend on it.
+    pub fn system(&self) -> System {
+        if cfg!(target_os = "macos") {
+            return System::MacOs;
+        }
+        let files = ["/etc/os-release", "/usr/lib/os-release"];
+        let text = files.iter().find_map(|file| std::fs::read_to_string(file).ok());
+        text.map_or(System::Other, |text| System::of_os_release(&text))
+    }
+
     /// What provisioning looks at.
     pub fn provisioning(&self) -> Host {
         let default = Host::default();
         Host {
             path: self.path.clone(),
             java_home: self.java_home.clone(),
+            pythons: self.pythons.clone(),
             stall: self.stall.map_or(default.stall, |seconds| Duration::from_secs(seconds.max(1))),
         }
     }

@@ -103,6 +103,7 @@ fn run(cli: &Cli, context: &Context) -> Result<(), Vec<anyhow::Error>> {
         Command::Search(args) => one(commands::search::run(context, global, args)),
         Command::Open(args) => one(commands::open::run(context, global, args)),
         Command::Env(args) => one(commands::env::run(context, global, args, &events)),
+        Command::Shell(args) => one(commands::shell::run(context, global, args, &events)),
         Command::Provision(args) => one(commands::provision::run(context, global, args, &events)),
         Command::Seed(args) => one(commands::seed::run(context, global, args, &events)),
         Command::Snapshot(args) => one(commands::snapshot::run(context, global, args)),

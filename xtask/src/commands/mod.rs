@@ -16,6 +16,7 @@ pub mod render;
 pub mod report;
 pub mod search;
 pub mod seed;
+pub mod shell;
 pub mod snapshot;
 pub mod status;
 pub mod up;

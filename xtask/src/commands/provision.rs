@@ -1,6 +1,7 @@
 //! `provision`: what the services need, fetched and built, without starting anything; carried in a bundle; and the store tidied.
 
 mod clean;
+mod tools;
 
 use std::fmt::Write;
 
@@ -40,6 +41,9 @@ pub fn run(context: &Context, global: &Global, args: &Provision, events: &dyn Ev
     if args.clean {
         return clean::run(context, global, args, events);
     }
+    if args.tools {
+        return tools::run(context, global, args, events);
+    }
     let stack = Stack::open(context, global, None)?;
     let services = stack.site.ecosystem.select(None, &args.services)?;
     let (services, _) = stack.site.ecosystem.with_needed(&services)?;
@@ -51,12 +55,7 @@ pub fn run(context: &Context, global: &Global, args: &Provision, events: &dyn Ev
         )
         .hint("run as an ordinary user")
     })?;
-    let mode = match (args.locked, args.relock) {
-        (true, _) => Mode::Locked,
-        (_, true) => Mode::Relock,
-        _ => Mode::Normal,
-    };
-    let mut provisioner = stack.provisioner(context, run_as, mode, events)?;
+    let mut provisioner = stack.provisioner(context, run_as, mode(args), events)?;
     provisioner.offline = args.offline || args.from.is_some();
     provisioner.thorough = true;
     let missing = provisioner.plan(&services)?.iter().filter(|need| !need.present).count();
@@ -74,6 +73,15 @@ pub fn run(context: &Context, global: &Global, args: &Provision, events: &dyn Ev
     }
     let items = provisioner.plan(&services)?;
     output::report(&Provided { store: stack.store.to_string(), new: missing, items, bundle }, global.format)
+}
+
+/// How the lock is to be treated.
+fn mode(args: &Provision) -> Mode {
+    match (args.locked, args.relock) {
+        (true, _) => Mode::Locked,
+        (_, true) => Mode::Relock,
+        _ => Mode::Normal,
+    }
 }
 
 impl Report for Provided {

@@ -14,13 +14,15 @@ pub struct Host {
     pub path: String,
     /// The value of JAVA_HOME.
     pub java_home: Option<Utf8PathBuf>,
+    /// Folders in which version managers keep Pythons, one folder a version.
+    pub pythons: Vec<Utf8PathBuf>,
     /// How long a download may go without a new byte.
     pub stall: Duration,
 }
 
 impl Default for Host {
     fn default() -> Self {
-        Self { path: String::new(), java_home: None, stall: super::watch::STALL }
+        Self { path: String::new(), java_home: None, pythons: Vec::new(), stall: super::watch::STALL }
     }
 }
 

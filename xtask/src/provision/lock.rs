@@ -17,6 +17,10 @@ use crate::sys;
 pub struct Lock {
     /// By `group:artifact:version`.
     pub maven: BTreeMap<String, Pin>,
+    /// By `name@version`.
+    pub npm: BTreeMap<String, Pin>,
+    /// By `name@version`: lines for `pip install --require-hashes`.
+    pub pypi: BTreeMap<String, Vec<String>>,
     /// By `suite.architecture.name`: `package=version`, in apt's order.
     pub debian: BTreeMap<String, Vec<String>>,
 }
@@ -34,6 +38,10 @@ pub struct Pin {
 struct Document {
     #[serde(default)]
     maven: BTreeMap<String, Pin>,
+    #[serde(default)]
+    npm: BTreeMap<String, Pin>,
+    #[serde(default)]
+    pypi: BTreeMap<String, Vec<String>>,
     #[serde(default)]
     debian: BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<String>>>>,
 }
@@ -57,6 +65,16 @@ impl Document {
                     (&pin.sha256, is_sha256(&pin.sha256), "SHA-256"),
                 ]
             })
+            .chain(self.npm.iter().flat_map(|(name, pin)| {
+                [(name, is_package(name), "name@version"), (&pin.sha256, is_sha256(&pin.sha256), "SHA-256")]
+            }))
+            .chain(self.pypi.keys().map(|name| (name, is_package(name), "name@version")))
+            .chain(
+                self.pypi
+                    .values()
+                    .flatten()
+                    .map(|line| (line, super::tools::is_line(line), "name==version with checksums")),
+            )
             .chain(names.map(|name| (name, is_name(name), "name of letters, digits, _ and -")))
             .chain(lists().flat_map(|(_, pins)| pins).map(|pin| (pin, is_pin(pin), "package=version")));
         let mut wrong = checks.filter(|(_, good, _)| !good);
@@ -66,6 +84,14 @@ impl Document {
 
 fn is_gav(text: &str) -> bool {
     super::maven::Gav::parse(text).is_ok()
+}
+
+fn is_package(text: &str) -> bool {
+    let good = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    text.split_once('@').is_some_and(|(name, version)| good(name) && good(version))
 }
 
 fn is_sha256(text: &str) -> bool {
@@ -91,7 +117,8 @@ pub(super) fn is_pin(text: &str) -> bool {
 const HEADER: &str = "\
 # Written by `cargo xtask provision`. Check it in; do not edit it.
 #
-# maven:  immutable. Bytes with another SHA-256 are refused and never reach the store.
+# maven, npm, pypi:
+#         immutable. Bytes with another SHA-256 are refused and never reach the store.
 # debian: moves with its suite. These versions are tried first; when the suite has dropped one, it is resolved again with a notice
 #         (`--locked` fails instead). Signatures are checked by apt.
 ";
@@ -131,7 +158,7 @@ impl Lock {
                 }
             }
         }
-        Ok(Self { maven: document.maven, debian })
+        Ok(Self { maven: document.maven, npm: document.npm, pypi: document.pypi, debian })
     }
 
     /// The file's text: sorted, so that the same content is always the same bytes.
@@ -140,6 +167,22 @@ impl Lock {
         text.push_str("\n[maven]\n");
         for (name, pin) in &self.maven {
             let _ = writeln!(text, "\"{name}\" = {{ sha256 = \"{}\", size = {} }}", pin.sha256, pin.size);
+        }
+        if !self.npm.is_empty() {
+            text.push_str("\n[npm]\n");
+        }
+        for (name, pin) in &self.npm {
+            let _ = writeln!(text, "\"{name}\" = {{ sha256 = \"{}\", size = {} }}", pin.sha256, pin.size);
+        }
+        if !self.pypi.is_empty() {
+            text.push_str("\n[pypi]\n");
+        }
+        for (name, lines) in &self.pypi {
+            let _ = writeln!(text, "\"{name}\" = [");
+            for line in lines {
+                let _ = writeln!(text, "  \"{line}\",");
+            }
+            text.push_str("]\n");
         }
         let mut table = "";
         for (name, packages) in &self.debian {
@@ -166,8 +209,11 @@ mod tests {
     #[test]
     fn what_is_printed_reads_back_the_same() {
         let pin = Pin { sha256: "ab".repeat(32), size: 12 };
+        let line = format!("x==1.0 --hash=sha256:{}", pin.sha256);
         let lock = Lock {
-            maven: BTreeMap::from([("org.x:y:1.0".to_owned(), pin)]),
+            maven: BTreeMap::from([("org.x:y:1.0".to_owned(), pin.clone())]),
+            npm: BTreeMap::from([("npm@6.14.17".to_owned(), pin)]),
+            pypi: BTreeMap::from([("x@1.0".to_owned(), vec![line])]),
             debian: BTreeMap::from([
                 ("bookworm.amd64.java".to_owned(), vec!["a=1:2.3-4~x+y".to_owned()]),
                 ("bookworm.amd64.redis".to_owned(), vec![]),
@@ -194,6 +240,8 @@ mod tests {
         for text in [
             format!("[maven]\n\"../../x:y:1\" = {{ sha256 = \"{sum}\", size = 1 }}\n"),
             "[maven]\n\"a:b:1\" = { sha256 = \"AB\", size = 1 }\n".to_owned(),
+            format!("[npm]\n\"--x@1\" = {{ sha256 = \"{sum}\", size = 1 }}\n"),
+            "[pypi]\n\"x@1\" = [\"x==1 --index-url=evil\"]\n".to_owned(),
             "[debian.\"book.worm\".amd64]\nredis = []\n".to_owned(),
             "[debian.bookworm.amd64]\n\"re dis\" = []\n".to_owned(),
         ] {

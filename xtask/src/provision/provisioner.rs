@@ -58,6 +58,13 @@ pub struct InUse {
     _guard: Option<Guard>,
 }
 
+impl InUse {
+    /// Keeps what is in this store.
+    pub(super) fn of(store: &Store) -> anyhow::Result<Self> {
+        Ok(Self { _guard: store.in_use()? })
+    }
+}
+
 /// One thing that services need.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Need {
@@ -151,7 +158,7 @@ impl Provisioner<'_> {
         services: &[&Service],
     ) -> anyhow::Result<BTreeMap<String, Installation>> {
         let store = self.store();
-        self.in_use = InUse { _guard: store.in_use()? };
+        self.in_use = InUse::of(&store)?;
         let suite = self.host.suite()?.unwrap_or_default();
         let overlay = Overlay::load(&store)?;
         let mut wanted = Vec::new();
@@ -239,7 +246,7 @@ impl Provisioner<'_> {
             return Ok(Vec::new());
         }
         let before = self.lock.clone();
-        let Self { lock: Lock { maven, debian }, host, events, mode, .. } = self;
+        let Self { lock: Lock { maven, debian, .. }, host, events, mode, .. } = self;
         let (events, mode) = (*events, *mode);
         let mut debian = Debian::new(store, host, events, mode, suite, Pins { lock: debian, overlay });
         let mut maven = Maven { store, host, events, relock: mode == Mode::Relock, pins: maven };
@@ -264,7 +271,7 @@ impl Provisioner<'_> {
         }
     }
 
-    fn write_lock(&self) {
+    pub(super) fn write_lock(&self) {
         let Some(path) = &self.lock_file else { return };
         // What was resolved is in the store too; a lock in somebody else's hands is no reason to stop.
         match sys::fs::write_atomic(path, self.lock.print().as_bytes(), 0o644) {

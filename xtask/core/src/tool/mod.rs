@@ -22,6 +22,10 @@ pub struct Requirement {
     pub accept: String,
     /// The version that the documentation names and that this project is tested with.
     pub tested: String,
+    /// A Package URL that says what `provision --tools` fetches; none where it has to be found on the machine. Of `linux-x64` in it, the
+    /// words for the present platform take the place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub get: Option<String>,
 }
 
 impl Requirement {
@@ -43,7 +47,7 @@ impl Requirement {
     }
 
     /// Major and minor version of what was tested: `3.9`.
-    fn series(&self) -> String {
+    pub fn series(&self) -> String {
         self.tested.split('.').take(2).collect::<Vec<_>>().join(".")
     }
 

@@ -130,8 +130,8 @@ fn python(tool: &Requirement, system: System) -> Vec<String> {
             ways.insert(0, package(system, &format!("python{series}"), ""));
         }
         System::MacOs => ways.insert(0, format!("brew install python@{series}")),
-        System::Debian(_) => ways.push(format!("Debian has no python{series} of its own after Debian 11")),
-        System::Ubuntu => ways.push(format!("Ubuntu has no python{series} of its own after 20.04")),
+        System::Debian(_) => ways.push(format!("Debian 12 has no python{series} of its own")),
+        System::Ubuntu => ways.push(format!("Ubuntu 22.04 and 24.04 have no python{series} of their own")),
         System::Other => {}
     }
     ways
@@ -237,7 +237,7 @@ mod tests {
         Python:
           uv python install 3.9
           with pyenv: pyenv install 3.9.16
-          Debian has no python3.9 of its own after Debian 11
+          Debian 12 has no python3.9 of its own
         Pipenv:
           pipx install pipenv==2022.9.24
           without pipx: python3 -m pip install --user pipenv==2022.9.24

@@ -124,7 +124,10 @@ fn needs(
         None,
     )?;
     let services: Vec<_> = stack.site.ecosystem.services.values().collect();
-    stack.provisioner(context, RunAs::Me, Mode::Normal, events)?.needed(&services)
+    let provisioner = stack.provisioner(context, RunAs::Me, Mode::Normal, events)?;
+    let mut folders = provisioner.needed(&services)?;
+    folders.extend(provisioner.needed_tools(&stack.site.ecosystem.tools)?);
+    Ok(folders)
 }
 
 fn confirm(report: &Cleaned) -> anyhow::Result<()> {
