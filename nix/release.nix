@@ -39,7 +39,7 @@ in
   };
 
   checks = {
-    # Fails while it is evaluated, before anything is fetched or built.
+    # Fails while it is evaluated, before anything is built.
     versions =
       if versions.problems == [ ] then table
       else throw "release ${name}: ${concatStringsSep "; " versions.problems}";

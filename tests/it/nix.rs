@@ -4,173 +4,15 @@
 //! of that input has. That proves the wiring: the right attribute of the right input under the right name. It cannot prove
 //! that the real revisions have these versions; `nix flake check` does, with a network.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Command, Stdio};
+mod lab;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8Path;
 use serde_json::{Value, json};
 
+use self::lab::{Flake, inputs, program};
 use crate::support::{Place, Run, repository};
-
-/// The inputs of the flake, each with the versions at which its revision differs from the first one.
-fn inputs() -> [(&'static str, Value); 4] {
-    [
-        ("nixpkgs", json!({})),
-        ("nixpkgs-node", json!({ "node": "14.19.3", "npm": "6.14.17" })),
-        ("nixpkgs-git", json!({ "git": "2.37.1" })),
-        ("nixpkgs-docker", json!({ "docker": "20.10.21", "docker-compose": "2.13.0" })),
-    ]
-}
-
-/// What the first revision has; most of it differs from what the release wants, so that a wrong input is noticed.
-fn base() -> BTreeMap<String, Value> {
-    let versions = json!({
-        "python39": "3.9.16", "python310": "3.10.10", "pipenv": "2023.2.4", "node": "14.21.3", "npm": "6.14.18",
-        "docker": "20.10.23", "docker-compose": "2.16.0", "imagemagick": "7.1.0-62", "git": "2.39.2",
-        "postgresql": "12.14", "redis": "7.0.8", "rabbitmq": "3.11.9", "opensearch": "2.6.0",
-        "minio": "2023-02-22T18-23-45Z", "java": "17.0.6+10", "maven": "3.8.6", "rustup": "1.25.2", "gcc": "11.3.0",
-        "nixpkgs-fmt": "1.3.0",
-    });
-    serde_json::from_value(versions).unwrap()
-}
-
-/// A copy of the flake with a Nix store of its own.
-struct Flake {
-    folder: tempfile::TempDir,
-    root: Utf8PathBuf,
-}
-
-impl Flake {
-    /// `None` where Nix is not installed, which a CI must not pass over.
-    fn new() -> Option<Self> {
-        if which::which("nix").is_err() {
-            let needed = std::env::var("CI").is_ok_and(|ci| ci == "true");
-            assert!(!needed, "nix is not on PATH; Debian's package is nix-bin");
-            #[expect(
-                clippy::print_stderr,
-                reason = "whoever reads the result must know that nothing was tested"
-            )]
-            {
-                eprintln!("skipped: nix is not on PATH; Debian's package is nix-bin");
-            }
-            return None;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let root = Utf8PathBuf::from_path_buf(folder.path().canonicalize().unwrap()).unwrap();
-        let flake = Self { folder, root };
-        // All that the flake reads; the whole checkout would be copied into the store.
-        for path in ["flake.nix", "flake.lock", "nix", "xtask/core/src/release"] {
-            copy(&repository().join(path), &flake.project().join(path));
-        }
-        for (input, _) in inputs() {
-            copy(&repository().join("tests/it/nix/stub"), &flake.root.join(input));
-            flake.versions(input, &json!({}));
-        }
-        Some(flake)
-    }
-
-    fn project(&self) -> Utf8PathBuf {
-        self.root.join("project")
-    }
-
-    /// Gives an input other versions than its revision has.
-    fn versions(&self, input: &str, others: &Value) {
-        let own = inputs().into_iter().find(|(name, _)| *name == input).unwrap().1;
-        let mut versions = base();
-        for change in [&own, others] {
-            versions.extend(change.as_object().unwrap().clone());
-        }
-        file(&self.root.join(input).join("versions.json"), &serde_json::to_string(&versions).unwrap());
-    }
-
-    /// Replaces text in a file of the copy.
-    #[track_caller]
-    fn edit(&self, path: &str, old: &str, new: &str) {
-        let path = self.project().join(path);
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.contains(old), "{path} has no {old}");
-        file(&path, &text.replace(old, new));
-    }
-
-    /// The output `name` of the flake.
-    fn output(&self, name: &str) -> String {
-        format!("path:{}#{name}", self.project())
-    }
-
-    /// `nix` as it is, which neither asks the network nor touches what is outside of the test's folder.
-    fn nix(&self) -> Command {
-        #[expect(clippy::disallowed_methods, reason = "a person types `nix`")]
-        let mut nix = Command::new("nix");
-        for (name, folder) in [
-            ("NIX_STORE_DIR", "nix/store"),
-            ("NIX_STATE_DIR", "nix/var"),
-            ("NIX_LOG_DIR", "nix/log"),
-            ("NIX_CONF_DIR", "nix/etc"),
-            ("HOME", "home"),
-            ("XDG_CACHE_HOME", "home/cache"),
-            ("XDG_CONFIG_HOME", "home/config"),
-        ] {
-            std::fs::create_dir_all(self.root.join("home")).unwrap();
-            nix.env(name, self.root.join(folder));
-        }
-        let settings = ["build-users-group =", "sandbox = false", "substituters =", "flake-registry ="];
-        let settings = format!("experimental-features = nix-command flakes\n{}\n", settings.join("\n"));
-        nix.env("NIX_CONFIG", settings).arg("--offline").stdin(Stdio::null());
-        nix.env_remove("NIX_REMOTE").env_remove("NIX_PATH").env_remove("NIX_USER_CONF_FILES");
-        nix
-    }
-
-    /// A command of Nix on the flake with the stand-ins in place of its inputs.
-    fn with_stubs(&self, command: &[&str]) -> Command {
-        let mut nix = self.nix();
-        nix.args(command).arg("--no-write-lock-file");
-        for (input, _) in inputs() {
-            nix.args(["--override-input", input, &format!("path:{}", self.root.join(input))]);
-        }
-        nix
-    }
-
-    fn check(&self) -> Run {
-        Run::of(self.with_stubs(&["flake", "check"]).arg(self.output("").trim_end_matches('#')))
-    }
-
-    /// Runs a command in the shell of the release.
-    fn develop(&self, command: &[&str], surroundings: impl FnOnce(&mut Command)) -> Run {
-        let mut nix = self.with_stubs(&["develop"]);
-        nix.arg(self.output("documented")).arg("-c").args(command);
-        surroundings(&mut nix);
-        Run::of(&mut nix)
-    }
-
-    fn store(&self) -> Utf8PathBuf {
-        self.root.join("nix/store")
-    }
-}
-
-impl Drop for Flake {
-    fn drop(&mut self) {
-        // What Nix has built is read-only, its folders as well.
-        #[expect(clippy::disallowed_methods, reason = "a test tidies up as a person would")]
-        let _status = Command::new("chmod").args(["-R", "u+w"]).arg(self.folder.path()).status();
-    }
-}
-
-fn copy(from: &Utf8Path, to: &Utf8Path) {
-    if from.is_dir() {
-        std::fs::create_dir_all(to).unwrap();
-        for entry in from.read_dir_utf8().unwrap().flatten() {
-            copy(entry.path(), &to.join(entry.file_name()));
-        }
-    } else {
-        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        std::fs::copy(from, to).unwrap();
-    }
-}
-
-fn file(path: &Utf8Path, text: &str) {
-    #[expect(clippy::disallowed_methods, reason = "a test needs no atomic write")]
-    std::fs::write(path, text).unwrap();
-}
 
 /// The revision of each input as `flake.nix` names it.
 fn revisions() -> BTreeMap<String, String> {
@@ -209,7 +51,7 @@ fn the_lock_fits_the_flake_and_another_revision_is_noticed() {
     let Some(flake) = Flake::new() else { return };
     let metadata = || {
         let mut nix = flake.nix();
-        nix.args(["flake", "metadata", "--no-update-lock-file", flake.output("").trim_end_matches('#')]);
+        nix.args(["flake", "metadata", "--no-update-lock-file", &flake.reference()]);
         Run::of(&mut nix)
     };
     let run = metadata();
@@ -471,15 +313,4 @@ fn the_servers_of_the_shell_are_found_with_from_path() {
         2,
         "{states}"
     );
-}
-
-/// A program from the folder of a running one as a shell starts it, with the libraries that this one was started with.
-fn program(pid: u32, name: &str) -> String {
-    let path = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let mapped = maps.lines().filter_map(|line| Some(Utf8Path::new(&line[line.find('/')?..])));
-    let own = mapped.filter(|file| !file.starts_with("/usr") && file.as_str().contains(".so"));
-    let folders: BTreeSet<&str> = own.filter_map(|file| file.parent()).map(Utf8Path::as_str).collect();
-    let folders = folders.into_iter().collect::<Vec<_>>().join(":");
-    format!("env 'LD_LIBRARY_PATH={folders}' '{}'", path.with_file_name(name).display())
 }
