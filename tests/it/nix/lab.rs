@@ -62,7 +62,9 @@ impl Flake {
             copy(&repository().join("tests/it/nix/stub"), &flake.root.join(input));
             flake.versions(input, &json!({}));
         }
-        std::fs::create_dir(flake.root.join("home")).unwrap();
+        for folder in ["home", "tmp"] {
+            std::fs::create_dir(flake.root.join(folder)).unwrap();
+        }
         Some(flake)
     }
 
@@ -110,6 +112,8 @@ impl Flake {
             ("NIX_LOG_DIR", "nix/log"),
             ("NIX_CONF_DIR", "nix/etc"),
             ("HOME", "home"),
+            // The shell leaves an empty folder in it.
+            ("TMPDIR", "tmp"),
             ("XDG_CACHE_HOME", "home/cache"),
             ("XDG_CONFIG_HOME", "home/config"),
         ] {
