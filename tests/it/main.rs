@@ -20,6 +20,7 @@ mod json;
 mod list;
 mod logs;
 mod newcomer;
+mod nix;
 mod opensearch;
 mod pages;
 mod postgresql;
