@@ -176,6 +176,14 @@ pub fn command_line(pid: u32) -> Vec<String> {
     process.and_then(|process| process.cmdline()).unwrap_or_default()
 }
 
+/// The type of the file system that a path is on, as the kernel names it: `ext4`, `vfat`.
+pub fn file_system(path: &camino::Utf8Path) -> Option<String> {
+    let device = std::os::unix::fs::MetadataExt::dev(&path.metadata().ok()?);
+    let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let mounts = procfs::process::Process::myself().ok()?.mountinfo().ok()?;
+    mounts.into_iter().find(|mount| mount.majmin == device).map(|mount| mount.fs_type)
+}
+
 /// Whether a process is stopped by a signal: there, but doing nothing.
 pub fn is_stopped(pid: u32) -> bool {
     let process = procfs::process::Process::new(pid.cast_signed());

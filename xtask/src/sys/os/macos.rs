@@ -112,6 +112,11 @@ pub fn command_line(pid: u32) -> Vec<String> {
     words.map_or_else(|_| Vec::new(), |output| output.stdout.split_whitespace().map(str::to_owned).collect())
 }
 
+/// The type of a file system is not looked up here.
+pub fn file_system(_path: &camino::Utf8Path) -> Option<String> {
+    None
+}
+
 /// Whether a process is stopped by a signal: there, but doing nothing.
 pub fn is_stopped(pid: u32) -> bool {
     let state = Cmd::new("ps").args(["-o", "state=", "-p", &pid.to_string()]).run();
