@@ -218,9 +218,8 @@ fn bind_as(state: &Utf8Path, name: &str) -> anyhow::Result<OwnedFd> {
 /// is not valid.
 fn means_no_sockets(error: &std::io::Error) -> bool {
     use rustix::io::Errno as E;
-    E::from_io_error(error).is_some_and(|errno| {
-        matches!(errno, E::PERM | E::ACCESS | E::OPNOTSUPP | E::NOTSUP | E::NOSYS | E::INVAL)
-    })
+    let said = [E::PERM, E::ACCESS, E::OPNOTSUPP, E::NOTSUP, E::NOSYS, E::INVAL];
+    E::from_io_error(error).is_some_and(|errno| said.contains(&errno))
 }
 
 fn no_sockets(state: &Utf8Path, error: &std::io::Error) -> Failure {
