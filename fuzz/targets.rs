@@ -9,9 +9,10 @@ use ecosystem::client::amqp::{Frame, Reader};
 use ecosystem::client::http::Reply;
 use ecosystem::client::rabbitmq::Definitions;
 use ecosystem::client::resp;
-use ecosystem::provision::{Gav, Lock, parse_uris, untar, zip_member};
+use ecosystem::provision::{Gav, Lock, parse_uris, unbundle, untar, zip_member};
 use ecosystem::seed::Pack;
 use ecosystem::sys::control::{self, Request, Response};
+use ecosystem_core::log::{Reader as LogReader, interleave, matches, period, started};
 use ecosystem_core::model::{Flags, Layer, resolve};
 use ecosystem_core::pack::{self, Part};
 use ecosystem_core::tool::Version;
@@ -20,13 +21,15 @@ use ecosystem_core::tool::Version;
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target by name.
-pub(crate) const ALL: [(&str, Target); 13] = [
+pub(crate) const ALL: [(&str, Target); 15] = [
     ("amqp", amqp),
+    ("bundle", bundle),
     ("control", control),
     ("definitions", definitions),
     ("gav", gav),
     ("http", http),
     ("lock", lock),
+    ("log", log),
     ("manifest", manifest),
     ("pack", pack),
     ("resp", resp),
@@ -215,6 +218,56 @@ fn leads_nowhere_else(folder: &Utf8Path, root: &Utf8Path) {
             leads_nowhere_else(entry.path(), root);
         }
     }
+}
+
+/// A bundle comes into the store as a whole or not at all, and nothing beside the store is made, changed or linked to.
+pub(crate) fn bundle(bytes: &[u8]) {
+    let outside = tempfile::tempdir().expect("a folder for a bundle");
+    let outside = Utf8Path::from_path(outside.path()).expect("a path in UTF-8");
+    let (file, store) = (outside.join("x.tar"), outside.join("store"));
+    std::fs::write(&file, bytes).expect("a file for a bundle");
+    std::fs::create_dir(&store).expect("a folder for its content");
+    let entries = |folder: &Utf8Path| -> Vec<String> {
+        let found = folder.read_dir_utf8().into_iter().flatten().flatten();
+        found.map(|entry| entry.file_name().to_owned()).collect()
+    };
+    let taken = unbundle(&store, &file);
+    assert_eq!(entries(outside).len(), 2, "something was made beside the store");
+    assert!(entries(&store.join("tmp")).is_empty(), "something was left behind");
+    let made = entries(&store).into_iter().filter(|name| name != "locks" && name != "tmp").count();
+    match taken {
+        Ok(taken) => assert_eq!((made, taken.bytes), (taken.entries.len(), bytes.len() as u64)),
+        Err(error) => assert_eq!(made, 0, "refused, and there all the same: {error:#}"),
+    }
+    leads_nowhere_else(&store, &store.canonicalize_utf8().expect("the folder is there"));
+}
+
+/// Lines of servers' logs: none is lost, times print as they are read, and logs that are laid between each other keep their order.
+pub(crate) fn log(bytes: &[u8]) {
+    let text = text(bytes);
+    let lines = LogReader::default().lines(&text);
+    assert!(lines.iter().map(|line| line.text.as_str()).eq(text.lines().map(str::trim_end)));
+    let dated = lines.iter().filter(|line| line.at.is_some()).count();
+    assert!(dated == 0 || dated == lines.len(), "a line belongs to the one before");
+    for at in lines.iter().filter_map(|line| line.at) {
+        let printed = at.to_string();
+        // Years of four digits, which are all that a log can name; its distance from UTC may lead beyond them.
+        if printed.starts_with(|c: char| c.is_ascii_digit()) && printed.find('-') == Some(4) {
+            assert_eq!(LogReader::default().line(&printed).at, Some(at), "{printed}");
+            let mark = format!("=== started x, pid 1, {printed}");
+            assert_eq!(started(&mark).map(|started| started.at), Some(at), "{printed}");
+        }
+    }
+    let _period = period(&text);
+    assert!(lines.iter().all(|line| matches(&line.text, "")));
+    let half = lines.len() / 2;
+    let numbered = |from: usize, part: &[ecosystem_core::log::Line]| -> Vec<_> {
+        part.iter().enumerate().map(|(index, line)| (line.at, from + index)).collect()
+    };
+    let merged = interleave(vec![numbered(0, &lines[..half]), numbered(half, &lines[half..])]);
+    assert_eq!(merged.len(), lines.len());
+    let (first, second): (Vec<usize>, Vec<usize>) = merged.into_iter().partition(|index| *index < half);
+    assert!(first.is_sorted() && second.is_sorted());
 }
 
 /// A member of a zip file is read to its end, or refused.

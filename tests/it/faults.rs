@@ -47,16 +47,29 @@ pub(crate) fn run_of(command: &mut Command) -> Run {
 pub(crate) fn namespaces(flags: &str) -> bool {
     #[expect(clippy::disallowed_methods, reason = "asks the machine, as the test is going to")]
     let works = Command::new("unshare").args([flags, "true"]).output().is_ok_and(|o| o.status.success());
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "says whether this is the machine that has to run everything"
-    )]
-    let must = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    assert!(works || !must, "`unshare {flags}` does not work here, and this test needs it");
+    assert!(works || !must_run(), "`unshare {flags}` does not work here, and this test needs it");
     if !works {
         not_run(&format!("`unshare {flags}` does not work here"));
     }
     works
+}
+
+/// Whether a program is there that plays a part in a test. Where it must be and is not, the test fails; elsewhere it says that it was not run.
+#[track_caller]
+pub(crate) fn installed(program: &str) -> bool {
+    let path = variable("PATH");
+    let there = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    assert!(there || !must_run(), "{program} is not installed, and this test needs it");
+    if !there {
+        not_run(&format!("{program} is not installed"));
+    }
+    there
+}
+
+/// Whether this is the machine that has to run everything.
+#[expect(clippy::disallowed_methods, reason = "tests that depend on the machine ask it")]
+fn must_run() -> bool {
+    std::env::var("CI").is_ok_and(|ci| ci == "true")
 }
 
 /// Says that a test was not run. A line of its own: the test runner reports such a test as passed.

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::clients::{number, search, sql};
-use crate::faults::{bounded, namespaces, run_of, script, unshared, wrapped, wrapped_for};
+use crate::faults::{bounded, installed, namespaces, run_of, script, unshared, wrapped, wrapped_for};
 use crate::support::{Place, Run};
 
 /// Sends Redis commands with the password of a place.
@@ -106,6 +106,39 @@ fn a_project_that_cannot_be_written_to_names_a_way_out() {
     let text = "mount --bind . . && mount -o remount,bind,ro . && cd \"$PWD\" && \"$@\" up redis && \"$@\" status && \"$@\" down";
     let works = run_of(unshared(&place, "-rm", text, &[]).env("ECOSYSTEM_STATE", state));
     assert_eq!(works.status, 0, "{works}");
+}
+
+#[test]
+fn a_file_system_without_sockets_is_named_before_anything_is_fetched() {
+    if !namespaces("-rm") || !installed("fuse-zip") {
+        return;
+    }
+    let place = Place::new();
+    std::fs::create_dir(place.state()).unwrap();
+    // A folder inside of a zip file, which holds files, folders and links only.
+    let (empty, store, state) =
+        (place.root.join("empty.zip"), place.root.join("store"), place.root.join("state"));
+    let end = [&b"PK\x05\x06"[..], &[0; 18]].concat();
+    #[expect(clippy::disallowed_methods, reason = "a test needs no atomic write")]
+    std::fs::write(&empty, end).unwrap();
+    let text = "\
+        fuse-zip empty.zip .ecosystem
+        trap 'umount .ecosystem' EXIT
+        set +e
+        \"$@\" up redis; echo \"refused: $?\"
+        ECOSYSTEM_STATE=state ECOSYSTEM_STORE= \"$@\" up redis; echo \"elsewhere: $?\"
+        ECOSYSTEM_STATE=state \"$@\" down";
+    let through = [&["unshare", "-rm"][..], &script(text)].concat();
+    let run = run_of(wrapped(&place, &through, &[]).env("ECOSYSTEM_STORE", &store));
+    for part in ["refused: 3", "elsewhere: 0"] {
+        assert!(run.stdout.contains(part), "{part} is missing in\n{run}");
+    }
+    for part in
+        ["error[state-without-sockets]", "(fuse.fuse-zip)", "Operation not permitted", "ECOSYSTEM_STATE=/"]
+    {
+        assert!(run.stderr.contains(part), "{part} is missing in\n{run}");
+    }
+    assert!(!store.exists() && state.exists(), "{run}");
 }
 
 #[test]

@@ -238,3 +238,35 @@ fn a_password_that_is_lost_is_not_made_anew() {
     place.ok(&["down", "--data", "redis", "--yes"]);
     place.ok(&["up", "redis"]);
 }
+
+#[test]
+fn data_of_a_service_that_the_manifest_names_no_more_goes_with_the_rest_or_by_its_name() {
+    let place = Place::new();
+    let with = |names: &[&str]| {
+        let section = |name: &&str| {
+            format!(
+                "[services.{name}]\nkind = \"process\"\ncommand = [\"sleep\", \"999\"]\nready.command = [\"true\"]\n"
+            )
+        };
+        place.manifest(&names.iter().map(section).collect::<String>());
+    };
+    with(&["old", "older", "kept"]);
+    place.ok(&["up", "old", "older", "kept"]);
+    with(&["kept"]);
+    std::fs::create_dir(place.state().join("mine")).unwrap();
+    let there = |name: &str| place.state().join(name).exists();
+    // By its name, while it runs.
+    place.ok(&["down", "--data", "--yes", "older"]);
+    assert_eq!((there("old"), there("older"), there("kept")), (true, false, true));
+    place.ok(&["down"]);
+    let unknown = place.run(&["down", "--data", "--yes", "older"]);
+    assert_eq!(unknown.status, 2, "{unknown}");
+    let asked = place.run(&["down", "--data"]);
+    assert!(
+        asked.stderr.contains("among them old, which the manifest does not name any more, in"),
+        "{asked}"
+    );
+    let deleted = place.json(&["down", "--data", "--yes"]);
+    assert_eq!(deleted["deleted"], serde_json::json!(["kept", "old"]));
+    assert!(!there("old") && !there("kept") && there("mine") && there("place.toml"));
+}

@@ -125,3 +125,40 @@ fn down_all_does_not_take_what_it_cannot_mean() {
         assert_eq!(place.run(&[&["down", "--all"], other].concat()).status, 2, "{other:?}");
     }
 }
+
+#[test]
+fn what_is_damaged_does_not_hide_what_runs() {
+    let (store, place) = (Store::new(), Place::named("damaged"));
+    store.ok(&place, &["up", "redis"]);
+    let row = |state: &str| vec![(place.root.to_string(), state.to_owned())];
+    assert_eq!(store.list(&place), row("running redis"));
+
+    let remembered = place.state().join("place.toml");
+    let whole = std::fs::read_to_string(&remembered).unwrap();
+    place.file(".ecosystem/place.toml", "id = ");
+    assert_eq!(store.list(&place), row("damaged redis"));
+    let listed = store.ok(&place, &["list"]);
+    for part in [remembered.as_str(), ", line 1: ", "status -C", "says what to do"] {
+        assert!(listed.contains(part), "{part} is missing in\n{listed}");
+    }
+    assert_eq!(store.ok(&place, &["down", "--all"]), format!("Stopped redis of {}.\n", place.root));
+    assert_eq!(store.list(&place), row("damaged "));
+    place.file(".ecosystem/place.toml", &whole);
+    store.ok(&place, &["up", "redis"]);
+
+    // The store's own file about it: which project it was about, nobody knows.
+    let entry = store.path.join("places").read_dir_utf8().unwrap().next().unwrap().unwrap();
+    let mut file = std::fs::File::create(entry.path()).unwrap();
+    std::io::Write::write_all(&mut file, b"root = \"/cut").unwrap();
+    let report: Value = serde_json::from_str(&store.ok(&place, &["list", "--format", "json"])).unwrap();
+    crate::json::fits("Listed", &report);
+    assert_eq!(report["damaged"][0]["path"], entry.path().as_str());
+    let listed = store.ok(&place, &["list"]);
+    assert!(
+        listed.contains(entry.path().as_str()) && listed.contains("ecosystem up in the project"),
+        "{listed}"
+    );
+    store.ok(&place, &["up", "redis"]);
+    assert_eq!(store.list(&place), row("running redis"));
+    store.ok(&place, &["down"]);
+}

@@ -12,6 +12,7 @@ mod faults;
 mod faults_environment;
 mod faults_limits;
 mod faults_manifest;
+mod faults_memory;
 mod faults_place;
 mod faults_state;
 mod fuzz;

@@ -197,6 +197,25 @@ fn a_command_says_when_it_is_ready() {
 }
 
 #[test]
+fn a_command_that_cannot_be_run_is_not_asked_again() {
+    let place = Place::new();
+    place.file("check", "#!/bin/sh\n");
+    let text = "exec sleep 1000";
+    for (check, why) in [
+        ("no-such-check", "No such file or directory"),
+        ("./no-such-check", "No such file or directory"),
+        ("./check", "Permission denied"),
+    ] {
+        place.manifest(&script(&place, text, &format!("ready.command = [\"{check}\", \"a b\"]")));
+        // Far less than a test may take: waiting for it would be seen.
+        let run = crate::faults::bounded(&place, &["up", "web", "--timeout", "600"]);
+        let command = format!("{check} 'a b'");
+        says(&run, 5, &["error[ready-not-runnable]", &command, why, "correct `ready` in [services.web]"]);
+        assert!(status(&place)["reason"].as_str().unwrap().contains("cannot be run"), "{}", status(&place));
+    }
+}
+
+#[test]
 fn what_an_earlier_run_has_written_does_not_count() {
     let place = Place::new();
     place.manifest(&script(&place, "echo serving; exec sleep 1000", "ready.log = \"serving\""));

@@ -1,7 +1,8 @@
 //! Signals at the wrong moment, commands that meet, and a supervisor that does not answer: nothing is lost, and the cause is named.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 
 use camino::Utf8Path;
@@ -276,4 +277,27 @@ fn one_ctrl_c_is_an_answer_to_a_question() {
     eventually("it leaves", || down.borrow_mut().try_wait().unwrap().is_some());
     assert_eq!(down.borrow_mut().wait().unwrap().code(), Some(130));
     assert_eq!(place.supervisor(), Some(supervisor), "nothing was stopped");
+}
+
+#[test]
+fn who_hangs_up_while_it_waits_keeps_nothing_in_the_supervisor() {
+    let (place, supervisor) = with_redis();
+    let threads = || std::fs::read_dir(format!("/proc/{supervisor}/task")).unwrap().count();
+    eventually("the connections of `up` have ended", || threads() == 3);
+    let ask = |_| {
+        let mut stream = UnixStream::connect(place.state().join("control")).unwrap();
+        stream.write_all(b"{\"verb\":\"wait\",\"seen\":{\"redis\":1}}\n").unwrap();
+        stream
+    };
+    let asked: Vec<UnixStream> = (0..5).map(ask).collect();
+    eventually("all of them wait", || threads() == 8);
+    let [patient, gone @ ..] = asked.as_slice() else { unreachable!() };
+    for stream in gone {
+        stream.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+    eventually("only one waits", || threads() == 4);
+    place.kill("redis", "redis");
+    let mut answer = String::new();
+    BufReader::new(patient).read_line(&mut answer).unwrap();
+    assert!(answer.contains("signal 9"), "who is still there is answered: {answer}");
 }

@@ -13,11 +13,13 @@ use ecosystem_core::failure::{Failure, Kind, harmless};
 use ecosystem_core::marker;
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Action, Obstacle, Plan, Step, taken_meanwhile};
+use ecosystem_core::shortage::OUT_OF_MEMORY;
 use ecosystem_core::supervise::Phase;
 
 use crate::backend::native;
 use crate::client::{self, Effort};
 use crate::event::{Events, Section, Task};
+use crate::sys::control::Supervised;
 use crate::sys::{interrupt, launch};
 
 /// The first pause between two looks at a server that is not ready, and the longest.
@@ -230,6 +232,7 @@ impl Engine<'_> {
                     continue;
                 }
                 Attempt::Never(reason) => return Err(self.refused(service, &reason)),
+                Attempt::Unknowable(reason) => return Err(unknowable(service, &reason).into()),
                 Attempt::NotYet(reason) => reason,
             };
             if gone {
@@ -269,6 +272,7 @@ impl Engine<'_> {
             Attempt::Ready => Ok(true),
             Attempt::NotYet(_) => Ok(false),
             Attempt::Never(reason) => Err(self.refused(service, &reason)),
+            Attempt::Unknowable(reason) => Err(unknowable(service, &reason).into()),
         }
     }
 
@@ -288,6 +292,9 @@ impl Engine<'_> {
             culprit.and_then(|s| s.status.last_exit.clone()).unwrap_or_else(|| "without a trace".to_owned());
         let name = culprit.map_or_else(|| service.to_owned(), |s| s.process.id());
         let log = culprit.map_or_else(|| self.place.log(service, service), |s| s.process.log.clone());
+        if how == OUT_OF_MEMORY {
+            return Ok(Some(out_of_memory(service, &name)));
+        }
         let message = format!("{name} ended before it was ready: {how}\n{}", quote_log(&log));
         Ok(Some(
             Failure::new(Kind::Service, "service-ended", message)
@@ -341,6 +348,13 @@ impl Engine<'_> {
         if let Ok(Some(taken)) = self.taken(service) {
             return taken.into();
         }
+        // It comes up, is killed, and comes up again.
+        let killed = |one: &Supervised| {
+            one.process.service == service && one.status.last_exit.as_deref() == Some(OUT_OF_MEMORY)
+        };
+        if let Some(one) = native::list(self.place).unwrap_or_default().iter().find(|one| killed(one)) {
+            return out_of_memory(service, &one.process.id()).into();
+        }
         let log = self.launches[service].processes.last().map(|p| p.log.clone()).unwrap_or_default();
         let message = format!(
             "{service} was not ready after {} s; last answer: {last}\n{}",
@@ -378,6 +392,19 @@ fn stopped(service: &str, process: &str, pid: u32) -> Failure {
     Failure::new(Kind::Service, "service-stopped", message)
         .hint(format!("let it go on: kill -CONT {pid}"))
         .hint(format!("or start it afresh: {{program}} restart {service}"))
+}
+
+fn unknowable(service: &str, reason: &str) -> Failure {
+    Failure::new(Kind::Service, "ready-not-runnable", format!("whether {service} is ready cannot be found out: {reason}"))
+        .hint(format!("correct `ready` in [services.{service}] of ecosystem.toml, or make its program executable where it is looked for"))
+        .hint(format!("it keeps running; to stop it: {{program}} down {service}"))
+}
+
+/// The kernel has killed a server: its own log knows nothing of it.
+fn out_of_memory(service: &str, process: &str) -> Failure {
+    Failure::new(Kind::Service, "service-out-of-memory", format!("{process} was {OUT_OF_MEMORY}"))
+        .hint("give this machine, container or control group more memory, or end something else in it")
+        .hint(format!("or let {service} want less, by `heap` or `settings` in ecosystem.toml"))
 }
 
 fn refused(service: &str, reason: &str) -> Failure {

@@ -135,6 +135,8 @@ pub enum Attempt {
     NotYet(String),
     /// Never: a wrong password, somebody else's server. Stop waiting now.
     Never(String),
+    /// It cannot be found out, and asking again changes nothing: the check itself does not work. Stop waiting now.
+    Unknowable(String),
 }
 
 #[cfg(test)]

@@ -20,5 +20,6 @@ pub mod process;
 pub mod redact;
 pub mod release;
 pub mod render;
+pub mod shortage;
 pub mod supervise;
 pub mod tool;

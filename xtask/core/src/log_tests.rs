@@ -37,6 +37,19 @@ org.opensearch.bootstrap.StartupException: java.lang.IllegalArgumentException: u
 \tat org.opensearch.bootstrap.OpenSearch.init(OpenSearch.java:184)
 ";
 
+#[test]
+fn a_clock_that_is_set_back_neither_reorders_nor_hides_anything() {
+    let text = "2026-11-24 22:09:01.160 GMT [1] LOG:  before\n2026-11-24 20:00:00.000 GMT [1] LOG:  after\n";
+    let lines = Reader::default().lines(text);
+    let words = |line: &Line| line.text.rsplit(' ').next().unwrap().to_owned();
+    let log = lines.iter().map(|line| (line.at, words(line))).collect();
+    let other = vec![(Some(Time::from_seconds(0)), "other".to_owned())];
+    assert_eq!(interleave(vec![log, other]), ["other", "before", "after"]);
+    // The last run is found by its place, whatever its time says.
+    let (early, late) = (crate::marker::line("x", 1, 2_000_000_000), crate::marker::line("x", 2, 1));
+    assert_eq!(crate::marker::last_run(&format!("{early}\nfirst\n{late}\nsecond\n")), "second\n");
+}
+
 fn read(text: &str) -> String {
     let lines = Reader::default().lines(text);
     let row = |line: &Line| {

@@ -254,6 +254,19 @@ fn made_by(place: &Place, service: &str) -> camino::Utf8PathBuf {
     place.service(service).join("made-by")
 }
 
+/// The services that were started here and have data, whether the manifest still names them or not.
+pub fn with_data(place: &Place) -> anyhow::Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    let state = &place.state;
+    for entry in state.read_dir_utf8().with_context(|| format!("cannot read {state}"))? {
+        let entry = entry.with_context(|| format!("cannot read {state}"))?;
+        if entry.file_type()?.is_dir() && made_by(place, entry.file_name()).is_file() {
+            found.insert(entry.file_name().to_owned());
+        }
+    }
+    Ok(found)
+}
+
 /// Makes the data folder of a service from its template: beside its place, and moved there when it is whole. Data that is there is
 /// never touched.
 pub fn prepare(service: &str, launch: &Launch) -> anyhow::Result<()> {

@@ -48,6 +48,7 @@ pub fn probe(endpoint: &Endpoint, effort: Effort) -> Attempt {
         // A reason quotes whatever answers.
         Err(Attempt::NotYet(reason)) => Attempt::NotYet(harmless(&reason)),
         Err(Attempt::Never(reason)) => Attempt::Never(harmless(&reason)),
+        Err(Attempt::Unknowable(reason)) => Attempt::Unknowable(harmless(&reason)),
     }
 }
 
@@ -113,7 +114,7 @@ pub fn usable(endpoint: &Endpoint) -> Result<(), Failure> {
 fn unusable(endpoint: &Endpoint, attempt: Attempt) -> Failure {
     let reason = match attempt {
         Attempt::Ready => "it is usable".to_owned(),
-        Attempt::NotYet(reason) | Attempt::Never(reason) => reason,
+        Attempt::NotYet(reason) | Attempt::Never(reason) | Attempt::Unknowable(reason) => reason,
     };
     Failure::new(
         failure::Kind::Service,

@@ -2,7 +2,7 @@
 //! it is ours because the supervisor of our state folder runs it, and a port is ours when a descendant of that supervisor listens on it.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -126,7 +126,7 @@ impl Run {
             .cwd(&self.process.cwd)
             .limit(CHECK_LIMIT)
             .run()
-            .map_err(|error| Attempt::NotYet(format!("the check cannot be run: {error:#}")))?;
+            .map_err(|error| cannot_run(&line, &error))?;
         if output.ok() {
             return Ok(());
         }
@@ -159,6 +159,17 @@ impl Run {
     }
 }
 
+/// What it means that a check could not even be started. A machine that is short of processes or memory may have some in a moment.
+fn cannot_run(line: &str, error: &anyhow::Error) -> Attempt {
+    let reason = format!("its `ready` command cannot be run, {line}: {error:#}");
+    match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+        Some(ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory) => {
+            Attempt::Unknowable(reason)
+        }
+        _ => Attempt::NotYet(reason),
+    }
+}
+
 /// The file that says which run has written what it was waited for.
 fn said(watched: &Watched) -> Utf8PathBuf {
     watched.state.join(&watched.service).join("ready")
@@ -186,7 +197,9 @@ fn answers(endpoint: &Endpoint, role: &str, path: &str, effort: Effort) -> Resul
         Ok(reply) => Err(Attempt::NotYet(format!("{url} answers {}", reply.reason()))),
         // It is ours, whatever it speaks by now: asking again makes sense.
         Err(error) => match trouble(&error, "HTTP", &endpoint.address(role)) {
-            Attempt::Never(reason) | Attempt::NotYet(reason) => Err(Attempt::NotYet(reason)),
+            Attempt::Never(reason) | Attempt::NotYet(reason) | Attempt::Unknowable(reason) => {
+                Err(Attempt::NotYet(reason))
+            }
             Attempt::Ready => Ok(()),
         },
     }

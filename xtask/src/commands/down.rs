@@ -56,14 +56,15 @@ pub fn run(
     };
     let prepare = || -> anyhow::Result<_> {
         for name in &args.services {
-            // What still runs can be stopped, even where the manifest does not name it any more.
-            let in_manifest = stack.site.ecosystem.services.contains_key(name);
-            if !in_manifest && !native::running(&place)?.contains(name) {
+            // What still runs can be stopped and what is still there deleted, even where the manifest does not name it any more.
+            let known = stack.site.ecosystem.services.contains_key(name)
+                || (args.data && native::with_data(&place)?.contains(name));
+            if !known && !native::running(&place)?.contains(name) {
                 stack.site.ecosystem.select(None, std::slice::from_ref(name))?;
             }
         }
         if args.data && !args.yes {
-            confirm(&place, &args.services)?;
+            confirm(&stack, &place, &args.services)?;
         }
         let lock = stack.state.lock(&format!("{} down", context.program), &[], events)?;
         native::end_leftovers(&place, &ports(&stack, &place))?;
@@ -106,8 +107,15 @@ fn stopped(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
-fn confirm(place: &Place, services: &[String]) -> anyhow::Result<()> {
-    let what = if services.is_empty() { "all services".to_owned() } else { services.join(", ") };
+fn confirm(stack: &Stack, place: &Place, services: &[String]) -> anyhow::Result<()> {
+    let mut what = if services.is_empty() { "all services".to_owned() } else { services.join(", ") };
+    let named = &stack.site.ecosystem.services;
+    let mut unnamed = native::with_data(place)?;
+    unnamed.retain(|name| services.is_empty() && !named.contains_key(name));
+    if !unnamed.is_empty() {
+        let names = unnamed.into_iter().collect::<Vec<_>>().join(", ");
+        let _ = write!(what, ", among them {names}, which the manifest does not name any more,");
+    }
     if !std::io::stdin().is_terminal() {
         let text = format!("deleting the data of {what} in {} needs a yes", place.root);
         let again = format!("{{program}} down --data --yes {}", services.join(" "));
@@ -119,15 +127,17 @@ fn confirm(place: &Place, services: &[String]) -> anyhow::Result<()> {
     Err(Failure::new(Kind::Interrupted, "not-confirmed", "nothing was stopped, nothing was deleted").into())
 }
 
-/// Removes the folders of the services, and only those.
+/// Removes the folders of the services, whether the manifest still names them or not, and only those.
 fn delete(stack: &Stack, place: &Place, services: &[String]) -> anyhow::Result<Vec<String>> {
     let mut deleted = Vec::new();
-    for name in stack.site.ecosystem.services.keys() {
-        let folder = place.service(name);
-        if (services.is_empty() || services.contains(name)) && folder.exists() {
+    let mut all = native::with_data(place)?;
+    all.extend(stack.site.ecosystem.services.keys().cloned());
+    for name in all {
+        let folder = place.service(&name);
+        if (services.is_empty() || services.contains(&name)) && folder.exists() {
             native::refuse_link(&folder)?;
             std::fs::remove_dir_all(&folder).with_context(|| format!("cannot delete {folder}"))?;
-            deleted.push(name.clone());
+            deleted.push(name);
         }
     }
     Ok(deleted)

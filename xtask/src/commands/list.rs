@@ -17,10 +17,18 @@ use crate::sys::{fs, os};
 struct Listed {
     store: String,
     stacks: Vec<Stack>,
+    damaged: Vec<Damaged>,
     #[serde(skip)]
     home: Option<String>,
     #[serde(skip)]
     program: String,
+}
+
+/// A file of the store that cannot be read: a stack is missing from the list.
+#[derive(Debug, Serialize)]
+struct Damaged {
+    path: String,
+    reason: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -31,6 +39,8 @@ struct Stack {
     /// The state folder.
     folder: String,
     state: State,
+    /// What is damaged.
+    reason: Option<String>,
     port_offset: Option<u16>,
     /// The services that have a running process.
     services: Vec<String>,
@@ -49,19 +59,29 @@ enum State {
     Silent,
     /// Its project folder, or its state folder, is not there any more.
     Gone,
+    /// Its state folder does not say whose it is.
+    Damaged,
 }
 
 /// Prints every stack that the store knows.
 pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
     let store = context.store()?;
-    let stacks = places::all(&store)?.iter().map(|known| stack(known, &store)).collect();
+    let places::Registry { known, damaged } = places::all(&store);
+    let stacks = known.iter().map(|known| stack(known, &store)).collect();
+    let damaged = damaged.into_iter();
+    let damaged =
+        damaged.map(|one| Damaged { path: one.path.to_string(), reason: one.to_string() }).collect();
     let home = context.home.as_ref().map(ToString::to_string);
-    let listed = Listed { store: store.into_string(), stacks, home, program: context.program.clone() };
+    let listed =
+        Listed { store: store.into_string(), stacks, damaged, home, program: context.program.clone() };
     output::report(&listed, global.format)
 }
 
 fn stack(known: &Known, store: &Utf8Path) -> Stack {
-    let place = known.place(store);
+    let (place, damage) = match known.place(store) {
+        Ok(place) => (place, None),
+        Err(error) => (Some(known.remembered(store)), Some(format!("{error:#}"))),
+    };
     // A supervisor of another protocol still tells what it runs; one that does not answer is shown as it is.
     let silent = place.as_ref().and_then(|place| native::silent(place).ok()).flatten();
     let processes = match &place {
@@ -76,6 +96,7 @@ fn stack(known: &Known, store: &Utf8Path) -> Stack {
     let pids = processes.iter().filter_map(|p| p.status.pid).chain(supervisor);
     let memory = pids.flat_map(|pid| os::descendants(pid).into_iter().chain([pid]));
     let state = match services.is_empty() && supervisor.is_none() {
+        _ if damage.is_some() => State::Damaged,
         _ if silent.is_some() => State::Silent,
         _ if !known.root.exists() || place.is_none() => State::Gone,
         true => State::Stopped,
@@ -86,7 +107,8 @@ fn stack(known: &Known, store: &Utf8Path) -> Stack {
         root: known.root.to_string(),
         folder: known.state.to_string(),
         state,
-        port_offset: place.map(|place| place.offset),
+        port_offset: place.filter(|_| damage.is_none()).map(|place| place.offset),
+        reason: damage,
         services,
         memory_bytes: memory.filter_map(os::resident_memory).sum(),
         disk_bytes: fs::disk_use(&known.state),
@@ -102,7 +124,7 @@ impl Listed {
 
 impl Report for Listed {
     fn human(&self) -> String {
-        if self.stacks.is_empty() {
+        if self.stacks.is_empty() && self.damaged.is_empty() {
             return format!("No stack was set up with the store {}.\n", self.store);
         }
         let shown = |path: &str| match self.home.as_ref().and_then(|home| path.strip_prefix(home.as_str())) {
@@ -123,6 +145,7 @@ impl Report for Listed {
                 State::Stopped => (format!("{:<8}", "stopped").dimmed().to_string(), stack.memory_bytes),
                 State::Silent => (format!("{:<8}", "silent").red().to_string(), stack.memory_bytes),
                 State::Gone => (format!("{:<8}", "gone").red().to_string(), stack.memory_bytes),
+                State::Damaged => (format!("{:<8}", "damaged").red().to_string(), stack.memory_bytes),
             };
             let memory = if memory == 0 { "-".to_owned() } else { output::bytes(memory) };
             let offset = stack.port_offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
@@ -139,11 +162,22 @@ impl Report for Listed {
                     self.bare()
                 );
             }
+            if let Some(reason) = &stack.reason {
+                let _ = writeln!(text, "  {reason}; {} status -C '{root}' says what to do", self.bare());
+            }
             if stack.state == State::Gone {
                 let folder =
                     if stack.port_offset.is_some() { stack.root.clone() } else { stack.folder.clone() };
                 let _ = writeln!(text, "  {} is not there any more", shown(&folder));
             }
+        }
+        for damaged in &self.damaged {
+            let _ = writeln!(
+                text,
+                "  {}; {} up in the project that is missing here writes it anew, else remove it",
+                damaged.reason,
+                self.bare()
+            );
         }
         if self.stacks.iter().any(|stack| stack.memory_bytes > 0) {
             let _ = writeln!(text, "\nTo stop all of them: {} down --all", self.program);

@@ -220,6 +220,7 @@ fn service(name: &str, processes: &[Supervised], endpoint: &Endpoint, starts: Op
             Attempt::NotYet(_) if starts.is_some() && halted.is_none() => (State::Starting, None),
             Attempt::NotYet(reason) => (State::NotReady, Some(halted.clone().unwrap_or(reason))),
             Attempt::Never(reason) => (State::NotOurs, Some(reason)),
+            Attempt::Unknowable(reason) => (State::NotReady, Some(reason)),
         },
         other => other,
     };

@@ -18,9 +18,9 @@ use super::cause::explain;
 use super::debian::{self, Overlay};
 use super::host::Host;
 use super::provisioner::{DERIVED, Provisioner};
-use super::store::Record;
+use super::store::{Record, Store};
 use super::want::{Want, wants};
-use crate::event::Event;
+use crate::event::{Event, Silent};
 
 /// Changes when older programs cannot read what newer ones write.
 const FORMAT: u32 = 1;
@@ -90,6 +90,13 @@ pub struct BundledEntry {
     pub bytes: u64,
     /// It was in the store already.
     pub present: bool,
+}
+
+/// Takes a bundle over into a store of its own, as an x86-64 Debian 12 without a project would.
+pub fn unbundle(store: &Utf8Path, file: &Utf8Path) -> anyhow::Result<Bundled> {
+    let here =
+        Platform { system: "linux".to_owned(), machine: "x86_64".to_owned(), suite: "bookworm".to_owned() };
+    read::adopt(&Store::at(store), file, &here, &BTreeMap::new(), &Silent).map(|(bundled, _)| bundled)
 }
 
 impl BundledEntry {

@@ -24,7 +24,7 @@ mod want;
 mod watch;
 
 pub use archive::{untar, zip_member};
-pub use bundle::{Bundled, BundledEntry};
+pub use bundle::{Bundled, BundledEntry, unbundle};
 pub use clean::{Sweep, Waste, What};
 pub use debian::parse_uris;
 pub use host::{Family, Host};

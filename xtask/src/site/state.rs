@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::operation::{self, Holder, Lock};
 use crate::event::Events;
 use crate::sys::fs::{Unreadable, create_private_dir, from_toml, read_optional, write_atomic, write_lasting};
-use crate::sys::supervisor;
+use crate::sys::{control, supervisor};
 
 /// What is remembered of a place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +161,7 @@ impl State {
     /// Sets a place up, or changes its port offset. The folder ignores itself for git.
     pub fn create(&self, root: &Utf8Path, store: &Utf8Path, offset: u16) -> anyhow::Result<Place> {
         self.make_folder()?;
+        control::try_to_bind(&self.folder)?;
         let known = self.remembered()?;
         if let Some(other) = known.as_ref().filter(|place| place.root != root && place.root.exists()) {
             let message = format!("the state folder {} belongs to {}", self.folder, other.root);

@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::process::Process;
 use ecosystem_core::supervise::Status;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ pub const PROTOCOL: u32 = 2;
 
 /// The socket's name within the state folder.
 const SOCKET: &str = "control";
+
+/// The name of one that is only made to see whether that works.
+const TRIAL: &str = ".control.tmp";
 
 /// How long a supervisor may take over a question that it answers at once. It has nothing else to do, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -112,7 +116,7 @@ impl Control {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("cannot open {state}")),
         };
-        match UnixStream::connect(short_path(state, &folder)) {
+        match UnixStream::connect(short_path(state, &folder, SOCKET)) {
             Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream) })),
             Err(error)
                 if matches!(
@@ -173,34 +177,67 @@ impl Control {
 
 /// Binds the control socket of a state folder; only the holder of its operation lock may.
 pub fn bind(state: &Utf8Path) -> anyhow::Result<OwnedFd> {
-    match std::fs::remove_file(state.join(SOCKET)) {
+    bind_as(state, SOCKET)
+}
+
+/// Fails where the file system of a state folder has no sockets, before anything is fetched or started for it. Only the holder of its
+/// operation lock may ask.
+pub fn try_to_bind(state: &Utf8Path) -> anyhow::Result<()> {
+    let there = state.join(SOCKET).symlink_metadata();
+    if there.is_ok_and(|meta| meta.file_type().is_socket()) {
+        return Ok(());
+    }
+    drop(bind_as(state, TRIAL)?);
+    let path = state.join(TRIAL);
+    std::fs::remove_file(&path).with_context(|| format!("cannot remove {path}"))
+}
+
+fn bind_as(state: &Utf8Path, name: &str) -> anyhow::Result<OwnedFd> {
+    match std::fs::remove_file(state.join(name)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).with_context(|| {
-                format!(
-                    "cannot remove what stands in the place of the control socket, {}",
-                    state.join(SOCKET)
-                )
+                format!("cannot remove what stands in the place of the control socket, {}", state.join(name))
             });
         }
         _ => {}
     }
     let folder = std::fs::File::open(state).with_context(|| format!("cannot open {state}"))?;
-    let path = short_path(state, &folder);
-    let listener = UnixListener::bind(&path)
-        .and_then(|listener| {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map(|()| listener)
-        })
-        .with_context(|| format!("cannot make a control socket in {state}"))?;
-    Ok(listener.into())
+    let path = short_path(state, &folder, name);
+    let bound = UnixListener::bind(&path).and_then(|listener| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map(|()| listener)
+    });
+    match bound {
+        Ok(listener) => Ok(listener.into()),
+        Err(error) if means_no_sockets(&error) => Err(no_sockets(state, &error).into()),
+        Err(error) => Err(error).with_context(|| format!("cannot make a control socket in {state}")),
+    }
+}
+
+/// Whether this answer to making a socket says that the file system has none. Files were made in the same folder a moment before, so it is
+/// not about rights: FAT and exFAT say EPERM, others that they do not support it, and folders that a virtual machine shares that it
+/// is not valid.
+fn means_no_sockets(error: &std::io::Error) -> bool {
+    use rustix::io::Errno as E;
+    let said = [E::PERM, E::ACCESS, E::OPNOTSUPP, E::NOTSUP, E::NOSYS, E::INVAL];
+    E::from_io_error(error).is_some_and(|errno| said.contains(&errno))
+}
+
+fn no_sockets(state: &Utf8Path, error: &std::io::Error) -> Failure {
+    let what = super::os::file_system(state).map_or_else(String::new, |name| format!(" ({name})"));
+    let message = format!(
+        "the file system{what} of the state folder {state} has no sockets, and the supervisor of the servers is reached by one: {error}"
+    );
+    Failure::new(Kind::Host, "state-without-sockets", message)
+        .hint("keep the state on a disk of this system: ECOSYSTEM_STATE=/some/folder")
 }
 
 /// A way to the socket that stays below the 107 bytes that a socket address can hold, however long the project's path is.
-fn short_path(state: &Utf8Path, folder: &std::fs::File) -> Utf8PathBuf {
-    let direct = state.join(SOCKET);
+fn short_path(state: &Utf8Path, folder: &std::fs::File, name: &str) -> Utf8PathBuf {
+    let direct = state.join(name);
     if direct.as_str().len() < 100 || !cfg!(target_os = "linux") {
         return direct;
     }
-    format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()).into()
+    format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()).into()
 }
 
 /// Writes one message.
@@ -220,4 +257,33 @@ pub fn receive<T: for<'de> Deserialize<'de>>(stream: &mut impl BufRead) -> anyho
         let beginning: String = line.chars().take(80).collect();
         format!("cannot read the message {beginning:?}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_file_system_says_is_taken_for_its_word() {
+        for errno in [Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOSYS, Errno::INVAL]
+        {
+            assert!(means_no_sockets(&errno.into()), "{errno}");
+        }
+        for errno in [Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::MFILE, Errno::IO, Errno::ADDRINUSE] {
+            assert!(!means_no_sockets(&errno.into()), "{errno}");
+        }
+    }
+
+    #[test]
+    fn trying_leaves_nothing_and_takes_nothing_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = Utf8Path::from_path(folder.path()).unwrap();
+        try_to_bind(state).unwrap();
+        assert_eq!(state.read_dir_utf8().unwrap().count(), 0);
+        let _socket = bind(state).unwrap();
+        try_to_bind(state).unwrap();
+        assert!(Control::connect(state).unwrap().is_some());
+    }
 }

@@ -19,7 +19,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use camino::Utf8Path;
 use ecosystem_core::process::{Process, Signal};
+use ecosystem_core::shortage::{OUT_OF_MEMORY, Shortage};
 use ecosystem_core::supervise::{Input, Leaver, Order, Phase, Supervision, next_to_stop};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, waitid, waitpid};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 pub use lock::holder;
@@ -73,7 +76,7 @@ pub fn is_one(pid: u32) -> bool {
 
 /// What the main thread wakes up for.
 enum Wake {
-    Asked(Request, Sender<Response>),
+    Asked(Request, Sender<Response>, Arc<UnixStream>),
     ChildEnded,
     Terminate,
     /// Somebody has hung up.
@@ -104,6 +107,7 @@ pub fn run() -> anyhow::Result<()> {
         shutdown: Vec::new(),
         ending: false,
         connections,
+        shortage: Shortage::default(),
         idle_since: None,
         begin: Instant::now(),
     }
@@ -143,12 +147,13 @@ fn accept(listener: &UnixListener, sender: &Sender<Wake>, connections: &Arc<Atom
 
 /// One connection: a question, its answer, the next question. Ends when either side is gone.
 fn converse(stream: UnixStream, sender: &Sender<Wake>) {
+    let Ok(asker) = stream.try_clone().map(Arc::new) else { return };
     let mut stream = BufReader::new(stream);
     loop {
         let response = match control::receive::<Request>(&mut stream) {
             Ok(Some(request)) => {
                 let (reply, answer) = channel();
-                if sender.send(Wake::Asked(request, reply)).is_err() {
+                if sender.send(Wake::Asked(request, reply, Arc::clone(&asker))).is_err() {
                     return;
                 }
                 match answer.recv() {
@@ -177,6 +182,17 @@ struct Waiting {
     /// Processes with the incarnation to leave; `None`: until it has ended.
     until: Vec<(String, Option<u32>)>,
     reply: Sender<Response>,
+    asker: Arc<UnixStream>,
+}
+
+impl Waiting {
+    /// Whether nobody is there any more to be answered.
+    fn is_abandoned(&self) -> bool {
+        let mut asked = [PollFd::new(&self.asker, PollFlags::empty())];
+        // A hang-up is told unasked.
+        poll(&mut asked, Some(&Timespec::default())).is_ok()
+            && asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+    }
 }
 
 struct Loop {
@@ -189,6 +205,7 @@ struct Loop {
     shutdown: Vec<Sender<Response>>,
     ending: bool,
     connections: Arc<AtomicUsize>,
+    shortage: Shortage,
     /// Since when nothing runs and nobody talks.
     idle_since: Option<Duration>,
     begin: Instant,
@@ -197,6 +214,7 @@ struct Loop {
 impl Loop {
     fn run(mut self, receiver: &Receiver<Wake>) {
         let mut next_log_check = log::PERIOD;
+        self.shortage.counted(os::oom_kills(), Duration::ZERO);
         loop {
             let now = self.begin.elapsed();
             let deadline =
@@ -204,7 +222,7 @@ impl Loop {
             let end_of_idle = self.idle_since.map_or(Duration::MAX, |since| since + IDLE);
             let next = deadline.min(next_log_check).min(end_of_idle);
             match receiver.recv_timeout(next.saturating_sub(now)) {
-                Ok(Wake::Asked(request, reply)) => self.answer(request, reply),
+                Ok(Wake::Asked(request, reply, asker)) => self.answer(request, reply, asker),
                 Ok(Wake::ChildEnded) => self.reap(),
                 Ok(Wake::Terminate) | Err(RecvTimeoutError::Disconnected) => self.end_all(),
                 Ok(Wake::HungUp) | Err(RecvTimeoutError::Timeout) => {}
@@ -217,6 +235,9 @@ impl Loop {
             self.note_idleness(now);
             if now >= next_log_check {
                 next_log_check = now + log::trim_all(self.children.iter().map(|child| &child.process));
+                self.shortage.counted(os::oom_kills(), now);
+                // Its thread waits for the answer and does not notice.
+                self.waiting.retain(|waiting| !waiting.is_abandoned());
             }
             self.answer_waiting();
             if self.ending && self.children.iter().all(|c| c.supervision.pid().is_none()) {
@@ -225,7 +246,7 @@ impl Loop {
         }
     }
 
-    fn answer(&mut self, request: Request, reply: Sender<Response>) {
+    fn answer(&mut self, request: Request, reply: Sender<Response>, asker: Arc<UnixStream>) {
         let response = match request {
             Request::Hello => Response::Hello {
                 protocol: control::PROTOCOL,
@@ -245,12 +266,13 @@ impl Loop {
             }
             Request::Stop { ids } => {
                 self.to_stop.extend(ids.iter().cloned());
-                self.waiting.push(Waiting { until: ids.into_iter().map(|id| (id, None)).collect(), reply });
+                let until = ids.into_iter().map(|id| (id, None)).collect();
+                self.waiting.push(Waiting { until, reply, asker });
                 return;
             }
             Request::Wait { seen } => {
                 let until = seen.into_iter().map(|(id, run)| (id, Some(run))).collect();
-                self.waiting.push(Waiting { until, reply });
+                self.waiting.push(Waiting { until, reply, asker });
                 return;
             }
             Request::Shutdown => {
@@ -333,19 +355,48 @@ impl Loop {
         signal::end_rest(&child.process.id(), &tree);
     }
 
+    /// Takes note of every process that has ended. As long as it is not reaped, its number and that of its group belong to nobody else:
+    /// what it leaves behind is killed first.
     fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
-            let pid = pid.as_raw_nonzero().get().unsigned_abs();
-            if let Some(index) = self.children.iter().position(|c| c.supervision.pid() == Some(pid)) {
-                let how = match (status.exit_status(), status.terminating_signal()) {
-                    (Some(code), _) => format!("exit status {code}"),
-                    (_, Some(signal)) => format!("signal {signal}"),
-                    _ => continue,
-                };
-                self.sweep(index, pid);
-                log::mark_end(&self.children[index].process, &how);
-                self.feed(index, Input::Exited { how, success: status.exit_status() == Some(0) });
+        let seen = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        for index in 0..self.children.len() {
+            let pid = self.children[index].supervision.pid();
+            let Some((pid, id)) = pid.and_then(|pid| Some((pid, Pid::from_raw(pid.cast_signed())?))) else {
+                continue;
+            };
+            let Ok(Some(status)) = waitid(WaitId::Pid(id), seen) else { continue };
+            let how = self.how_it_ended(index, &status);
+            self.sweep(index, pid);
+            log::mark_end(&self.children[index].process, &how);
+            self.feed(index, Input::Exited { how, success: status.exit_status() == Some(0) });
+            let _reaped = waitpid(Some(id), WaitOptions::NOHANG);
+        }
+        if !matches!(waitid(WaitId::All, seen), Ok(Some(_))) {
+            return;
+        }
+        // One of ours that has ended meanwhile is told by a signal of its own.
+        for pid in os::ended_children() {
+            if !self.children.iter().any(|child| child.supervision.pid() == Some(pid)) {
+                let _reaped = waitpid(Pid::from_raw(pid.cast_signed()), WaitOptions::NOHANG);
             }
+        }
+    }
+
+    fn how_it_ended(&mut self, index: usize, status: &WaitIdStatus) -> String {
+        let now = self.begin.elapsed();
+        let (code, signal) = (status.exit_status(), status.terminating_signal());
+        // A shell tells with 128 more what became of the program that it ran.
+        let killed = signal == Some(9) || code == Some(128 + 9);
+        if killed && self.children[index].supervision.status(now).phase == Phase::Running {
+            self.shortage.counted(os::oom_kills(), now);
+            if self.shortage.explains() {
+                return OUT_OF_MEMORY.to_owned();
+            }
+        }
+        match (code, signal) {
+            (Some(code), _) => format!("exit status {code}"),
+            (_, Some(signal)) => format!("signal {signal}"),
+            _ => "without a trace".to_owned(),
         }
     }
 

@@ -6,6 +6,7 @@ pub mod assembly;
 mod detect;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -70,13 +71,15 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     RELEASES.into_iter().map(|(name, _)| name)
 }
 
-/// The release of this name.
+/// The release of this name. It is read once, when it is first asked for.
 pub fn find(name: &str) -> Option<Release> {
-    let (_, text) = RELEASES.into_iter().find(|(known, _)| *known == name)?;
-    match toml::from_str(text) {
-        Ok(release) => Some(release),
+    static READ: [OnceLock<Release>; RELEASES.len()] = [const { OnceLock::new() }; RELEASES.len()];
+    let index = RELEASES.iter().position(|(known, _)| *known == name)?;
+    let read = || match toml::from_str(RELEASES[index].1) {
+        Ok(release) => release,
         Err(error) => unreachable!("the built-in release {name} cannot be read: {error}"),
-    }
+    };
+    Some(READ[index].get_or_init(read).clone())
 }
 
 #[cfg(test)]

@@ -28,10 +28,8 @@ struct Stack {
 /// Stops one after the other; what cannot be stopped does not keep the others running.
 pub(super) fn run(context: &Context, global: &Global, events: &dyn Events) -> Result<(), Vec<anyhow::Error>> {
     let (mut stacks, mut errors) = (Vec::new(), Vec::new());
-    let all =
-        context.store().map_err(anyhow::Error::from).and_then(|store| Ok((places::all(&store)?, store)));
-    let (all, store) = all.map_err(|e| vec![e])?;
-    for known in all {
+    let store = context.store().map_err(|e| vec![e.into()])?;
+    for known in places::all(&store).known {
         match stop(&known, &store, context, events) {
             Ok(Some(stopped)) => stacks.push(Stack { root: known.root.to_string(), stopped }),
             Ok(None) => {}
@@ -52,7 +50,8 @@ fn stop(
     if known.abandoned().is_some() {
         return native::end_abandoned(&known.state).map(|_| Some(Vec::new()));
     }
-    let Some(place) = known.place(store) else { return Ok(None) };
+    let place = known.place(store).unwrap_or_else(|_damaged| Some(known.remembered(store)));
+    let Some(place) = place else { return Ok(None) };
     let _lock =
         State::at(place.state.clone()).lock(&format!("{} down --all", context.program), &[], events)?;
     if !native::supervised(&place)? {

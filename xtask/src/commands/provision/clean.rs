@@ -7,15 +7,15 @@ use std::io::IsTerminal;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::process::RunAs;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::cli::{Global, Provision};
 use crate::context::Context;
 use crate::event::{Event, Events};
 use crate::output::{self, Report};
 use crate::provision::{Mode, Sweep, Waste, What};
+use crate::site::places;
 use crate::stack::Stack;
-use crate::sys::fs::read_optional;
 
 #[derive(Debug, Serialize)]
 struct Cleaned {
@@ -26,12 +26,6 @@ struct Cleaned {
     removed: bool,
     bytes: u64,
     items: Vec<Waste>,
-}
-
-/// What `<store>/places/<id>.toml` says of a place, as far as it matters here.
-#[derive(Debug, Deserialize)]
-struct Registered {
-    root: Utf8PathBuf,
 }
 
 /// Removes what nobody needs.
@@ -48,15 +42,12 @@ pub(super) fn run(
         return output::report(&report, global.format);
     }
     let mut projects = BTreeSet::from([here.site.root.clone()]);
-    let mut known = true;
-    for root in registered(&store)? {
-        match root {
-            Ok(root) => drop(projects.insert(root)),
-            Err(what) => {
-                events.emit(Event::Warning(what));
-                known = false;
-            }
-        }
+    let registry = places::registered(&store);
+    // A project that is gone needs nothing.
+    projects.extend(registry.known.into_iter().map(|known| known.root).filter(|root| root.is_dir()));
+    let mut known = registry.damaged.is_empty();
+    for damaged in registry.damaged {
+        events.emit(Event::Warning(damaged.to_string()));
     }
     let mut keep = BTreeSet::new();
     for root in &projects {
@@ -90,25 +81,6 @@ pub(super) fn run(
         report.removed = true;
     }
     output::report(&report, global.format)
-}
-
-/// The projects that the store knows and that still exist; in words what cannot be read.
-fn registered(store: &Utf8Path) -> anyhow::Result<Vec<Result<Utf8PathBuf, String>>> {
-    let mut found = Vec::new();
-    for entry in store.join("places").read_dir_utf8().into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.extension() != Some("toml") {
-            continue;
-        }
-        let Some(text) = read_optional(path)? else { continue };
-        match toml::from_str::<Registered>(&text) {
-            Ok(place) if place.root.is_dir() => found.push(Ok(place.root)),
-            // A project that is gone needs nothing.
-            Ok(_) => {}
-            Err(error) => found.push(Err(format!("{path} cannot be read: {}", error.message()))),
-        }
-    }
-    Ok(found)
 }
 
 /// The folders of the store that all services of a project need.

@@ -176,6 +176,48 @@ pub fn command_line(pid: u32) -> Vec<String> {
     process.and_then(|process| process.cmdline()).unwrap_or_default()
 }
 
+/// Children of this process that have ended and were not reaped.
+pub fn ended_children() -> Vec<u32> {
+    let me = std::process::id().cast_signed();
+    let all = procfs::process::all_processes().into_iter().flatten().filter_map(|p| p.ok()?.stat().ok());
+    all.filter(|stat| stat.ppid == me && stat.state == 'Z').map(|stat| stat.pid.unsigned_abs()).collect()
+}
+
+/// How many processes the kernel has killed for want of memory in the control group of this process, and so in that of everything it
+/// starts; on the whole machine, where the group does not say.
+pub fn oom_kills() -> Option<u64> {
+    let count = |file: &std::path::Path| {
+        let text = std::fs::read_to_string(file).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+    };
+    let of_group = || {
+        let me = procfs::process::Process::myself().ok()?;
+        let (groups, mounts) = (me.cgroups().ok()?, me.mountinfo().ok()?.0);
+        groups.into_iter().find_map(|group| {
+            let second = group.hierarchy == 0;
+            let first = group.controllers.iter().any(|controller| controller == "memory");
+            let mount = mounts.iter().find(|mount| match mount.fs_type.as_str() {
+                "cgroup2" => second,
+                "cgroup" => first && mount.super_options.contains_key("memory"),
+                _ => false,
+            })?;
+            // In a container the upper part of the path may lie outside of what is mounted.
+            let path = group.pathname.strip_prefix(&mount.root).unwrap_or(&group.pathname);
+            let folder = mount.mount_point.join(path.trim_start_matches('/'));
+            count(&folder.join(if second { "memory.events" } else { "memory.oom_control" }))
+        })
+    };
+    of_group().or_else(|| count(std::path::Path::new("/proc/vmstat")))
+}
+
+/// The type of the file system that a path is on, as the kernel names it: `ext4`, `vfat`.
+pub fn file_system(path: &camino::Utf8Path) -> Option<String> {
+    let device = std::os::unix::fs::MetadataExt::dev(&path.metadata().ok()?);
+    let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let mounts = procfs::process::Process::myself().ok()?.mountinfo().ok()?;
+    mounts.into_iter().find(|mount| mount.majmin == device).map(|mount| mount.fs_type)
+}
+
 /// Whether a process is stopped by a signal: there, but doing nothing.
 pub fn is_stopped(pid: u32) -> bool {
     let process = procfs::process::Process::new(pid.cast_signed());

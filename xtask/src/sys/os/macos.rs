@@ -112,6 +112,28 @@ pub fn command_line(pid: u32) -> Vec<String> {
     words.map_or_else(|_| Vec::new(), |output| output.stdout.split_whitespace().map(str::to_owned).collect())
 }
 
+/// Children of this process that have ended and were not reaped.
+pub fn ended_children() -> Vec<u32> {
+    let Ok(output) = Cmd::new("ps").args(["-axo", "pid=,ppid=,stat="]).run() else { return Vec::new() };
+    let me = std::process::id().to_string();
+    let row = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [pid, ppid, stat] = words[..] else { return None };
+        (ppid == me && stat.starts_with('Z')).then(|| pid.parse().ok()).flatten()
+    };
+    output.stdout.lines().filter_map(row).collect()
+}
+
+/// Nobody counts here what was killed for want of memory.
+pub fn oom_kills() -> Option<u64> {
+    None
+}
+
+/// The type of a file system is not looked up here.
+pub fn file_system(_path: &camino::Utf8Path) -> Option<String> {
+    None
+}
+
 /// Whether a process is stopped by a signal: there, but doing nothing.
 pub fn is_stopped(pid: u32) -> bool {
     let state = Cmd::new("ps").args(["-o", "state=", "-p", &pid.to_string()]).run();
