@@ -38,4 +38,5 @@ mod stranger;
 mod supervision;
 mod support;
 mod tidy;
+mod tools;
 mod whole;

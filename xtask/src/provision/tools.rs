@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Context;
 use camino::Utf8PathBuf;
-use ecosystem_core::artifact::{Facts, Installed, Key};
+use ecosystem_core::artifact::{Facts, Installed};
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::tool::Requirement;
 use serde::Serialize;
@@ -20,7 +20,7 @@ use super::lock::Lock;
 use super::provisioner::{InUse, Mode, Provisioner};
 pub(super) use pypi::is_line;
 
-use super::store::{Built, Id, Store};
+use super::store::{Id, Store};
 
 /// A host tool, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -7,13 +7,18 @@ use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use super::*;
+use anyhow::Context;
+use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::artifact::Key;
+use ecosystem_core::failure::{Failure, Kind};
+
+use super::links;
 use crate::event::{Events, Section, Task, Unit};
 use crate::provision::archive;
 use crate::provision::cause::{self, Cause};
 use crate::provision::host::{self, Host};
 use crate::provision::lock::Pin;
-use crate::provision::store;
+use crate::provision::store::{self, Built, Id, Store};
 use crate::provision::watch::{size, watch};
 use crate::sys::cmd::Cmd;
 
@@ -161,7 +166,7 @@ impl Package {
 }
 
 /// The programs that a package declares, by the names that people type, relative to `bin`.
-fn programs(package: &camino::Utf8Path) -> anyhow::Result<Vec<(&'static str, Utf8PathBuf)>> {
+fn programs(package: &Utf8Path) -> anyhow::Result<Vec<(&'static str, Utf8PathBuf)>> {
     let path = package.join("package.json");
     let text = std::fs::read(&path).with_context(|| format!("cannot read {path}"))?;
     let manifest: serde_json::Value =
@@ -211,9 +216,9 @@ mod tests {
     #[test]
     fn a_package_names_its_programs_and_no_others() {
         let folder = tempfile::tempdir().unwrap();
-        let root = camino::Utf8Path::from_path(folder.path()).unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
         let write = |path: &str, text: &str| {
-            crate::sys::fs::write_atomic(&root.join(path), text.as_bytes(), 0o600).unwrap()
+            crate::sys::fs::write_atomic(&root.join(path), text.as_bytes(), 0o600).unwrap();
         };
         write("bin/npm-cli.js", "");
         write("package.json", r#"{ "bin": { "npm": "bin/npm-cli.js", "ls": "bin/npm-cli.js" } }"#);

@@ -1,14 +1,20 @@
 //! Programs from PyPI: each in a virtual environment of its own, installed by pip with every file checked against the lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use super::*;
+use anyhow::Context;
+use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::artifact::{Facts, Key};
+use ecosystem_core::failure::{Failure, Kind};
+
+use super::links;
 use crate::event::{Events, Section, Task, Unit};
 use crate::provision::cause::{self, Cause};
 use crate::provision::host::Host;
+use crate::provision::store::{Built, Id, Store};
 use crate::provision::watch::{size, watch};
 use crate::sys::cmd::{Cmd, Output};
 use crate::sys::fs::write_atomic;
@@ -97,7 +103,7 @@ impl<'a> Package<'a> {
         store: &Store,
         host: &Host,
         events: &dyn Events,
-        folder: &camino::Utf8Path,
+        folder: &Utf8Path,
     ) -> anyhow::Result<Vec<String>> {
         let task = Task::start(events, Section::Fetch, format!("what {self} needs"));
         self.environment(folder, host, store)?;
@@ -132,7 +138,7 @@ impl<'a> Package<'a> {
         Ok(lines)
     }
 
-    fn environment(&self, folder: &camino::Utf8Path, host: &Host, store: &Store) -> anyhow::Result<()> {
+    fn environment(&self, folder: &Utf8Path, host: &Host, store: &Store) -> anyhow::Result<()> {
         let venv = folder.join("venv");
         let output =
             Cmd::new(&self.python).args(["-m", "venv", venv.as_str()]).limit(Duration::from_mins(5)).run()?;
@@ -155,7 +161,7 @@ impl<'a> Package<'a> {
 
     fn pip(
         &self,
-        folder: &camino::Utf8Path,
+        folder: &Utf8Path,
         host: &Host,
         store: &Store,
         args: &[&str],
@@ -192,7 +198,7 @@ impl<'a> Package<'a> {
     }
 
     /// Runs it once: a version that is older than the Python fails when it is started, not when it is installed.
-    fn try_out(&self, folder: &camino::Utf8Path) -> anyhow::Result<()> {
+    fn try_out(&self, folder: &Utf8Path) -> anyhow::Result<()> {
         let program = folder.join("bin").join(self.tool);
         let output = Cmd::new(program).args(["--version"]).run()?;
         if output.ok() {
@@ -205,7 +211,7 @@ impl<'a> Package<'a> {
     }
 
     /// What starts the program. A script that pip wrote names the folder in which it was made; the environment is moved when it is whole.
-    fn program(&self, folder: &camino::Utf8Path) -> anyhow::Result<()> {
+    fn program(&self, folder: &Utf8Path) -> anyhow::Result<()> {
         let made = folder.join("venv/bin").join(self.tool);
         let start =
             std::fs::read(&made).with_context(|| format!("{self} brings no program {}", self.tool))?;

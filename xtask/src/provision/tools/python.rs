@@ -2,9 +2,15 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use super::*;
+use anyhow::Context;
+use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::artifact::{Installed, Key};
+use ecosystem_core::tool::Requirement;
+
+use super::links;
 use crate::event::Events;
 use crate::provision::host::Host;
+use crate::provision::store::{Built, Id, Store};
 use crate::provision::tree::folders;
 
 /// The series that a release wants: `3.9`.
@@ -46,25 +52,21 @@ fn is_real(path: &Utf8PathBuf) -> bool {
 }
 
 /// The numbers in the name of the folder that a manager keeps a Python in.
-fn number(program: &camino::Utf8Path) -> Option<Vec<u32>> {
+fn number(program: &Utf8Path) -> Option<Vec<u32>> {
     let folder = program.parent()?.parent()?.file_name()?;
     let version = folder.strip_prefix("cpython-").unwrap_or(folder);
     version.split('-').next()?.split('.').map(|part| part.parse().ok()).collect()
 }
 
 /// Changes when the program does.
-pub(super) fn id(program: &camino::Utf8Path) -> anyhow::Result<Id> {
+pub(super) fn id(program: &Utf8Path) -> anyhow::Result<Id> {
     let meta = std::fs::metadata(program).with_context(|| format!("cannot look at {program}"))?;
     let stamp = format!("{program} {} {}", meta.len(), meta.mtime());
     Ok(Id { name: "python".to_owned(), version: "host".to_owned(), key: Key::of(["python", "1", &stamp]) })
 }
 
 /// Links under all the names that people type.
-pub(super) fn record(
-    store: &Store,
-    events: &dyn Events,
-    program: &camino::Utf8Path,
-) -> anyhow::Result<Installed> {
+pub(super) fn record(store: &Store, events: &dyn Events, program: &Utf8Path) -> anyhow::Result<Installed> {
     store.ensure(&id(program)?, events, |folder| {
         let banner = crate::provision::debian::probe(program, &["--version"], &[], "python")?;
         let version = banner.strip_prefix("Python ").map(|version| version.trim().to_owned());
@@ -82,7 +84,7 @@ mod tests {
     #[test]
     fn the_newest_of_the_series_is_found_and_shims_are_not() {
         let folder = tempfile::tempdir().unwrap();
-        let root = camino::Utf8Path::from_path(folder.path()).unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
         let make = |path: &str| {
             let path = root.join(path);
             crate::sys::fs::write_atomic(&path, b"#!/bin/sh\n", 0o700).unwrap();
