@@ -52,6 +52,13 @@ pub struct Namespaces {
     pub most: Option<u64>,
 }
 
+/// The state folder, where the kernel is that of WSL and the folder on one of the disks that it takes from Windows.
+pub fn windows_folder(kernel: &str, folder: &str) -> Option<String> {
+    let disk = folder.strip_prefix("/mnt/")?.split('/').next()?;
+    let windows = kernel.to_lowercase().contains("microsoft") && disk.len() == 1;
+    windows.then(|| folder.to_owned())
+}
+
 /// What OpenSearch demands where it is reachable from outside, as in a container.
 const MAPS: u64 = 262_144;
 /// What OpenSearch asks for, and the launcher gives its servers where it may.
@@ -253,6 +260,15 @@ mod tests {
         ");
         let enough = Memory { available: 20 * GIB, group: Some((2 * GIB, GIB)), needed: 0 };
         insta::assert_snapshot!(told(&Machine { memory: Some(enough), ..Machine::default() }), @"Ok memory: 1.0 GiB available of the limit of this container, 2.0 GiB; all services run");
+    }
+
+    #[test]
+    fn a_disk_of_windows_is_known_in_wsl_only() {
+        let wsl = "5.15.153.1-microsoft-standard-WSL2";
+        assert_eq!(windows_folder(wsl, "/mnt/c/site/.ecosystem").as_deref(), Some("/mnt/c/site/.ecosystem"));
+        assert_eq!(windows_folder(wsl, "/mnt/data/site"), None);
+        assert_eq!(windows_folder(wsl, "/home/me/site"), None);
+        assert_eq!(windows_folder("6.1.0-18-amd64", "/mnt/c/site"), None);
     }
 
     #[test]

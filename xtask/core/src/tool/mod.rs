@@ -1,12 +1,14 @@
 //! Host tools: what a release accepts, and how a version is read from what a program prints.
 
 mod check;
+mod manager;
 mod remedy;
 mod version;
 
 use serde::{Deserialize, Serialize};
 
 pub use check::{Answer, Finding, Verdict, judge, selectable};
+pub use manager::{Manager, with_own_manager};
 pub use remedy::{System, remedies};
 pub use version::{Version, in_words};
 
