@@ -396,6 +396,15 @@ pub enum Proof {
 
 #[derive(Debug, Subcommand)]
 pub enum Bench {
+    /// `check` on this machine, on which it must find no problem
+    Check {
+        /// Rounds of each
+        #[arg(long, default_value_t = 21)]
+        rounds: usize,
+        /// A command that checks the same with the tools of the same PATH and must succeed
+        #[arg(long, value_name = "COMMAND")]
+        against: Option<String>,
+    },
     /// A cold and a repeated `up`, `down`, and how late a ready server is noticed
     Up {
         /// Rounds of each
