@@ -7,6 +7,7 @@ mod fix;
 mod human;
 mod libraries;
 mod machine;
+mod npm;
 mod pipenv;
 mod ports;
 mod project;

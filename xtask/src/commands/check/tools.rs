@@ -9,7 +9,7 @@ use ecosystem_core::tool::{
 };
 use serde::Serialize;
 
-use super::pipenv;
+use super::{npm, pipenv};
 use crate::context::Context;
 use crate::sys::cmd::Cmd;
 
@@ -158,11 +158,14 @@ fn ask(context: &Context, words: &[String]) -> Asked {
     let (program, args) = words.split_first()?;
     let path = context.find(program)?;
     let shown = path.to_string();
-    // Starting it takes half a second, of which its version is the least.
-    if program == "pipenv"
-        && let Some(version) = pipenv::version(&path)
-    {
-        let stdout = format!("pipenv, version {version}");
+    // What is slow to start tells its version in a file.
+    let node = || Version::read(ask(context, &["node".to_owned(), "--version".to_owned()])?.1.stdout.trim());
+    let stdout = match program.as_str() {
+        "pipenv" => pipenv::version(&path).map(|version| format!("pipenv, version {version}")),
+        "npm" => npm::version(&path, node),
+        _ => None,
+    };
+    if let Some(stdout) = stdout {
         return Some((shown, Answer { stdout, ..Answer::default() }));
     }
     let answer = match Cmd::new(path.as_str()).args(args).env("LC_ALL", "C").limit(LIMIT).run() {
