@@ -16,7 +16,7 @@ use crate::sys::fs::{Unreadable, read_at_most};
 /// How long the engine may take.
 const LIMIT: Duration = Duration::from_secs(3);
 /// The longest Compose file that is read, in bytes.
-const LONGEST: u64 = 1 << 20;
+const LONGEST: u64 = 256 << 10;
 
 /// Asks whether an engine answers.
 pub(super) fn engine(context: &Context) -> Engine {

@@ -175,8 +175,17 @@ fn ask(context: &Context, words: &[String]) -> Asked {
             stderr: output.stderr,
             timed_out: output.timed_out,
         },
-        // It is on PATH and cannot be started: a missing interpreter, the wrong architecture.
-        Err(error) => Answer { status: 126, stderr: format!("{error:#}"), ..Answer::default() },
+        // It is on PATH and cannot be started: a missing interpreter, which the system calls a missing file, or the wrong architecture.
+        Err(error) => {
+            let cause = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            let stderr = match cause {
+                Some(std::io::ErrorKind::NotFound) => {
+                    "bad interpreter: the program that it is written for is not there".to_owned()
+                }
+                _ => format!("{error:#}"),
+            };
+            Answer { status: 126, stderr, ..Answer::default() }
+        }
     };
     Some((shown, answer))
 }

@@ -25,8 +25,6 @@ use crate::sys::cmd::Cmd;
 use crate::sys::fs::{utf8, write_atomic};
 use crate::sys::{interrupt, os};
 
-pub(super) use check::check;
-
 /// Far from the ports that people use.
 const OFFSET: u16 = 6_400;
 /// How often the other process asks that detection is compared with.
@@ -51,7 +49,12 @@ struct Figure {
     max_ms: f64,
 }
 
-/// Measures.
+/// Measures `check`.
+pub(super) fn check(global: &Global, rounds: usize, against: Option<&str>) -> anyhow::Result<()> {
+    check::measure(global, rounds, against)
+}
+
+/// Measures `up`.
 pub(super) fn up(
     context: &Context,
     global: &Global,

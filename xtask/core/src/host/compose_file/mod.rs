@@ -61,6 +61,9 @@ pub struct Change {
     text: String,
 }
 
+/// How many things that cannot be read are told one by one.
+const NOTES: usize = 20;
+
 /// Why this matters: the warning of the documentation.
 const WHY: &str =
     "whoever reaches this machine reaches the service, past most firewalls: Docker writes rules of its own";
@@ -93,6 +96,12 @@ pub fn scan(text: &str) -> Scan {
     scan.open.sort_by_key(|binding| binding.line);
     scan.unread.sort_by_key(|unread| unread.line);
     scan.unread.dedup_by(|later, earlier| later.what == earlier.what);
+    if let Some(first) = scan.unread.get(NOTES) {
+        let what = format!("and {} more things from here on", scan.unread.len() - NOTES);
+        let rest = Unread { line: first.line, what };
+        scan.unread.truncate(NOTES);
+        scan.unread.push(rest);
+    }
     scan
 }
 
@@ -172,7 +181,8 @@ impl Scan {
         port: String,
         change: Option<Change>,
     ) {
-        let written = text.lines().nth(leaf.line - 1).unwrap_or_default().trim().to_owned();
+        let (start, end) = line_of(text, &leaf.at);
+        let written = text[start..end].trim().to_owned();
         self.open.push(Binding {
             line: leaf.line,
             service: service.to_owned(),
@@ -219,10 +229,16 @@ impl Binding {
     }
 }
 
-/// Another text in a place of the file.
-fn change(text: &str, at: Range<usize>, new: String) -> Change {
+/// Where the line begins and ends that this stands on.
+fn line_of(text: &str, at: &Range<usize>) -> (usize, usize) {
     let start = text[..at.start].rfind('\n').map_or(0, |newline| newline + 1);
     let end = text[at.end..].find(['\r', '\n']).map_or(text.len(), |length| at.end + length);
+    (start, end)
+}
+
+/// Another text in a place of the file.
+fn change(text: &str, at: Range<usize>, new: String) -> Change {
+    let (start, end) = line_of(text, &at);
     Change {
         instead: format!("{}{new}{}", &text[start..at.start], &text[at.end..end]).trim().to_owned(),
         at,

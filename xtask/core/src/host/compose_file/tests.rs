@@ -244,6 +244,9 @@ fn a_file_that_is_no_compose_file_is_read_to_its_end() {
         changed(text, &scan);
         scan.findings("f");
     }
+    let many: String = (0..100).map(|number| format!("      - *a{number}\n")).collect();
+    let unread = scan(&format!("services:\n  db:\n    ports:\n{many}")).unread;
+    assert_eq!((unread.len(), unread[20].what.as_str()), (21, "and 80 more things from here on"));
     let deep = format!("a: {}", "[".repeat(100_000));
     assert!(!scan(&deep).unread.is_empty());
 }

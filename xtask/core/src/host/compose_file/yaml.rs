@@ -44,7 +44,8 @@ pub struct Unread {
 const DEEPEST: usize = 32;
 
 pub(super) fn read(text: &str) -> (Vec<Leaf>, Vec<Unread>) {
-    let mut reader = Reader { text, ..Reader::default() };
+    let newlines = text.match_indices('\n').map(|(at, _)| at).collect();
+    let mut reader = Reader { text, newlines, ..Reader::default() };
     let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     while at < text.len() {
         let end = reader.end_of_line(at);
@@ -57,6 +58,7 @@ pub(super) fn read(text: &str) -> (Vec<Leaf>, Vec<Unread>) {
 #[derive(Debug, Default)]
 struct Reader<'a> {
     text: &'a str,
+    newlines: Vec<usize>,
     leaves: Vec<Leaf>,
     unread: Vec<Unread>,
     levels: Vec<Level>,
@@ -78,7 +80,7 @@ impl Reader<'_> {
     }
 
     fn number(&self, at: usize) -> usize {
-        self.text[..at].matches('\n').count() + 1
+        self.newlines.partition_point(|newline| *newline < at) + 1
     }
 
     fn cannot(&mut self, at: usize, what: &str) {
@@ -254,15 +256,15 @@ impl Reader<'_> {
             let length = closing(&text[1..], quote).ok_or((at, "a quote that is not closed"))?;
             return Ok((at + 1..at + 1 + length, at + length + 2));
         }
-        let line = text.split('\n').next().unwrap_or_default();
-        let mut length = line.find([',', '[', ']', '{', '}']).unwrap_or(line.len());
-        for (index, _) in line[..length].match_indices(':') {
-            if line[index + 1..].starts_with([' ', ',', ']', '}']) || line[index + 1..].is_empty() {
+        let mut length = text.find([',', '[', ']', '{', '}', '\n']).unwrap_or(text.len());
+        for (index, _) in text[..length].match_indices(':') {
+            let behind = &text[index + 1..];
+            if behind.is_empty() || behind.starts_with([' ', ',', ']', '}', '\r', '\n']) {
                 length = index;
                 break;
             }
         }
-        let value = without_comment(&line[..length]);
+        let value = without_comment(&text[..length]);
         if value.is_empty() {
             return Err((at, "something unexpected between brackets"));
         }

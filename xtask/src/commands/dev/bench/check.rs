@@ -23,11 +23,7 @@ struct Figures {
 }
 
 /// Measures.
-pub(in crate::commands::dev) fn check(
-    global: &Global,
-    rounds: usize,
-    against: Option<&str>,
-) -> anyhow::Result<()> {
+pub(super) fn measure(global: &Global, rounds: usize, against: Option<&str>) -> anyhow::Result<()> {
     let ours = || run("check", Cmd::new(os::this_program()?).args(["check"]));
     let peer = |command: &str| run(command, Cmd::new("sh").args(["-c", command]));
     // Fills the page cache of both.
