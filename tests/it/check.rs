@@ -391,6 +391,12 @@ fn what_is_fixed_was_shown_and_kept() {
 
     let again = machine.run(&["--fix", "--yes"]);
     assert!(again.stdout.contains("Nothing was changed"), "{again}");
+    // What lies behind a link is not touched: it could lead anywhere.
+    machine.0.file("elsewhere", open);
+    std::os::unix::fs::symlink("elsewhere", machine.0.root.join("compose.yaml")).unwrap();
+    machine.run(&["--fix", "--yes"]);
+    assert_eq!(read("elsewhere"), open);
+    std::fs::remove_file(machine.0.root.join("compose.yaml")).unwrap();
     // A backup is never written over.
     machine.0.file("docker-compose.yml", open);
     machine.run(&["--fix", "--yes"]);

@@ -58,7 +58,7 @@ impl Library {
     /// Whether a file of this name is it: `libcairo.so.2`, `libcairo.2.dylib`, `libMagickWand-7.Q16HDRI.so.10`.
     pub fn is(&self, file: &str) -> bool {
         let Some(rest) = file.strip_prefix(self.stem) else { return false };
-        let versioned = |rest: &str| rest.starts_with(".so") || rest.ends_with(".dylib");
+        let versioned = |rest: &str| rest.starts_with(".so") || rest.split('.').next_back() == Some("dylib");
         if self.variants {
             versioned(rest) || rest.contains(".so")
         } else {

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::host::compose_file::changed;
@@ -40,6 +41,10 @@ pub(super) fn fix(project: &Project, yes: bool) -> anyhow::Result<Vec<Fixed>> {
 
 /// Keeps the ports of a Compose file to this machine, if the person agrees to the difference.
 fn close(file: &Utf8Path, yes: bool) -> anyhow::Result<Option<Fixed>> {
+    // A repository could come with a link that leads anywhere.
+    if file.is_symlink() {
+        return Ok(None);
+    }
     let Ok((text, scan)) = containers::read(file) else { return Ok(None) };
     let new = changed(&text, &scan);
     if new == text {
@@ -59,22 +64,20 @@ fn close(file: &Utf8Path, yes: bool) -> anyhow::Result<Option<Fixed>> {
             return Ok(None);
         }
     }
-    // A link stays a link: what is changed is the file that it leads to.
-    let target = file.canonicalize_utf8()?;
-    let backup = unused(&target);
-    let mode = mode(&target)?;
+    let backup = unused(file)?;
+    let mode = mode(file)?;
     write_atomic(&backup, text.as_bytes(), mode)?;
-    write_atomic(&target, new.as_bytes(), mode)?;
+    write_atomic(file, new.as_bytes(), mode)?;
     Ok(Some(Fixed { what: format!("{file}: its ports are for this machine only"), backup: Some(backup) }))
 }
 
 /// A name beside a file that nothing has yet.
-fn unused(file: &Utf8Path) -> Utf8PathBuf {
-    let name = |number: u32| match number {
-        1 => Utf8PathBuf::from(format!("{file}.before")),
-        _ => Utf8PathBuf::from(format!("{file}.before-{number}")),
-    };
-    (1..).map(name).find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| name(1))
+fn unused(file: &Utf8Path) -> anyhow::Result<Utf8PathBuf> {
+    let names =
+        std::iter::once(".before".to_owned()).chain((2..100).map(|number| format!(".before-{number}")));
+    let mut paths = names.map(|name| Utf8PathBuf::from(format!("{file}{name}")));
+    let unused = paths.find(|path| path.symlink_metadata().is_err());
+    unused.with_context(|| format!("a hundred files beside {file} are earlier ones of it; remove some"))
 }
 
 fn mode(file: &Utf8Path) -> anyhow::Result<u32> {

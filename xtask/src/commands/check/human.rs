@@ -91,7 +91,7 @@ fn table(text: &mut String, findings: &[&Finding], colour: bool) {
         };
         let _ = writeln!(text, "  {sign} {:<width$}  {}", harmless(what), below(&harmless(on), width));
         if let Some(why) = why {
-            for line in output::wrapped(why).lines() {
+            for line in output::wrapped(&harmless(why)).lines() {
                 let line = format!("    {:<width$}  {line}", "");
                 let _ = if colour { writeln!(text, "{}", line.dimmed()) } else { writeln!(text, "{line}") };
             }

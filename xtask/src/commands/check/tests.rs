@@ -212,7 +212,8 @@ fn the_report_is_stable_for_scripts() {
 
 #[test]
 fn colour_adds_nothing_but_colour() {
-    let report = checked(&BAD);
+    let mut report = checked(&BAD);
+    report.findings.extend(some());
     let colourful = render(&report, true);
     assert!(colourful.contains("\u{1b}[31m"));
     let stripped = anstream::adapter::strip_str(&colourful).to_string();
@@ -250,4 +251,67 @@ fn a_python_that_pyenv_has_is_the_first_remedy() {
         checked(&[("python3.9 --version", pyenv), ("python3 --version", "Python 3.11.7")]).tools.remove(0);
     assert_eq!(python.finding.verdict.name(), "too-new");
     assert!(python.remedies[0].contains("pyenv shell 3.9.18"), "{:?}", python.remedies);
+}
+
+/// One finding of each kind.
+fn some() -> Vec<Finding> {
+    let why = "a reason that is long enough to need more than one line of a terminal, because it says what happens and when it does";
+    vec![
+        Finding::ok(Section::Libraries, "cairo", "/lib/libcairo.so.2"),
+        Finding::of(
+            Verdict::Warning,
+            Section::Libraries,
+            "MagickWand",
+            "not found",
+            why,
+            "apt-get install it",
+        ),
+        Finding::of(
+            Verdict::Problem,
+            Section::Ports,
+            "postgresql sql",
+            "5632 is held by pid 7: a \u{1b}[31mcommand\nin two lines",
+            "`up` starts nothing",
+            "ecosystem up --port-offset 100",
+        ),
+        Finding::ok(Section::Containers, "engine", "none answers").note("`up` needs none"),
+    ]
+}
+
+#[test]
+fn what_is_no_tool_is_a_table_with_the_next_step_below() {
+    let mut report = Report::new("documented", System::Ubuntu, some(), Vec::new());
+    let fixed = |backup: Option<&str>| Fixed { what: "a thing".into(), backup: backup.map(Into::into) };
+    report.fixed = Some(vec![fixed(None), fixed(Some("/home/me/compose.yaml.before"))]);
+    assert_eq!(report.failure().map(|failure| failure.code), Some("machine-lacks-something"));
+    insta::assert_snapshot!(render(&report, false), @"
+    Checking requirements...
+
+    Libraries
+      ✓ cairo       /lib/libcairo.so.2
+      ! MagickWand  not found
+                    a reason that is long enough to need more than one line of a terminal, because it says what happens
+                    and when it does
+                    → apt-get install it
+
+    Ports
+      ✗ postgresql sql  5632 is held by pid 7: a �[31mcommand
+                        in two lines
+                        `up` starts nothing
+                        → ecosystem up --port-offset 100
+
+    Containers
+      ✓ engine  none answers
+                `up` needs none
+
+    Done: a thing
+
+    Done: a thing
+      as it was: /home/me/compose.yaml.before
+
+    1 problem, 1 warning.
+    ");
+    let warned = Report::new("documented", System::Ubuntu, some().into_iter().take(2).collect(), Vec::new());
+    assert!(warned.ok && warned.failure().is_none());
+    assert_eq!(warned.summary(), "All requirements are fulfilled; 1 warning.");
 }

@@ -46,9 +46,9 @@ pub(super) fn check(context: &Context, wanted: &[Requirement], system: System) -
 
 /// The tool managers of this person.
 fn managers(context: &Context) -> Vec<Manager> {
-    let at_home = |sign: &&str| context.home.as_ref().is_some_and(|home| home.join(sign).exists());
+    let at_home = |sign: &str| context.home.as_ref().is_some_and(|home| home.join(sign).exists());
     let there = |manager: &Manager| {
-        context.find(manager.program()).is_some() || manager.signs().iter().any(|sign| at_home(&sign))
+        context.find(manager.program()).is_some() || manager.signs().iter().any(|sign| at_home(sign))
     };
     Manager::ALL.into_iter().filter(there).collect()
 }

@@ -78,8 +78,7 @@ pub fn scan(text: &str) -> Scan {
             scan.unread.extend(elsewhere(leaf));
             continue;
         };
-        let (service, below) =
-            (&leaf.path[if leaf.path[0] == "services" { 1 } else { 0 }], &leaf.path[ports..]);
+        let (service, below) = (&leaf.path[usize::from(leaf.path[0] == "services")], &leaf.path[ports..]);
         if leaf.text.starts_with('*') {
             let what = format!("ports of {service} come from {}, which is not followed", leaf.text);
             scan.unread.push(Unread { line: leaf.line, what });

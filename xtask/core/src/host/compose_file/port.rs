@@ -122,6 +122,13 @@ fn split(text: &str) -> Vec<&str> {
 
 /// Puts defaults in the place of variables. One without a default whose name says that it is a port counts as a number.
 fn expanded(text: &str) -> String {
+    filled_in(text, 0)
+}
+
+/// How deep defaults with variables in them are followed.
+const DEEPEST: usize = 4;
+
+fn filled_in(text: &str, depth: usize) -> String {
     let mut value = String::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -132,44 +139,35 @@ fn expanded(text: &str) -> String {
             rest = after;
             continue;
         }
-        let (inner, after) = match rest.strip_prefix('{') {
-            Some(braced) => {
-                let mut depth = 1_usize;
-                let end = braced.char_indices().find(|(_, c)| {
-                    depth = match c {
-                        '{' => depth + 1,
-                        '}' => depth - 1,
-                        _ => depth,
-                    };
-                    depth == 0
-                });
-                let Some((end, _)) = end else {
-                    value.push(SOMETHING);
-                    return value;
+        let (inner, after) = if let Some(braced) = rest.strip_prefix('{') {
+            let mut open = 1_usize;
+            let end = braced.char_indices().find(|(_, c)| {
+                open = match c {
+                    '{' => open + 1,
+                    '}' => open - 1,
+                    _ => open,
                 };
-                (&braced[..end], &braced[end + 1..])
-            }
-            None => {
-                let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
-                rest.split_at(end)
-            }
+                open == 0
+            });
+            let Some((end, _)) = end else {
+                value.push(SOMETHING);
+                return value;
+            };
+            (&braced[..end], &braced[end + 1..])
+        } else {
+            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+            rest.split_at(end)
         };
         let name_end = inner.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(inner.len());
         let (name, rule) = inner.split_at(name_end);
         match rule.strip_prefix(":-").or_else(|| rule.strip_prefix('-')) {
-            Some(default) => value.push_str(&nested(default)),
+            Some(default) if depth < DEEPEST => value.push_str(&filled_in(default, depth + 1)),
             None if name.to_ascii_uppercase().contains("PORT") => value.push_str("0000"),
-            None => value.push(SOMETHING),
+            _ => value.push(SOMETHING),
         }
         rest = after;
     }
     value + rest
-}
-
-/// The default of a variable, which may have variables in it.
-fn nested(default: &str) -> String {
-    // Every level is shorter than the one around it.
-    if default.contains('$') { expanded(default) } else { default.to_owned() }
 }
 
 #[cfg(test)]
@@ -220,6 +218,7 @@ mod tests {
             "localhost:5432:5432",
             "$$x:1",
             "${never",
+            "${A:-${B:-${C:-${D:-${E:-${F:-127.0.0.1}}}}}}:1:1",
             "",
         ];
         let lines: Vec<String> =
@@ -256,6 +255,7 @@ mod tests {
         localhost:5432:5432                                unknown
         $$x:1                                              $$x on all addresses, instead 127.0.0.1:$$x:1
         ${never                                            unknown
+        ${A:-${B:-${C:-${D:-${E:-${F:-127.0.0.1}}}}}}:1:1  unknown
                                                            unknown
         ");
     }

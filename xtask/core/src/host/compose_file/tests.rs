@@ -244,9 +244,17 @@ fn a_file_that_is_no_compose_file_is_read_to_its_end() {
         changed(text, &scan);
         scan.findings("f");
     }
-    let many: String = (0..100).map(|number| format!("      - *a{number}\n")).collect();
+    let many: Vec<String> = (0..100).map(|number| format!("      - *a{number}")).collect();
+    let many = many.join("\n");
     let unread = scan(&format!("services:\n  db:\n    ports:\n{many}")).unread;
     assert_eq!((unread.len(), unread[20].what.as_str()), (21, "and 80 more things from here on"));
-    let deep = format!("a: {}", "[".repeat(100_000));
-    assert!(!scan(&deep).unread.is_empty());
+    for deep in [
+        format!("a: {}", "[".repeat(100_000)),
+        format!("{}[{}", "- ".repeat(50_000), "a, ".repeat(50_000)),
+        (0..300).map(|column| " ".repeat(column) + "a:\n").collect(),
+        format!("services:\n  a:\n    ports:\n      - {}", "${A:-".repeat(50_000)),
+        format!("services:\n  a:\n    ports:\n      - {}1{}", "${A:-".repeat(20_000), "}".repeat(20_000)),
+    ] {
+        assert!(!scan(&deep).unread.is_empty(), "{}", &deep[..60]);
+    }
 }

@@ -40,7 +40,7 @@ pub struct Unread {
     pub what: String,
 }
 
-/// The deepest nesting of brackets that is followed.
+/// The deepest nesting that is followed, of brackets and of lines.
 const DEEPEST: usize = 32;
 
 pub(super) fn read(text: &str) -> (Vec<Leaf>, Vec<Unread>) {
@@ -107,21 +107,26 @@ impl Reader<'_> {
         self.node(start + column, column, end)
     }
 
-    fn node(&mut self, at: usize, column: usize, end: usize) -> usize {
-        let text = &self.text[at..end];
-        if is_word(text, "-") {
+    fn node(&mut self, start: usize, indent: usize, end: usize) -> usize {
+        let (mut at, mut column) = (start, indent);
+        while is_word(&self.text[at..end], "-") {
             while self.levels.last().is_some_and(|l| l.column > column || (l.item && l.column == column)) {
                 self.levels.pop();
             }
+            if self.levels.len() > DEEPEST {
+                self.cannot(at, "too many lists in each other");
+                return end;
+            }
             self.items += 1;
             self.levels.push(Level { column, step: format!("#{}", self.items), item: true });
-            let blanks = 1 + text[1..].len() - text[1..].trim_start_matches(' ').len();
-            let rest = &text[blanks..];
+            let rest = self.text[at + 1..end].trim_start_matches(' ');
             if rest.is_empty() || rest.starts_with('#') {
                 return end;
             }
-            return self.node(at + blanks, column + blanks, end);
+            column += end - rest.len() - at;
+            at = end - rest.len();
         }
+        let text = &self.text[at..end];
         if is_word(text, "?") {
             self.cannot(at, "a key that is more than a word");
             return end;
@@ -130,6 +135,10 @@ impl Reader<'_> {
         let key = key.to_owned();
         while self.levels.last().is_some_and(|level| level.column >= column) {
             self.levels.pop();
+        }
+        if self.levels.len() > DEEPEST {
+            self.cannot(at, "too many levels in each other");
+            return end;
         }
         self.levels.push(Level { column, step: key, item: false });
         self.value(at + value, column, end)
@@ -158,16 +167,14 @@ impl Reader<'_> {
                     end
                 }
             },
-            Some(quote @ ('"' | '\'')) => match closing(&self.text[at + 1..], quote) {
-                Some(length) => {
-                    self.leaf(path, at + 1..at + 1 + length, place);
-                    at + length + 2
-                }
-                None => {
+            Some(quote @ ('"' | '\'')) => {
+                let Some(length) = closing(&self.text[at + 1..], quote) else {
                     self.cannot(at, "a quote that is not closed");
-                    end
-                }
-            },
+                    return end;
+                };
+                self.leaf(path, at + 1..at + 1 + length, place);
+                at + length + 2
+            }
             Some(_) => {
                 let length = without_comment(text).len();
                 self.leaf(path, at..at + length, place);
