@@ -136,6 +136,26 @@ fn a_machine_with_everything_has_no_problem() {
 }
 
 #[test]
+fn the_release_of_the_application_is_told_and_another_one_warned_of() {
+    let machine = Machine::good();
+    machine.0.file(
+        "Pipfile",
+        "[packages]\ninvenio-app-rdm = {extras = [\"opensearch2\"], version = \"~=12.0.0\"}\n",
+    );
+    let application = machine.finding("application");
+    assert!(application["on"].as_str().unwrap().ends_with("which is release v12"), "{application}");
+    assert_eq!(application["verdict"], "ok");
+    machine.0.manifest("release = \"documented\"\n");
+    let other = machine.finding("ecosystem.toml:2");
+    assert_eq!(
+        (other["verdict"].as_str(), other["section"].as_str()),
+        (Some("warning"), Some("project")),
+        "{other}"
+    );
+    assert!(other["next"].as_str().unwrap().contains("release = \"v12\""), "{other}");
+}
+
+#[test]
 fn every_tool_that_is_missing_has_its_own_line() {
     let machine = Machine::good();
     for (title, name, script) in TOOLS {

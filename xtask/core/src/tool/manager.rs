@@ -99,6 +99,9 @@ impl Manager {
             ("node", Self::Volta) => format!("volta install node@{major}"),
             ("node", Self::Fnm) => format!("fnm install {major} && fnm use {major}"),
             ("node", Self::Nvm) => format!("nvm install {major}"),
+            ("uv" | "pnpm", Self::Mise) => format!("mise use {}@{tested}", tool.name),
+            ("uv", Self::Pipx) => format!("pipx install uv=={tested}"),
+            ("pnpm", Self::Volta) => format!("volta install pnpm@{major}"),
             ("npm", Self::Volta) => format!("volta install npm@{major}"),
             ("imagemagick" | "git", Self::Nix) => format!("nix profile install nixpkgs#{}", tool.name),
             ("imagemagick" | "git", Self::Brew) => format!("brew install {}", tool.name),
@@ -144,19 +147,22 @@ mod tests {
 
     #[test]
     fn every_manager_has_lines_for_what_it_brings() {
-        let lines: Vec<String> = Manager::ALL
-            .into_iter()
-            .flat_map(|manager| tools().into_iter().filter_map(move |tool| manager.get(&tool)))
-            .collect();
+        let newer = crate::release::find("v14").unwrap().tools;
+        let newer = newer.into_iter().filter(|tool| matches!(tool.name.as_str(), "uv" | "pnpm"));
+        let all: Vec<Requirement> = tools().into_iter().chain(newer).collect();
+        let of = |manager: Manager| all.iter().filter_map(move |tool| manager.get(tool));
+        let lines: Vec<String> = Manager::ALL.into_iter().flat_map(of).collect();
         insta::assert_snapshot!(lines.join("\n"), @"
         mise use python@3.9
         mise use node@14
+        mise use uv@0.9.30
         asdf install python 3.9.16
         asdf install nodejs 14.19.3
         uv python install 3.9
         uv tool install pipenv==2022.9.24
         pyenv install 3.9.16 && pyenv local 3.9.16
         pipx install --force pipenv==2022.9.24
+        pipx install uv==0.9.30
         volta install node@14
         volta install npm@6
         fnm install 14 && fnm use 14

@@ -7,6 +7,7 @@ use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::host::{Finding, Section, Verdict};
 use ecosystem_core::model::{Ecosystem, Flags, Service};
 use ecosystem_core::place::Place;
+use ecosystem_core::release::Detected;
 
 use crate::cli::Global;
 use crate::context::Context;
@@ -44,7 +45,11 @@ impl Project {
                 if failure.kind != Kind::Host {
                     return Err(failure.into());
                 }
-                let site = Site::open(&folder.canonicalize_utf8()?, &Flags::default())?;
+                let flags = Flags { release: global.release.clone(), ..Flags::default() };
+                let (site, broken) = Site::open(&folder.canonicalize_utf8()?, flags)?;
+                if let Some(broken) = broken {
+                    return Err(broken.into());
+                }
                 (site, None, Some(failure))
             }
         };
@@ -75,17 +80,18 @@ impl Project {
             Finding::ok(section, "project", format!("{} ({manifest})", self.root)),
             Finding::ok(section, "release", self.ecosystem.release.to_string()),
         ];
+        if let Some(Detected { requirement, release, file, line }) = &self.ecosystem.project {
+            let found = Finding::ok(section, "application", format!("{file}:{line} names {requirement}"));
+            findings.push(match release {
+                Some(release) => Finding { on: format!("{}, which is release {release}", found.on), ..found },
+                None => found.note("this version of the program has no release for it"),
+            });
+        }
         for warning in &self.ecosystem.warnings {
-            let next = "correct that line; docs/manifest.md has every key";
-            let why = "the manifest says something that has no effect, or not the one that is meant";
-            findings.push(Finding::of(
-                Verdict::Warning,
-                section,
-                warning.place(),
-                warning.what.clone(),
-                why,
-                next,
-            ));
+            let why =
+                "servers and tools would not be those that the project is made for, or a line has no effect";
+            let (what, on, next) = (warning.place(), warning.what.clone(), warning.way_out.clone());
+            findings.push(Finding::of(Verdict::Warning, section, what, on, why, next));
         }
         for failure in self.trouble.iter().chain(&self.unselectable) {
             let next = failure.hints.first().cloned().unwrap_or_default();
