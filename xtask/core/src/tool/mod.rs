@@ -48,6 +48,12 @@ impl Requirement {
         candidates
     }
 
+    /// Whether the release accepts this version.
+    fn takes(&self, version: &str) -> bool {
+        let range = semver::VersionReq::parse(&self.accept);
+        range.is_ok_and(|range| Version::read(version).is_some_and(|v| v.within(&range).is_eq()))
+    }
+
     /// Major and minor version of what was tested: `3.9`.
     pub fn series(&self) -> String {
         self.tested.split('.').take(2).collect::<Vec<_>>().join(".")

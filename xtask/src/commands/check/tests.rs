@@ -96,7 +96,7 @@ fn bad_output_says_what_was_found_what_is_wanted_and_how_to_get_it() {
       it says   ModuleNotFoundError: No module named 'pipenv'
       accepted  2022 or newer, tested with 2022.9.24
       get it    pipx install pipenv==2022.9.24
-                without pipx: python3.9 -m pip install --user pipenv==2022.9.24
+                without pipx: python3 -m pip install --user pipenv==2022.9.24
     Checking Docker version...
     Docker not found: podman answers in its place.
       found     /usr/bin/docker   (docker --version)
@@ -202,7 +202,7 @@ fn the_report_is_stable_for_scripts() {
           "tested": "2022.9.24",
           "remedies": [
             "pipx install pipenv==2022.9.24",
-            "without pipx: python3.9 -m pip install --user pipenv==2022.9.24"
+            "without pipx: python3 -m pip install --user pipenv==2022.9.24"
           ]
         }
       ]
