@@ -1,8 +1,9 @@
 //! `check` on machines that tests make up: a PATH of their own programs, a list of libraries of their own, real listeners, real files.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -425,6 +426,24 @@ fn what_is_fixed_was_shown_and_kept() {
         (open.into(), open.into())
     );
     assert_eq!(Run::of(&mut machine.command(&["--yes"])).status, 2, "there is nothing to say yes to");
+}
+
+#[test]
+fn on_a_terminal_the_person_is_asked_and_a_no_changes_nothing() {
+    let place = Place::new();
+    let open = "services:\n  db:\n    ports:\n      - \"5432:5432\"\n";
+    place.file("compose.yaml", open);
+    let answer = |word: &str| {
+        let mut command = place.on_terminal(&["check", "--fix"]);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(word.as_bytes()).unwrap();
+        let seen = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        assert!(seen.contains("+      - \"127.0.0.1:5432:5432\"") && seen.contains("[y/N]"), "{seen}");
+        std::fs::read_to_string(place.root.join("compose.yaml")).unwrap()
+    };
+    assert_eq!(answer("n\n"), open);
+    assert_eq!(answer("y\n"), open.replace("5432:", "127.0.0.1:5432:"));
 }
 
 #[test]
