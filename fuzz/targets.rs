@@ -12,6 +12,7 @@ use ecosystem::client::resp;
 use ecosystem::provision::{Gav, Lock, parse_uris, unbundle, untar, zip_member};
 use ecosystem::seed::Pack;
 use ecosystem::sys::control::{self, Request, Response};
+use ecosystem_core::host::compose_file::{changed, scan};
 use ecosystem_core::log::{Reader as LogReader, interleave, matches, period, started};
 use ecosystem_core::model::{Flags, Layer, resolve};
 use ecosystem_core::pack::{self, Part};
@@ -21,9 +22,10 @@ use ecosystem_core::tool::Version;
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target by name.
-pub(crate) const ALL: [(&str, Target); 15] = [
+pub(crate) const ALL: [(&str, Target); 16] = [
     ("amqp", amqp),
     ("bundle", bundle),
+    ("compose", compose),
     ("control", control),
     ("definitions", definitions),
     ("gav", gav),
@@ -41,6 +43,20 @@ pub(crate) const ALL: [(&str, Target); 15] = [
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A Compose file: what is told has a line that exists, and what is changed opens nothing and takes no line away.
+pub(crate) fn compose(bytes: &[u8]) {
+    let text = text(bytes);
+    let before = scan(&text);
+    let lines = 1 + text.matches('\n').count();
+    let told = before.open.iter().map(|binding| binding.line).chain(before.unread.iter().map(|u| u.line));
+    assert!(told.into_iter().all(|line| (1..=lines).contains(&line)), "{before:?}");
+    let new = changed(&text, &before);
+    let without_change = before.open.iter().filter(|binding| binding.change.is_none()).count();
+    assert!(new.matches('\n').count() >= lines - 1);
+    assert!(before.open.len() > without_change || new == text);
+    assert!(scan(&new).open.len() <= before.open.len(), "{new}");
 }
 
 /// `ecosystem.toml`: every problem has a line that exists, and the same text means the same twice.

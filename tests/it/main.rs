@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod amqp;
+mod check;
 mod clients;
 mod comfort;
 mod command_line;

@@ -31,10 +31,11 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Check the tools of this machine against the release, all of them in one run
+    /// Check this machine: tools and libraries of the release, ports, limits, containers, all of it in one run
     ///
-    /// These are the tools that the documentation of Invenio asks for. `up` needs none of them.
-    Check,
+    /// Tools and libraries are what developing the application takes; `up` needs none of them. Exit status 1 where there is a problem; a
+    /// warning is none. Nothing is changed without `--fix`.
+    Check(Check),
     /// Start services and wait until they are usable and proven yours
     ///
     /// Fetches what is missing, starts what does not run, restarts what has changed, and leaves the rest alone.
@@ -129,6 +130,18 @@ pub enum Command {
     /// The project's own chores
     #[command(subcommand, hide = true)]
     Dev(Dev),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Check {
+    /// Put right what is safe: keep the ports of your own Compose files to this machine, after showing the difference and asking
+    ///
+    /// What was there is kept beside it as FILE.before. Nothing is done as root; everything else is a command to type in the report.
+    #[arg(long)]
+    pub fix: bool,
+    /// Do not ask
+    #[arg(short, long, requires = "fix")]
+    pub yes: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -383,6 +396,15 @@ pub enum Proof {
 
 #[derive(Debug, Subcommand)]
 pub enum Bench {
+    /// `check` on this machine, on which it must find no problem
+    Check {
+        /// Rounds of each
+        #[arg(long, default_value_t = 21)]
+        rounds: usize,
+        /// A command that checks the same with the tools of the same PATH and must succeed
+        #[arg(long, value_name = "COMMAND")]
+        against: Option<String>,
+    },
     /// A cold and a repeated `up`, `down`, and how late a ready server is noticed
     Up {
         /// Rounds of each

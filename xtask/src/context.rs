@@ -32,6 +32,8 @@ pub struct Context {
     state: Option<Utf8PathBuf>,
     /// `PATH`, where it is text.
     pub path: String,
+    /// The folders that a variable names for the loader of shared libraries.
+    pub library_path: String,
     /// `JAVA_HOME`.
     pub java_home: Option<Utf8PathBuf>,
     /// Where pyenv, uv, mise and asdf keep Pythons, one folder a version.
@@ -91,6 +93,11 @@ impl Context {
             store: path("ECOSYSTEM_STORE")?.or_else(|| cache.map(|c| c.join("invenio-ecosystem"))),
             state: path("ECOSYSTEM_STATE")?,
             path: std::env::var_os("PATH").unwrap_or_default().to_string_lossy().into_owned(),
+            library_path: {
+                let name =
+                    if cfg!(target_os = "macos") { "DYLD_FALLBACK_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
+                std::env::var_os(name).unwrap_or_default().to_string_lossy().into_owned()
+            },
             java_home: path("JAVA_HOME").ok().flatten(),
             pythons,
             stall: std::env::var("ECOSYSTEM_STALL").ok().and_then(|text| text.parse().ok()),
@@ -111,6 +118,12 @@ impl Context {
             self.program = format!("{} -C {}", self.program, quoted(directory.as_str()));
         }
         self
+    }
+
+    /// The first program of this name on PATH.
+    pub fn find(&self, program: &str) -> Option<Utf8PathBuf> {
+        let found = which::which_in(program, Some(&self.path), &self.cwd).ok()?;
+        Utf8PathBuf::from_path_buf(found).ok()
     }
 
     /// The per-user store of servers.

@@ -89,7 +89,7 @@ fn run(cli: &Cli, context: &Context) -> Result<(), Vec<anyhow::Error>> {
     let global = &cli.global;
     let one = |result: anyhow::Result<()>| result.map_err(|error| vec![error]);
     match &cli.command {
-        Command::Check => one(commands::check::run(context, global)),
+        Command::Check(args) => one(commands::check::run(context, global, args)),
         Command::Up(args) => commands::up::run(context, global, args, false, &events),
         Command::Restart(args) => commands::up::run(context, global, args, true, &events),
         Command::Down(args) => commands::down::run(context, global, args, &events),

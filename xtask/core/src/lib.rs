@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod endpoint;
 pub mod explain;
 pub mod failure;
+pub mod host;
 pub mod log;
 pub mod marker;
 pub mod model;

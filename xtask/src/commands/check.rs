@@ -1,77 +1,94 @@
-//! `check`: are the tools that the release wants on this machine? All of them are looked at, whatever the first one says.
+//! `check`: is everything on this machine as the release and `up` want it? All of it is looked at, whatever the first thing says.
 //!
-//! Here they are run and reported. What their answers mean is decided in `ecosystem_core::tool`.
+//! Here it is looked at, all at once, and reported. What it means is decided in `ecosystem_core::tool` and `ecosystem_core::host`.
 
-use std::fmt::Write;
-use std::time::Duration;
+mod containers;
+mod fix;
+mod human;
+mod libraries;
+mod machine;
+mod npm;
+mod pipenv;
+mod ports;
+mod project;
+mod tools;
 
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::model::Ecosystem;
-use ecosystem_core::tool::{
-    Answer, Finding, Requirement, System, Verdict, Version, in_words, judge, remedies, selectable,
-};
-use owo_colors::OwoColorize;
+use ecosystem_core::host::{Finding, Section, Verdict};
+use ecosystem_core::tool::System;
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::cli::{self as args, Global};
 use crate::context::Context;
 use crate::output;
-use crate::stack::Stack;
-use crate::sys::cmd::Cmd;
 
-/// A tool that says nothing for so long counts as broken.
-const LIMIT: Duration = Duration::from_secs(10);
+use fix::Fixed;
+use project::Project;
+use tools::Tool;
 
 /// What `check` found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     pub release: String,
     pub system: System,
-    /// Whether every tool is as the release wants it.
+    /// Whether there is no problem; there may be warnings.
     pub ok: bool,
-    /// How many tools need attention.
-    pub attention: usize,
+    pub problems: usize,
+    pub warnings: usize,
+    /// Every finding, in the order of the sections.
+    pub findings: Vec<Finding>,
+    /// What stands behind the findings about tools.
     pub tools: Vec<Tool>,
-}
-
-/// What was found of one tool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Tool {
-    pub name: String,
-    pub title: String,
-    #[serde(flatten)]
-    pub finding: Finding,
-    /// The command that answered.
-    pub command: Option<String>,
-    /// The program behind it.
-    pub path: Option<String>,
-    /// A semver requirement.
-    pub accept: String,
-    pub tested: String,
-    /// What to do about it, best first.
-    pub remedies: Vec<String>,
+    /// With `--fix`: what was changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<Vec<Fixed>>,
 }
 
 impl Report {
+    fn new(release: &str, system: System, findings: Vec<Finding>, tools: Vec<Tool>) -> Self {
+        let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+        let (problems, warnings) = (count(Verdict::Problem), count(Verdict::Warning));
+        let release = release.to_owned();
+        Self { release, system, ok: problems == 0, problems, warnings, findings, tools, fixed: None }
+    }
+
     /// The failure behind exit status 1, where something is missing.
     pub fn failure(&self) -> Option<Failure> {
-        (!self.ok).then(|| Failure::new(Kind::Finding, "tools-missing", self.summary()))
+        let of_tools = |f: &&Finding| f.section == Section::Tools && f.verdict == Verdict::Problem;
+        let code = if self.findings.iter().any(|f| of_tools(&f)) {
+            "tools-missing"
+        } else {
+            "machine-lacks-something"
+        };
+        (!self.ok).then(|| Failure::new(Kind::Finding, code, self.summary()))
     }
 
     /// The last line: everything in one sentence.
     pub fn summary(&self) -> String {
-        match (self.attention, self.tools.len()) {
-            (0, _) => "All requirements are fulfilled.".to_owned(),
-            (1, all) => format!("1 of {all} tools needs attention."),
-            (some, all) => format!("{some} of {all} tools need attention."),
+        let number =
+            |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        match (self.problems, self.warnings) {
+            (0, 0) => "All requirements are fulfilled.".to_owned(),
+            (0, warnings) => format!("All requirements are fulfilled; {}.", number(warnings, "warning")),
+            (problems, 0) => format!("{}.", number(problems, "problem")),
+            (problems, warnings) => {
+                format!("{}, {}.", number(problems, "problem"), number(warnings, "warning"))
+            }
         }
     }
 }
 
-/// Checks and reports. Fails with a finding, already reported, where a tool needs attention.
-pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
-    let stack = Stack::open(context, global, None)?;
-    let report = check(&stack.site.ecosystem, &[])?;
+impl output::Report for Report {
+    fn human(&self) -> String {
+        human::render(self, true)
+    }
+}
+
+/// Checks and reports. Fails with a finding, already reported, where there is a problem.
+pub fn run(context: &Context, global: &Global, args: &args::Check) -> anyhow::Result<()> {
+    let project = Project::open(context, global)?;
+    let fixed = if args.fix { Some(fix::fix(&project, args.yes)?) } else { None };
+    let report = Report { fixed, ..look(context, &project) };
     output::report(&report, global.format)?;
     match report.failure() {
         Some(failure) => Err(Failure { message: String::new(), ..failure }.into()),
@@ -79,191 +96,34 @@ pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
     }
 }
 
-impl output::Report for Report {
-    fn human(&self) -> String {
-        let mut text = render_human(self, true);
-        if !self.ok {
-            text.push_str(
-                "`up` needs none of them: they are what the release asks for to develop the application.\n",
-            );
-        }
-        text
-    }
-}
-
-/// Checks the tools of the release, all at once; `only` narrows them down by name.
-pub fn check(ecosystem: &Ecosystem, only: &[String]) -> Result<Report, Failure> {
-    let known = || ecosystem.tools.iter().map(|tool| tool.name.as_str());
-    if let Some(unknown) = only.iter().find(|name| !known().any(|tool| tool == name.as_str())) {
-        let failure =
-            Failure::new(Kind::Usage, "unknown-tool", format!("there is no tool `{unknown}` to check"));
-        return Err(failure.hint(format!("tools: {}", known().collect::<Vec<_>>().join(", "))));
-    }
-    let wanted: Vec<&Requirement> =
-        ecosystem.tools.iter().filter(|tool| only.is_empty() || only.contains(&tool.name)).collect();
-    let system = system();
-    let tools: Vec<Tool> = std::thread::scope(|scope| {
-        let probes: Vec<_> =
-            wanted.iter().map(|tool| scope.spawn(|| report(tool, probe(tool, &ask), system))).collect();
-        probes
-            .into_iter()
-            .map(|probe| probe.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+/// Looks at everything at once: nothing waits for the slowest tool but the end.
+fn look(context: &Context, project: &Project) -> Report {
+    let system = tools::system();
+    let (tools, libraries, machine, (ports, containers)) = std::thread::scope(|scope| {
+        let tools = scope.spawn(|| tools::check(context, &project.ecosystem.tools, system));
+        let libraries = scope.spawn(|| libraries::check(context, system));
+        let containers = scope.spawn(|| {
+            let engine = scope.spawn(|| containers::engine(context));
+            let taken = ports::look(project);
+            let engine = join(engine);
+            let ports = ports::judge(taken, || containers::publishing(context, &engine));
+            (ports, containers::check(context, project, &engine))
+        });
+        let machine = scope.spawn(|| machine::check(context, project));
+        (join(tools), join(libraries), join(machine), join(containers))
     });
-    Ok(assemble(&ecosystem.release.value, system, tools))
-}
-
-fn assemble(release: &str, system: System, tools: Vec<Tool>) -> Report {
-    let attention = tools.iter().filter(|tool| tool.finding.verdict != Verdict::Ok).count();
-    Report { release: release.to_owned(), system, ok: attention == 0, attention, tools }
-}
-
-fn report(tool: &Requirement, probed: Probed, system: System) -> Tool {
-    let Probed { finding, command, path, selectable } = probed;
-    let mut remedies = remedies(tool, &finding.verdict, system);
-    if let Some(version) = selectable.filter(|_| finding.verdict != Verdict::Ok) {
-        remedies.insert(
-            0,
-            format!("pyenv has it: pyenv shell {version}, or pyenv local {version} for this folder"),
-        );
+    let mut findings = project.findings();
+    findings.extend(tools.iter().map(Tool::as_finding));
+    findings.extend([libraries, ports, machine, containers].into_iter().flatten());
+    for text in findings.iter_mut().flat_map(|f| [f.next.as_mut(), f.why.as_mut()]).flatten() {
+        *text = output::naming(text, &context.program);
     }
-    Tool {
-        name: tool.name.clone(),
-        title: tool.title.clone(),
-        remedies,
-        finding,
-        command,
-        path,
-        accept: tool.accept.clone(),
-        tested: tool.tested.clone(),
-    }
+    Report::new(&project.ecosystem.release.value, system, findings, tools)
 }
 
-/// The best answer that was got for a tool.
-struct Probed {
-    finding: Finding,
-    command: Option<String>,
-    path: Option<String>,
-    /// A version that is there and only has to be selected.
-    selectable: Option<Version>,
-}
-
-/// How one command answered: where it lies, and what it said. `None` where there is no such program.
-type Asked = Option<(String, Answer)>;
-
-/// Asks every candidate until one is right; else the answer that says most counts.
-fn probe(tool: &Requirement, ask: &dyn Fn(&[String]) -> Asked) -> Probed {
-    let mut best = Probed { finding: judge(tool, None), command: None, path: None, selectable: None };
-    for candidate in tool.candidates() {
-        let Some((path, answer)) = ask(&candidate) else { continue };
-        let finding = judge(tool, Some(&answer));
-        let selectable = best.selectable.take().or_else(|| selectable(&answer));
-        if best.command.is_none() || telling(&finding.verdict) > telling(&best.finding.verdict) {
-            best = Probed { finding, command: Some(candidate.join(" ")), path: Some(path), selectable };
-        } else {
-            best.selectable = selectable;
-        }
-        if best.finding.verdict == Verdict::Ok {
-            break;
-        }
-    }
-    best
-}
-
-/// How much a verdict tells: a wrong version more than a program that fails, that more than none.
-fn telling(verdict: &Verdict) -> u8 {
-    match verdict {
-        Verdict::NotFound => 0,
-        Verdict::Unreadable => 1,
-        Verdict::Broken => 2,
-        Verdict::OtherProgram(_) => 3,
-        Verdict::TooOld | Verdict::TooNew => 4,
-        Verdict::Ok => 5,
-    }
-}
-
-/// Runs a command that prints a version.
-fn ask(words: &[String]) -> Asked {
-    let (program, args) = words.split_first()?;
-    let path = which::which(program).ok()?;
-    let shown = path.display().to_string();
-    let answer = match Cmd::new(path).args(args).env("LC_ALL", "C").limit(LIMIT).run() {
-        Ok(output) => Answer {
-            status: output.status,
-            stdout: output.stdout,
-            stderr: output.stderr,
-            timed_out: output.timed_out,
-        },
-        // It is on PATH and cannot be started: a missing interpreter, the wrong architecture.
-        Err(error) => Answer { status: 126, stderr: format!("{error:#}"), ..Answer::default() },
-    };
-    Some((shown, answer))
-}
-
-fn system() -> System {
-    if cfg!(target_os = "macos") {
-        return System::MacOs;
-    }
-    let text = std::fs::read_to_string("/etc/os-release")
-        .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"));
-    text.map_or(System::Other, |text| System::of_os_release(&text))
-}
-
-/// The report for people, in the wording that they know from their own tools.
-pub fn render_human(report: &Report, colour: bool) -> String {
-    let mut text = "Checking requirements...\n".to_owned();
-    for tool in &report.tools {
-        let (checking, verdict) = match tool.name.as_str() {
-            "pipenv" => (format!("Checking {} is installed...", tool.title), wording(tool, "Got version ")),
-            _ => (format!("Checking {} version...", tool.title), wording(tool, "Got ")),
-        };
-        let verdict = match (colour, &tool.finding.verdict) {
-            (false, _) => verdict,
-            (true, Verdict::Ok) => verdict.green().to_string(),
-            (true, _) => verdict.red().to_string(),
-        };
-        let _ = writeln!(text, "{checking}\n{verdict}");
-        if tool.finding.verdict == Verdict::Ok {
-            continue;
-        }
-        if let Some(path) = &tool.path {
-            let command = tool.command.as_deref().unwrap_or_default();
-            let _ = writeln!(text, "  found     {path}   ({command})");
-        }
-        if let Some(said) = &tool.finding.said {
-            let _ = writeln!(text, "  it says   {said}");
-        }
-        let _ = writeln!(text, "  accepted  {}, tested with {}", in_words(&tool.accept), tool.tested);
-        for (index, remedy) in tool.remedies.iter().enumerate() {
-            let _ = writeln!(text, "  {}  {remedy}", if index == 0 { "get it  " } else { "        " });
-        }
-    }
-    let summary = report.summary();
-    let summary = match (colour, report.ok) {
-        (false, _) => summary,
-        (true, true) => summary.green().bold().to_string(),
-        (true, false) => summary.red().bold().to_string(),
-    };
-    let _ = writeln!(text, "{summary}");
-    text
-}
-
-/// The line that says how it stands with a tool.
-fn wording(tool: &Tool, got: &str) -> String {
-    let Tool { title, finding, accept, .. } = tool;
-    let version = finding.version.as_ref().map(ToString::to_string).unwrap_or_default();
-    let subject = if tool.name == "pipenv" { title.clone() } else { format!("{title} version") };
-    match &finding.verdict {
-        Verdict::Ok => format!("{subject} OK. {got}{version}."),
-        Verdict::TooOld => format!("{title} is too old. Got {version}, expected {}.", in_words(accept)),
-        Verdict::TooNew => format!("{title} is too new. Got {version}, expected {}.", in_words(accept)),
-        Verdict::NotFound => format!("{title} not found."),
-        Verdict::Broken => format!("{title} is installed, but does not work."),
-        Verdict::OtherProgram(other) => format!("{title} not found: {other} answers in its place."),
-        Verdict::Unreadable => format!("{title}: no version can be found in what it prints."),
-    }
+fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 #[cfg(test)]
-#[path = "check_tests.rs"]
 mod tests;

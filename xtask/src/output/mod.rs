@@ -136,21 +136,18 @@ fn failure_of(error: &anyhow::Error, program: &str) -> Failure {
         None => Failure::new(Kind::Host, "unexpected", format!("{error:#}"))
             .hint("if that does not say what to do, ask with what this collects: {program} report"),
     };
-    // Core does not know what the person typed.
-    let here = |text: &str| {
-        // A hint that names a folder of its own must not name the present one as well.
-        let bare = program.split_once(" -C ").map_or(program, |(bare, _)| bare);
-        if text.contains(" -C ") {
-            text.replace("{program}", bare)
-        } else {
-            text.replace("{program}", program)
-        }
-    };
     for hint in &mut failure.hints {
-        *hint = here(hint);
+        *hint = naming(hint, program);
     }
-    failure.message = here(&failure.message);
+    failure.message = naming(&failure.message, program);
     failure
+}
+
+/// A text of core with what the person typed in the place of `{program}`: core does not know it.
+pub fn naming(text: &str, program: &str) -> String {
+    // A hint that names a folder of its own must not name the present one as well.
+    let bare = program.split_once(" -C ").map_or(program, |(bare, _)| bare);
+    text.replace("{program}", if text.contains(" -C ") { bare } else { program })
 }
 
 /// A paragraph broken anew into lines of at most 100 characters.

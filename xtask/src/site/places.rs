@@ -42,15 +42,28 @@ pub fn remember(place: &Place) -> anyhow::Result<()> {
     if read_optional(&path).ok().flatten().as_deref() == Some(&text) {
         return Ok(());
     }
-    for gone in registered(&place.store).known.into_iter().filter(|known| !known.is_there(&place.store)) {
-        // A disk that is not mounted takes its projects along: they come back with it.
-        if gone.root.exists() || !gone.root.parent().is_some_and(Utf8Path::exists) {
-            continue;
-        }
-        let file = folder(&place.store).join(format!("{}.toml", gone.id));
+    forget_gone(&place.store)?;
+    write_atomic(&path, text.as_bytes(), 0o600)
+}
+
+/// Forgets the places of which nothing is left, and returns them.
+pub fn forget_gone(store: &Utf8Path) -> anyhow::Result<Vec<Known>> {
+    let gone = gone(store);
+    for known in &gone {
+        let file = folder(store).join(format!("{}.toml", known.id));
         std::fs::remove_file(&file).with_context(|| format!("cannot remove {file}"))?;
     }
-    write_atomic(&path, text.as_bytes(), 0o600)
+    Ok(gone)
+}
+
+/// The places of which nothing is left.
+pub fn gone(store: &Utf8Path) -> Vec<Known> {
+    let mut places = registered(store).known;
+    // A disk that is not mounted takes its projects along: they come back with it.
+    let unmounted = |known: &Known| !known.root.parent().is_some_and(Utf8Path::exists);
+    // In this order: the last question goes through all processes.
+    places.retain(|known| !known.root.exists() && !unmounted(known) && !known.is_there(store));
+    places
 }
 
 /// The places of a store of which something is left.

@@ -7,6 +7,7 @@ pub mod fs;
 pub mod interrupt;
 pub mod launch;
 mod log;
+pub mod memory;
 pub mod os;
 mod signal;
 pub mod supervisor;

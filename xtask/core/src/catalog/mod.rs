@@ -124,6 +124,20 @@ impl FromStr for Kind {
     }
 }
 
+/// What a service takes of memory after its start, in bytes, as measured with the settings of the release; what a program of the
+/// project's own takes is not known.
+pub fn memory(service: &Service) -> u64 {
+    let megabytes = match service.kind {
+        Kind::Postgresql => 60,
+        Kind::Redis => 15,
+        Kind::Rabbitmq => 140,
+        // Beside its heap, of which it uses half at first.
+        Kind::Opensearch => 230 + opensearch::heap_megabytes(service).unwrap_or(512).min(1 << 20) / 2,
+        _ => 0,
+    };
+    megabytes << 20
+}
+
 /// Everything that launching one service takes: nothing is left to decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {

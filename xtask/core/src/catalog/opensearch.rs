@@ -9,6 +9,7 @@ use camino::Utf8Path;
 
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::artifact::Installed;
+use crate::model::Service;
 use crate::place::Place;
 use crate::process::{Content, File, Process, Rules, Signal, Stop};
 
@@ -46,6 +47,18 @@ pub(super) fn access(place: &Place) -> Access {
     Access { user: None, database: None, authenticated: false, identity: place.identity() }
 }
 
+/// The heap, as the JVM writes it.
+fn heap(service: &Service) -> &str {
+    service.heap.as_ref().map_or("512m", |heap| heap.value.as_str())
+}
+
+/// The heap in megabytes, where it is written in one of the usual units.
+pub(super) fn heap_megabytes(service: &Service) -> Option<u64> {
+    let text = heap(service).to_ascii_lowercase();
+    let number = |unit: char| text.strip_suffix(unit)?.parse::<u64>().ok();
+    number('m').or_else(|| number('g')?.checked_mul(1024))
+}
+
 pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     let Inputs { service, place, bind, installed, run_as, secret, .. } = inputs;
     let server = &installed["opensearch"];
@@ -73,7 +86,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         let _ = writeln!(yaml, "{name}: {}", quoted(&value.value));
     }
 
-    let heap = service.heap.as_ref().map_or("512m", |h| h.value.as_str());
+    let heap = heap(service);
     let jvm = Jvm { java: &installed["java"], server, heap, config: &config, tmp: &home.join("tmp") };
     let archive = installed["opensearch-cds"].path("archive");
     let process = Process {

@@ -1,12 +1,14 @@
 //! Host tools: what a release accepts, and how a version is read from what a program prints.
 
 mod check;
+mod manager;
 mod remedy;
 mod version;
 
 use serde::{Deserialize, Serialize};
 
 pub use check::{Answer, Finding, Verdict, judge, selectable};
+pub use manager::{Manager, with_own_manager};
 pub use remedy::{System, remedies};
 pub use version::{Version, in_words};
 
@@ -44,6 +46,12 @@ impl Requirement {
             candidates.insert(0, vec![format!("python{}", self.series()), "--version".to_owned()]);
         }
         candidates
+    }
+
+    /// Whether the release accepts this version.
+    fn takes(&self, version: &str) -> bool {
+        let range = semver::VersionReq::parse(&self.accept);
+        range.is_ok_and(|range| Version::read(version).is_some_and(|v| v.within(&range).is_eq()))
     }
 
     /// Major and minor version of what was tested: `3.9`.

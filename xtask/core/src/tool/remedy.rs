@@ -96,6 +96,9 @@ pub fn remedies(tool: &Requirement, verdict: &Verdict, system: System) -> Vec<St
             format!("npm {} comes with Node {1}: nvm install {1}", tool.major(), node_with(tool.major())),
             format!("with the Node you have: npm install --global npm@{}", tool.tested),
         ],
+        "imagemagick" if tool.takes("6.9.11") && system != System::Fedora => {
+            vec![package(system, "imagemagick", "imagemagick")]
+        }
         "imagemagick" => imagemagick(system),
         "git" => vec![package(system, "git", "git")],
         other => vec![format!("install {other} {}", tool.tested)],
@@ -221,6 +224,17 @@ mod tests {
                 assert!(remedies(tool, &Verdict::Ok, system).is_empty());
             }
         }
+    }
+
+    #[test]
+    fn a_release_that_takes_imagemagick_6_takes_that_of_the_system() {
+        let way = |release: &str| {
+            let tools = crate::release::find(release).unwrap().tools;
+            let tool = tools.into_iter().find(|tool| tool.name == "imagemagick").unwrap();
+            remedies(&tool, &Verdict::NotFound, System::Debian(Some(12))).swap_remove(0)
+        };
+        assert_eq!(way("v12"), "sudo apt-get install imagemagick");
+        assert!(way("documented").contains("apt-get cannot help"));
     }
 
     #[test]

@@ -69,6 +69,11 @@ impl Version {
         }
     }
 
+    /// The first number.
+    pub fn major(&self) -> u64 {
+        self.triple()[0]
+    }
+
     fn triple(&self) -> [u64; 3] {
         std::array::from_fn(|index| self.numbers.get(index).copied().unwrap_or(0))
     }

@@ -1,6 +1,8 @@
-//! `dev bench up`: how long a cold and a repeated `up` take, how late a ready server is noticed, and what a bare script needs for the same.
+//! `dev bench`: figures, interleaved with peers. `up`: how long a cold and a repeated `up` take, how late a ready server is noticed, and what a bare script needs for the same.
 //!
 //! Rounds of the two sides alternate, so that a machine whose speed drifts drifts for both. Medians are what is quoted.
+
+mod check;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -47,7 +49,12 @@ struct Figure {
     max_ms: f64,
 }
 
-/// Measures.
+/// Measures `check`.
+pub(super) fn check(global: &Global, rounds: usize, against: Option<&str>) -> anyhow::Result<()> {
+    check::measure(global, rounds, against)
+}
+
+/// Measures `up`.
 pub(super) fn up(
     context: &Context,
     global: &Global,
@@ -204,13 +211,17 @@ fn figure(name: String, mut values: Vec<f64>) -> Figure {
     }
 }
 
+fn table(figures: &[Figure], rounds: usize) -> String {
+    let mut text = format!("{:<28} {:>9} {:>9} {:>9}   ms, {rounds} rounds\n", "", "min", "median", "max");
+    for Figure { name, min_ms, median_ms, max_ms } in figures {
+        let _ = writeln!(text, "{name:<28} {min_ms:>9.1} {median_ms:>9.1} {max_ms:>9.1}");
+    }
+    text
+}
+
 impl Report for Figures {
     fn human(&self) -> String {
-        let mut text =
-            format!("{:<28} {:>9} {:>9} {:>9}   ms, {} rounds\n", "", "min", "median", "max", self.rounds);
-        for Figure { name, min_ms, median_ms, max_ms } in &self.all {
-            let _ = writeln!(text, "{name:<28} {min_ms:>9.1} {median_ms:>9.1} {max_ms:>9.1}");
-        }
+        let mut text = table(&self.all, self.rounds);
         if let Some(ratio) = self.cold_to_bare {
             let _ = writeln!(text, "a cold up takes {ratio:.2} times as long as the bare script");
         }

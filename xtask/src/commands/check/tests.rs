@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ecosystem_core::tool::Answer;
+
 use ecosystem_core::model::{Flags, resolve};
 
+use super::human::render;
+use super::tools::{probe, report};
 use super::*;
 
 /// Answers by command; a command that is not among them does not exist.
@@ -15,8 +19,10 @@ fn checked(answers: &[(&str, &str)]) -> Report {
     };
     let ecosystem = resolve(&[], &Flags::default()).unwrap();
     let system = System::Debian(Some(12));
-    let tools = ecosystem.tools.iter().map(|tool| report(tool, probe(tool, &ask), system)).collect();
-    assemble(&ecosystem.release.value, system, tools)
+    let tools: Vec<Tool> =
+        ecosystem.tools.iter().map(|tool| report(tool, probe(tool, &ask), system, &[])).collect();
+    let findings = tools.iter().map(Tool::as_finding).collect();
+    Report::new(&ecosystem.release.value, system, findings, tools)
 }
 
 const GOOD: [(&str, &str); 8] = [
@@ -34,8 +40,10 @@ const GOOD: [(&str, &str); 8] = [
 fn good_output_has_the_wording_that_people_know() {
     let report = checked(&GOOD);
     assert!(report.ok && report.failure().is_none());
-    insta::assert_snapshot!(render_human(&report, false), @"
+    insta::assert_snapshot!(render(&report, false), @"
     Checking requirements...
+
+    Tools
     Checking Python version...
     Python version OK. Got 3.9.16.
     Checking Pipenv is installed...
@@ -52,6 +60,7 @@ fn good_output_has_the_wording_that_people_know() {
     ImageMagick version OK. Got 7.1.0-62.
     Checking git version...
     git version OK. Got 2.37.1.
+
     All requirements are fulfilled.
     ");
 }
@@ -70,8 +79,10 @@ const BAD: [(&str, &str); 7] = [
 fn bad_output_says_what_was_found_what_is_wanted_and_how_to_get_it() {
     let report = checked(&BAD);
     assert_eq!(report.failure().map(|failure| failure.kind.exit_status()), Some(1));
-    insta::assert_snapshot!(render_human(&report, false), @"
+    insta::assert_snapshot!(render(&report, false), @"
     Checking requirements...
+
+    Tools
     Checking Python version...
     Python is too new. Got 3.11.2, expected 3.9.
       found     /usr/bin/python3   (python3 --version)
@@ -85,7 +96,7 @@ fn bad_output_says_what_was_found_what_is_wanted_and_how_to_get_it() {
       it says   ModuleNotFoundError: No module named 'pipenv'
       accepted  2022 or newer, tested with 2022.9.24
       get it    pipx install pipenv==2022.9.24
-                without pipx: python3.9 -m pip install --user pipenv==2022.9.24
+                without pipx: python3 -m pip install --user pipenv==2022.9.24
     Checking Docker version...
     Docker not found: podman answers in its place.
       found     /usr/bin/docker   (docker --version)
@@ -126,20 +137,42 @@ fn bad_output_says_what_was_found_what_is_wanted_and_how_to_get_it() {
       it says   git: hello
       accepted  2 or newer, tested with 2.37.1
       get it    sudo apt-get install git
-    8 of 8 tools need attention.
+
+    8 problems.
+    `up` needs none of the tools: they are what the release asks for to develop the application.
     ");
 }
 
 #[test]
 fn the_report_is_stable_for_scripts() {
     let mut report = checked(&BAD);
-    report.tools.truncate(3);
+    report.tools.truncate(2);
+    report.findings.truncate(2);
     insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap(), @r#"
     {
       "release": "documented",
       "system": "debian 12",
       "ok": false,
-      "attention": 8,
+      "problems": 8,
+      "warnings": 0,
+      "findings": [
+        {
+          "section": "tools",
+          "verdict": "problem",
+          "what": "Python",
+          "on": "Python is too new. Got 3.11.2, expected 3.9.",
+          "why": "the release accepts 3.9, and is tested with 3.9.16",
+          "next": "uv python install 3.9"
+        },
+        {
+          "section": "tools",
+          "verdict": "problem",
+          "what": "Pipenv",
+          "on": "Pipenv is installed, but does not work.",
+          "why": "the release accepts 2022 or newer, and is tested with 2022.9.24",
+          "next": "pipx install pipenv==2022.9.24"
+        }
+      ],
       "tools": [
         {
           "name": "python",
@@ -169,23 +202,7 @@ fn the_report_is_stable_for_scripts() {
           "tested": "2022.9.24",
           "remedies": [
             "pipx install pipenv==2022.9.24",
-            "without pipx: python3.9 -m pip install --user pipenv==2022.9.24"
-          ]
-        },
-        {
-          "name": "docker",
-          "title": "Docker",
-          "verdict": "other-program",
-          "version": "4.9.3",
-          "said": "podman version 4.9.3",
-          "command": "docker --version",
-          "path": "/usr/bin/docker",
-          "accept": ">=20.10",
-          "tested": "20.10.21",
-          "remedies": [
-            "sudo apt-get install docker.io",
-            "or remove the package that puts another program in Docker's place (podman-docker)",
-            "the native backend does not need it"
+            "without pipx: python3 -m pip install --user pipenv==2022.9.24"
           ]
         }
       ]
@@ -195,11 +212,12 @@ fn the_report_is_stable_for_scripts() {
 
 #[test]
 fn colour_adds_nothing_but_colour() {
-    let report = checked(&BAD);
-    let colourful = render_human(&report, true);
+    let mut report = checked(&BAD);
+    report.findings.extend(some());
+    let colourful = render(&report, true);
     assert!(colourful.contains("\u{1b}[31m"));
     let stripped = anstream::adapter::strip_str(&colourful).to_string();
-    assert_eq!(stripped, render_human(&report, false));
+    assert_eq!(stripped, render(&report, false));
 }
 
 #[test]
@@ -227,27 +245,73 @@ fn the_first_right_candidate_wins_over_wrong_ones() {
 }
 
 #[test]
-fn a_real_machine_is_checked_to_the_end() {
-    let ecosystem = resolve(&[], &Flags::default()).unwrap();
-    let report = check(&ecosystem, &[]).unwrap();
-    let names: Vec<_> = report.tools.iter().map(|tool| tool.name.as_str()).collect();
-    assert_eq!(names, ["python", "pipenv", "docker", "docker-compose", "node", "npm", "imagemagick", "git"]);
-    assert!(render_human(&report, false).ends_with(&format!("{}\n", report.summary())));
-}
-
-#[test]
-fn only_what_was_named_is_checked() {
-    let ecosystem = resolve(&[], &Flags::default()).unwrap();
-    assert_eq!(check(&ecosystem, &["git".to_owned()]).unwrap().tools.len(), 1);
-    let failure = check(&ecosystem, &["svn".to_owned()]).unwrap_err();
-    assert_eq!((failure.kind, failure.code), (Kind::Usage, "unknown-tool"));
-}
-
-#[test]
 fn a_python_that_pyenv_has_is_the_first_remedy() {
     let pyenv = "pyenv: python3.9: command not found\nThe `python3.9' command exists in these Python versions:\n  3.9.18\n";
     let python =
         checked(&[("python3.9 --version", pyenv), ("python3 --version", "Python 3.11.7")]).tools.remove(0);
-    assert_eq!(python.finding.verdict, Verdict::TooNew);
+    assert_eq!(python.finding.verdict.name(), "too-new");
     assert!(python.remedies[0].contains("pyenv shell 3.9.18"), "{:?}", python.remedies);
+}
+
+/// One finding of each kind.
+fn some() -> Vec<Finding> {
+    let why = "a reason that is long enough to need more than one line of a terminal, because it says what happens and when it does";
+    vec![
+        Finding::ok(Section::Libraries, "cairo", "/lib/libcairo.so.2"),
+        Finding::of(
+            Verdict::Warning,
+            Section::Libraries,
+            "MagickWand",
+            "not found",
+            why,
+            "apt-get install it",
+        ),
+        Finding::of(
+            Verdict::Problem,
+            Section::Ports,
+            "postgresql sql",
+            "5632 is held by pid 7: a \u{1b}[31mcommand\nin two lines",
+            "`up` starts nothing",
+            "ecosystem up --port-offset 100",
+        ),
+        Finding::ok(Section::Containers, "engine", "none answers").note("`up` needs none"),
+    ]
+}
+
+#[test]
+fn what_is_no_tool_is_a_table_with_the_next_step_below() {
+    let mut report = Report::new("documented", System::Ubuntu, some(), Vec::new());
+    let fixed = |backup: Option<&str>| Fixed { what: "a thing".into(), backup: backup.map(Into::into) };
+    report.fixed = Some(vec![fixed(None), fixed(Some("/home/me/compose.yaml.before"))]);
+    assert_eq!(report.failure().map(|failure| failure.code), Some("machine-lacks-something"));
+    insta::assert_snapshot!(render(&report, false), @"
+    Checking requirements...
+
+    Libraries
+      ✓ cairo       /lib/libcairo.so.2
+      ! MagickWand  not found
+                    a reason that is long enough to need more than one line of a terminal, because it says what happens
+                    and when it does
+                    → apt-get install it
+
+    Ports
+      ✗ postgresql sql  5632 is held by pid 7: a �[31mcommand
+                        in two lines
+                        `up` starts nothing
+                        → ecosystem up --port-offset 100
+
+    Containers
+      ✓ engine  none answers
+                `up` needs none
+
+    Done: a thing
+
+    Done: a thing
+      as it was: /home/me/compose.yaml.before
+
+    1 problem, 1 warning.
+    ");
+    let warned = Report::new("documented", System::Ubuntu, some().into_iter().take(2).collect(), Vec::new());
+    assert!(warned.ok && warned.failure().is_none());
+    assert_eq!(warned.summary(), "All requirements are fulfilled; 1 warning.");
 }

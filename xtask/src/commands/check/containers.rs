@@ -1,0 +1,70 @@
+//! The container engine and the person's own Compose files. Neither is needed; an engine that hangs is given up soon.
+
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::host::compose_file::{NAMES, Scan, scan};
+use ecosystem_core::host::engine::Engine;
+use ecosystem_core::host::ports::{Container, containers};
+use ecosystem_core::host::{Finding, Section, Verdict};
+
+use super::project::Project;
+use crate::context::Context;
+use crate::sys::cmd::Cmd;
+use crate::sys::fs::{Unreadable, read_at_most};
+
+/// How long the engine may take.
+const LIMIT: Duration = Duration::from_secs(3);
+/// The longest Compose file that is read, in bytes.
+const LONGEST: u64 = 256 << 10;
+
+/// Asks whether an engine answers.
+pub(super) fn engine(context: &Context) -> Engine {
+    let Some(docker) = context.find("docker") else { return Engine::NoClient };
+    match Cmd::new(docker.as_str()).args(["version", "--format", "{{json .}}"]).limit(LIMIT).run() {
+        Ok(output) => Engine::read(&output.stdout, &output.stderr, output.timed_out),
+        Err(error) => Engine::Silent(format!("{error:#}")),
+    }
+}
+
+/// The containers that publish ports, where an engine answers.
+pub(super) fn publishing(context: &Context, engine: &Engine) -> Vec<Container> {
+    let (Engine::Answers { .. }, Some(docker)) = (engine, context.find("docker")) else { return Vec::new() };
+    let listed = Cmd::new(docker.as_str()).args(["ps", "--format", "{{json .}}"]).limit(LIMIT).run();
+    listed.map_or_else(|_| Vec::new(), |output| containers(&output.stdout))
+}
+
+/// Judges both.
+pub(super) fn check(context: &Context, project: &Project, engine: &Engine) -> Vec<Finding> {
+    let podman = context.find("podman");
+    let mut findings = engine.judge(podman.as_deref().map(Utf8Path::as_str));
+    for file in files(project) {
+        let name = file.strip_prefix(&project.start).unwrap_or(&file).to_string();
+        findings.extend(match read(&file) {
+            Ok((_, scan)) => scan.findings(&name),
+            Err(error) => {
+                let why = "whether it opens ports to other machines cannot be told";
+                let on = format!("cannot be read: {}", error.why);
+                let next = format!("look into {file}: every port should begin with 127.0.0.1:");
+                vec![Finding::of(Verdict::Warning, Section::Containers, name, on, why, next)]
+            }
+        });
+    }
+    findings
+}
+
+/// The Compose files from where the person is up to the root of the project.
+pub(super) fn files(project: &Project) -> Vec<Utf8PathBuf> {
+    let inside = project.start.starts_with(&project.root);
+    let top = if inside { &project.root } else { &project.start };
+    let folders = project.start.ancestors().take_while(|folder| folder.starts_with(top));
+    let there = |path: &Utf8PathBuf| path.symlink_metadata().is_ok();
+    folders.flat_map(|folder| NAMES.iter().map(move |name| folder.join(name))).filter(there).collect()
+}
+
+/// A Compose file and what is in it.
+pub(super) fn read(file: &Utf8Path) -> Result<(String, Scan), Unreadable> {
+    let text = read_at_most(file, LONGEST)?.unwrap_or_default();
+    let found = scan(&text);
+    Ok((text, found))
+}
