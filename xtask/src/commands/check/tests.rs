@@ -89,7 +89,7 @@ fn bad_output_says_what_was_found_what_is_wanted_and_how_to_get_it() {
       accepted  3.9, tested with 3.9.16
       get it    uv python install 3.9
                 with pyenv: pyenv install 3.9.16
-                Debian has no python3.9 of its own after Debian 11
+                Debian 12 has no python3.9 of its own
     Checking Pipenv is installed...
     Pipenv is installed, but does not work.
       found     /usr/bin/pipenv   (pipenv --version)
@@ -187,7 +187,7 @@ fn the_report_is_stable_for_scripts() {
           "remedies": [
             "uv python install 3.9",
             "with pyenv: pyenv install 3.9.16",
-            "Debian has no python3.9 of its own after Debian 11"
+            "Debian 12 has no python3.9 of its own"
           ]
         },
         {
