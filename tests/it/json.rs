@@ -246,6 +246,7 @@ fn commands_without_heavy_servers_print_what_the_page_says() {
     fits("Check", &place.json(&["check"]));
     fits("Planned", &place.json(&["up", "--dry-run"]));
     fits("Provided", &place.json(&["provision", "redis"]));
+    fits("Toolchain", &place.json(&["provision", "--tools"]));
     fits("Provided", &place.json(&["provision", "redis", "--bundle", "bundle"]));
     let store = place.root.join("store");
     std::fs::create_dir_all(store.join("tmp/left-over")).unwrap();

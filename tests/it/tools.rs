@@ -101,11 +101,12 @@ fn what_has_to_be_installed_by_hand_is_named_with_the_line_that_does_it() {
     let place = Place::new();
     place.ok(&["shell", "--", "true"]);
     let path = bare_path(&place, &["sh"]);
+    let report = place.json(&["provision", "--tools"]);
     let env = [
         ("PATH", path.as_str()),
         ("HOME", "/nowhere"),
         ("PYENV_ROOT", "/nowhere"),
-        ("ECOSYSTEM_STORE", &place.json(&["provision", "--tools"])["store"].as_str().unwrap().to_owned()),
+        ("ECOSYSTEM_STORE", report["store"].as_str().unwrap()),
     ];
     let run = with_env(&place, &["provision", "--tools"], &env);
     assert_eq!(run.status, 1, "{run}");

@@ -98,8 +98,8 @@ pub fn run(context: &Context, global: &Global, args: &args::Check) -> anyhow::Re
 
 /// Looks at everything at once: nothing waits for the slowest tool but the end.
 fn look(context: &Context, project: &Project) -> Report {
-    let system = tools::system();
-    let (tools, libraries, machine, (ports, containers)) = std::thread::scope(|scope| {
+    let system = context.system();
+    let (mut tools, libraries, machine, (ports, containers)) = std::thread::scope(|scope| {
         let tools = scope.spawn(|| tools::check(context, &project.ecosystem.tools, system));
         let libraries = scope.spawn(|| libraries::check(context, system));
         let containers = scope.spawn(|| {
@@ -112,6 +112,9 @@ fn look(context: &Context, project: &Project) -> Report {
         let machine = scope.spawn(|| machine::check(context, project));
         (join(tools), join(libraries), join(machine), join(containers))
     });
+    for remedy in tools.iter_mut().flat_map(|tool| &mut tool.remedies) {
+        *remedy = output::naming(remedy, &context.program);
+    }
     let mut findings = project.findings();
     findings.extend(tools.iter().map(Tool::as_finding));
     findings.extend([libraries, ports, machine, containers].into_iter().flatten());

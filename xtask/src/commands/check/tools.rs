@@ -65,6 +65,10 @@ pub(super) fn report(tool: &Requirement, probed: Probed, system: System, manager
             format!("pyenv has it: pyenv shell {version}, or pyenv local {version} for this folder"),
         );
     }
+    if tool.get.is_some() && finding.verdict != Verdict::Ok {
+        // Nothing has to be installed for it, and nothing of the person's own is in its way.
+        remedies.insert(0, format!("{{program}} shell   has {} first on PATH, beside your own", tool.tested));
+    }
     Tool {
         name: tool.name.clone(),
         title: tool.title.clone(),
@@ -188,14 +192,4 @@ fn ask(context: &Context, words: &[String]) -> Asked {
         }
     };
     Some((shown, answer))
-}
-
-/// The system, by what it says of itself.
-pub(super) fn system() -> System {
-    if cfg!(target_os = "macos") {
-        return System::MacOs;
-    }
-    let text = std::fs::read_to_string("/etc/os-release")
-        .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"));
-    text.map_or(System::Other, |text| System::of_os_release(&text))
 }
