@@ -23,6 +23,7 @@ mod list;
 mod logs;
 mod newcomer;
 mod nix;
+mod on_path;
 mod opensearch;
 mod pages;
 mod postgresql;

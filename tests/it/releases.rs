@@ -25,13 +25,16 @@ fn a_project_of_release_14_gets_its_servers_without_being_asked() {
 #[test]
 fn a_release_given_to_up_is_remembered() {
     let place = Place::new();
-    let port = |expected: u16| assert_eq!(place.env()["PGPORT"], place.port(expected).to_string());
+    let port = |expected: u16| {
+        let url = &place.env()["REDIS_URL"];
+        assert!(url.contains(&format!(":{}/", place.port(expected))), "{url}");
+    };
     place.ok(&["up", "redis"]);
-    port(5632);
+    port(6579);
     place.ok(&["up", "redis", "--release", "v12"]);
-    port(5432);
+    port(6379);
     place.ok(&["up", "redis"]);
-    port(5432);
+    port(6379);
     // What the project names holds only where nobody was told anything.
     place.file("pyproject.toml", PYPROJECT);
     let up = place.ok(&["up", "redis"]);
@@ -58,7 +61,7 @@ fn a_server_that_is_only_an_image_is_named_before_anything_is_fetched() {
     insta::assert_snapshot!(run.to_string().replace(place.root.as_str(), "<root>"), @"
 
     error[image-only]: services.opensearch: the opensearch of release oarepo-14 runs from its container image only (opensearchproject/opensearch:3), and this version has no container backend
-      → `ecosystem up NAME …` starts the services that can run natively; docs/releases.md tells which these are
+      → start the others by name: ecosystem up postgresql redis rabbitmq
     [exit status: 3]
     ");
     let run = place.run(&["check", "--release", "v99"]);
@@ -69,4 +72,53 @@ fn a_server_that_is_only_an_image_is_named_before_anything_is_fetched() {
           did you mean `v11`?
     [exit status: 4]
     "#);
+}
+
+#[test]
+fn a_release_that_was_refused_is_not_remembered_and_the_way_back_keeps_the_data() {
+    let place = Place::new();
+    place.ok(&["up", "postgresql"]);
+    place.ok(&["down"]);
+    let refused = place.run(&["up", "postgresql", "--release", "v14"]);
+    assert_eq!(refused.status, 5, "{refused}");
+    assert!(refused.stderr.contains("error[data-other-version]"), "{refused}");
+    let keep = "keep the data, with the release that has postgresql 12: ecosystem up --release documented";
+    assert!(refused.stderr.find(keep) < refused.stderr.find("losing its data"), "{refused}");
+    assert!(refused.stderr.contains(keep), "{refused}");
+    place.ok(&["up", "postgresql"]);
+    // With the last data goes the release that it was made with.
+    place.ok(&["down", "--data", "--yes"]);
+    place.ok(&["up", "postgresql", "--release", "v14"]);
+    place.ok(&["down", "--data", "--yes"]);
+    assert_eq!(place.json(&["check"])["release"], "documented");
+}
+
+#[test]
+fn what_was_never_started_gets_no_settings_with_an_empty_password() {
+    let place = Place::new();
+    place.ok(&["up", "redis"]);
+    let run = place.ok(&["env"]);
+    assert!(run.stdout.contains("REDIS_URL") && !run.stdout.contains("AMQP_URL"), "{run}");
+    assert!(run.stderr.contains("never started here"), "{run}");
+    assert!(run.stderr.contains("ecosystem up postgresql rabbitmq"), "{run}");
+}
+
+#[test]
+fn a_copy_of_a_project_does_not_work_on_the_data_of_the_original() {
+    let (place, copy) = (Place::new(), Place::new());
+    place.ok(&["up", "redis"]);
+    let text = std::fs::read_to_string(place.state().join("place.toml")).unwrap();
+    let secrets = std::fs::read_to_string(place.state().join("secrets.toml")).unwrap();
+    copy.ok(&["up", "redis"]);
+    copy.ok(&["down"]);
+    std::fs::write(copy.state().join("place.toml"), text).unwrap();
+    std::fs::write(copy.state().join("secrets.toml"), secrets).unwrap();
+    for words in [["redis-cli", "ping"].as_slice(), &["env"], &["up", "redis"], &["shell", "--", "true"]] {
+        let run = copy.run(words);
+        assert_eq!(run.status, 2, "{words:?}\n{run}");
+        assert!(run.stderr.contains("error[state-of-another]"), "{run}");
+        assert!(run.stderr.contains("if this folder is a copy of that one"), "{run}");
+    }
+    // Its own again, so that it can be taken down.
+    std::fs::remove_dir_all(copy.state()).unwrap();
 }

@@ -307,8 +307,8 @@ pub struct Provision {
 
 #[derive(Debug, Clone, Args)]
 pub struct Shell {
-    /// The command and its arguments, after `--` [default: your shell]
-    #[arg(last = true, value_name = "COMMAND")]
+    /// The command and its arguments [default: your shell]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub command: Vec<String>,
     /// Print lines for `eval` instead. Holds passwords
     #[arg(long, conflicts_with = "command")]

@@ -8,7 +8,7 @@ use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Flags, Origin, Service};
 use ecosystem_core::place::Place;
-use ecosystem_core::process::RunAs;
+use ecosystem_core::process::{RunAs, quoted};
 
 use crate::cli::Global;
 use crate::context::Context;
@@ -91,6 +91,7 @@ impl Stack {
 
     /// The place of this stack with the offset that is wanted now, set up if it was not. The caller holds the lock.
     pub fn create_place(&self) -> anyhow::Result<Place> {
+        self.refuse_copy()?;
         // Read again: another command may have set it up while this one waited for the lock.
         let known = self.state.place(&self.store)?;
         let wanted = self.offset(known.as_ref());
@@ -103,14 +104,38 @@ impl Stack {
         Ok(Place { offset: wanted, ..place })
     }
 
-    /// Remembers what flags said of a place, once it is known to be possible.
-    pub fn remember_flags(&self, place: &Place) -> anyhow::Result<()> {
-        self.state.create(&self.site.root, &self.store, place.offset)?;
+    /// Remembers the offset of a place, once it is known to be possible.
+    pub fn remember_offset(&self, place: &Place) -> anyhow::Result<()> {
+        self.state.create(&self.site.root, &self.store, place.offset).map(drop)
+    }
+
+    /// Remembers the release of a flag, once its servers run.
+    pub fn remember_release(&self) -> anyhow::Result<()> {
         let release = &self.site.ecosystem.release;
         if let Origin::Flag(_) = release.origin {
-            self.state.remember_release(&release.value)?;
+            self.state.remember_release(Some(&release.value))?;
         }
         Ok(())
+    }
+
+    /// Refuses a copy of a project together with its state folder: the addresses and passwords in there are those of the original, and
+    /// whoever used them would work on its data.
+    pub fn refuse_copy(&self) -> Result<(), Failure> {
+        let Some(place) = &self.known else { return Ok(()) };
+        if place.root == self.site.root || !place.root.exists() {
+            return Ok(());
+        }
+        let folder = self.state.folder();
+        let message = format!("the state folder {folder} belongs to {}", place.root);
+        let failure = Failure::new(Kind::Usage, "state-of-another", message);
+        Err(if folder.starts_with(&self.site.root) {
+            failure.hint(format!(
+                "if this folder is a copy of that one, its state is not its own: rm -rf {}",
+                quoted(folder.as_str())
+            ))
+        } else {
+            failure.hint("one state folder a project: leave ECOSYSTEM_STATE unset, or name another folder")
+        })
     }
 
     /// The place of this stack if it was set up, with the offset that is wanted now.
@@ -206,6 +231,7 @@ impl Stack {
             let failure = Failure::new(Kind::Usage, "unknown-service", text);
             return Err(failure.hint(format!("services of this kind: {}", names.join(", "))).into());
         };
+        self.refuse_copy()?;
         let Some(place) = self.place() else {
             let text = format!("nothing was set up in {} yet", self.site.root);
             return Err(Failure::new(Kind::Finding, "not-set-up", text).hint("{program} up").into());

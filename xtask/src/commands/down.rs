@@ -89,6 +89,10 @@ pub fn run(
     }
     let deleted =
         if args.data { delete(&stack, &place, &args.services).map_err(|e| vec![e])? } else { vec![] };
+    if args.data && args.services.is_empty() {
+        // With the last data goes what it was made with.
+        stack.state.remember_release(None).map_err(|e| vec![e])?;
+    }
     output::report(&Stopped { stopped: stopped(&plan), deleted }, global.format).map_err(|e| vec![e])
 }
 

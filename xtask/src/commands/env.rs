@@ -14,7 +14,8 @@ use crate::stack::Stack;
 /// Prints the settings.
 pub fn run(context: &Context, global: &Global, args: &Env, events: &dyn Events) -> anyhow::Result<()> {
     let stack = Stack::open(context, global, None)?;
-    let services = stack.site.ecosystem.select(None, &args.services)?;
+    stack.refuse_copy()?;
+    let mut services = stack.site.ecosystem.select(None, &args.services)?;
     let Some(place) = stack.place() else {
         let text =
             format!("nothing was set up in {} yet, so there are no passwords to print", stack.site.root);
@@ -23,6 +24,17 @@ pub fn run(context: &Context, global: &Global, args: &Env, events: &dyn Events) 
     let secrets = stack.state.secrets()?;
     let with_secret = services.iter().filter(|s| s.has_secret()).map(|s| s.name.as_str());
     stack.state.refuse_lost_secrets(&secrets, with_secret)?;
+    let (set_up, never): (Vec<_>, Vec<_>) =
+        services.into_iter().partition(|service| !service.has_secret() || secrets.has(&service.name));
+    services = set_up;
+    if !never.is_empty() {
+        let names: Vec<&str> = never.iter().map(|service| service.name.as_str()).collect();
+        let (names, again) = (names.join(", "), names.join(" "));
+        events.emit(Event::Warning(format!(
+            "{names}: never started here, so there is no password and no setting; {} up {again}",
+            context.program
+        )));
+    }
     let endpoints = stack.endpoints(&services, &place, &secrets);
     for (service, endpoint) in &endpoints {
         for obstacle in native::strangers(&place, service, endpoint)? {

@@ -83,8 +83,10 @@ fn path(tools: &[Tool], present: &str) -> String {
 /// What `env` prints, once `up` has set the place up; nothing before.
 fn settings(stack: &Stack) -> anyhow::Result<BTreeMap<String, String>> {
     let Some(place) = stack.place() else { return Ok(BTreeMap::new()) };
+    stack.refuse_copy()?;
     let secrets = stack.state.secrets()?;
-    let services = stack.site.ecosystem.select(None, &[])?;
+    let mut services = stack.site.ecosystem.select(None, &[])?;
+    services.retain(|service| !service.has_secret() || secrets.has(&service.name));
     Ok(variables(&stack.endpoints(&services, &place, &secrets)))
 }
 
@@ -103,7 +105,7 @@ fn find(program: &str, path: &str, cwd: &Utf8Path) -> anyhow::Result<Utf8PathBuf
 fn envrc(program: &str) -> String {
     format!(
         "# Tools of the release first on PATH, and the settings of this repository's services. Written by `{program} shell --envrc`.\n\
-         watch_file ecosystem.toml ecosystem.local.toml ecosystem.lock .ecosystem/place.toml\n\
+         watch_file ecosystem.toml ecosystem.local.toml ecosystem.lock pyproject.toml Pipfile .ecosystem/place.toml\n\
          eval \"$({program} shell --export)\"\n"
     )
 }

@@ -114,7 +114,7 @@ pub fn run(
     let wanted = wanted(&place, &secrets);
     native::end_leftovers(&place, &wanted.ports()).map_err(one)?;
     let all_run = wanted.refuse_taken_ports().map_err(one)?;
-    stack.remember_flags(&place).map_err(one)?;
+    stack.remember_offset(&place).map_err(one)?;
     if !all_run {
         introduce(&stack, events);
     }
@@ -148,6 +148,9 @@ pub fn run(
     }
     if let Err(error) = stack.state.remember_durations(&outcome.took) {
         events.emit(Event::Warning(format!("{error:#}")));
+    }
+    if outcome.failures.is_empty() || !outcome.started.is_empty() {
+        stack.remember_release().map_err(one)?;
     }
     if !outcome.failures.is_empty() {
         undo_if_interrupted(&place, &outcome, events);
@@ -184,7 +187,15 @@ fn introduce(stack: &Stack, events: &dyn Events) {
         if stack.site.manifest { "ecosystem.toml" } else { "no ecosystem.toml: built-in defaults" };
     let fact = |title, text| events.emit(Event::Fact { title, text });
     fact("Project", format!("{} ({manifest})", stack.site.root));
-    fact("Release", stack.site.ecosystem.release.to_string());
+    let release = &stack.site.ecosystem.release;
+    let said = match &release.origin {
+        // Nobody asked for it in so many words.
+        Origin::File { name, .. } if ![MANIFEST, LOCAL].contains(&name.as_str()) => {
+            format!(" ({})", release.origin)
+        }
+        _ => String::new(),
+    };
+    fact("Release", format!("{release}{said}"));
     fact("Backend", "native: the servers run as processes of yours, without a container engine".to_owned());
 }
 
@@ -215,7 +226,11 @@ impl Wanted<'_> {
     /// The words that were typed, and an offset at which they would succeed.
     fn again(&self) -> anyhow::Result<Retry> {
         let offset = native::free_offset(&self.ports(), self.place.offset)?;
-        Ok(Retry { words: self.words.clone(), offset })
+        // Another offset holds for the whole project: servers that run and were not named would stay behind on ports that nobody asks.
+        let left_behind =
+            native::running(self.place)?.iter().any(|name| !self.services.iter().any(|s| s.name == *name));
+        let words = if left_behind { "up".to_owned() } else { self.words.clone() };
+        Ok(Retry { words, offset })
     }
 
     fn launches(&self, installed: &BTreeMap<String, Installation>) -> BTreeMap<String, Launch> {

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::artifact::{Facts, Installed, Key};
+use ecosystem_core::catalog::opensearch::SECURITY_PLUGIN;
 use ecosystem_core::failure::{Failure, Kind};
 
 use super::debian::probe;
@@ -58,13 +59,55 @@ pub(super) fn postgresql_client(host: &Host) -> Result<OnPath, Failure> {
     Ok(OnPath { name: "postgresql-client", paths, main: psql })
 }
 
-/// RabbitMQ where Debian's packages put it.
+/// RabbitMQ on PATH in the layout of its own releases, as Nix and Homebrew have it, or where Debian's packages put it.
 pub(super) fn rabbitmq(host: &Host) -> Result<OnPath, Failure> {
+    let home = |program: &Utf8PathBuf| two_up(program).filter(|home| home.join("plugins").is_dir());
+    if let Some(home) = host.all("rabbitmq-server").iter().find_map(home) {
+        let Some(erlang) = erlang(host, &home) else {
+            return Err(absent(host, "rabbitmq", "erl, which runs it,", ["erlang-base", "erlang", "erlang"]));
+        };
+        let paths = [("home", home.clone()), ("erlang", erlang)];
+        let paths = paths.into_iter().map(|(role, path)| (role.to_owned(), path)).collect();
+        return Ok(OnPath { name: "rabbitmq", paths, main: home });
+    }
     let main: Utf8PathBuf = "/usr/lib/rabbitmq".into();
     if !main.is_dir() {
-        return Err(absent(host, "rabbitmq", "/usr/lib/rabbitmq", ["rabbitmq-server"; 3]));
+        return Err(absent(host, "rabbitmq", "rabbitmq-server", ["rabbitmq-server"; 3]));
     }
     Ok(OnPath { name: "rabbitmq", paths: BTreeMap::new(), main })
+}
+
+/// The Erlang that runs a RabbitMQ: the one that its own `rabbitmq-env` puts on PATH, which is how Nix ties them together, else that of PATH.
+fn erlang(host: &Host, home: &Utf8Path) -> Option<Utf8PathBuf> {
+    let script = std::fs::read_to_string(home.join("sbin/rabbitmq-env")).unwrap_or_default();
+    let folders =
+        script.lines().filter_map(|line| line.trim().trim_start_matches("export ").strip_prefix("PATH="));
+    let own = folders
+        .flat_map(|path| path.trim_matches(['"', '\'']).split(':'))
+        .map(|folder| Utf8Path::new(folder).join("erl"));
+    let programs = own.filter(|erl| erl.is_absolute()).chain(host.find("erl"));
+    programs.filter_map(|erl| two_up(&erl)).find(|erlang| erlang.join("releases").is_dir())
+}
+
+/// OpenSearch on PATH, in the layout of its own releases. Its class archive is made from it as from an assembled one.
+pub(super) fn opensearch(host: &Host) -> Result<OnPath, Failure> {
+    let home = |program: &Utf8PathBuf| {
+        two_up(program).filter(|home| home.join("lib").is_dir() && home.join("modules").is_dir())
+    };
+    let Some(home) = host.all("opensearch").iter().find_map(home) else {
+        return Err(absent(host, "opensearch", "opensearch", ["opensearch"; 3]));
+    };
+    let mut paths = one("home", &home);
+    let security = home.join("plugins/opensearch-security");
+    if security.is_dir() {
+        paths.insert(SECURITY_PLUGIN.to_owned(), security);
+    }
+    Ok(OnPath { name: "opensearch", paths, main: home.join("lib") })
+}
+
+/// The folder above the one in which a program really lies.
+fn two_up(program: &Utf8Path) -> Option<Utf8PathBuf> {
+    Some(program.canonicalize_utf8().ok()?.parent()?.parent()?.to_owned())
 }
 
 fn one(role: &str, path: &Utf8Path) -> BTreeMap<String, Utf8PathBuf> {
@@ -97,10 +140,18 @@ impl OnPath {
     /// Writes down what was found.
     pub(super) fn record(&self, store: &Store, events: &dyn Events) -> anyhow::Result<Installed> {
         store.ensure(&self.id()?, events, |_| {
+            if self.name == "opensearch" {
+                let facts = Facts { paths: self.paths.clone(), ..Facts::default() };
+                return Ok(Built { version: opensearch_version(&self.main), facts, ..Built::default() });
+            }
             if self.name == "rabbitmq" {
+                let facts = match (self.paths.get("home"), self.paths.get("erlang")) {
+                    (Some(home), Some(erlang)) => rabbitmq::facts(home, erlang)?,
+                    _ => rabbitmq::inspect("/".into())?,
+                };
                 // The host's own libraries are found without help, and the C library must not be among those on a path.
-                let facts = Facts { libraries: Vec::new(), ..rabbitmq::inspect("/".into())? };
-                let version = facts.paths["home"].as_str().rsplit_once('-').map(|(_, v)| v.to_owned());
+                let facts = Facts { libraries: Vec::new(), ..facts };
+                let version = rabbitmq::version(&facts);
                 return Ok(Built { version, facts, ..Built::default() });
             }
             let banner = probe(&self.main, &["--version"], &[], self.name)?;
@@ -108,6 +159,14 @@ impl OnPath {
             Ok(Built { version: version(&banner), facts, ..Built::default() })
         })
     }
+}
+
+/// The version in `opensearch-2.3.0.jar`.
+fn opensearch_version(lib: &Utf8Path) -> Option<String> {
+    let names = lib.read_dir_utf8().ok()?.flatten().map(|entry| entry.file_name().to_owned());
+    let mut versions =
+        names.filter_map(|name| Some(name.strip_prefix("opensearch-")?.strip_suffix(".jar")?.to_owned()));
+    versions.find(|version| version.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// The first thing in a banner that looks like a version: `7.0.15` of `Redis server v=7.0.15 sha=…`.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use camino::Utf8Path;
 use ecosystem_core::artifact::{Facts, Installed, Key};
-use ecosystem_core::catalog::opensearch::{Jvm, LOG4J};
+use ecosystem_core::catalog::opensearch::{Jvm, LOG4J, without_login};
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::process::RunAs;
 use ecosystem_core::release::assembly::{Part, Selection};
@@ -146,8 +146,9 @@ fn start_once(
     sys::fs::create_private_dir(&tmp)?;
     let [http, transport] = free_ports()?;
     let quoted = |path: &str| serde_json::Value::from(home.join(path).as_str()).to_string();
+    let login = without_login(server).map(|(name, value)| format!("{name}: {value}\n")).unwrap_or_default();
     let settings = format!(
-        "cluster.name: class-archive\nnode.name: node-1\nnetwork.host: 127.0.0.1\nhttp.port: {http}\n\
+        "{login}cluster.name: class-archive\nnode.name: node-1\nnetwork.host: 127.0.0.1\nhttp.port: {http}\n\
          transport.port: {transport}\ndiscovery.type: single-node\npath.data: {}\npath.logs: {}\n\
          cluster.routing.allocation.disk.threshold_enabled: false\n",
         quoted("data"),

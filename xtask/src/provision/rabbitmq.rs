@@ -12,14 +12,19 @@ use super::tree::{folders, glob_one};
 /// Finds everything that a direct start takes. `root` is the folder that holds `usr`.
 pub(super) fn inspect(root: &Utf8Path) -> anyhow::Result<Facts> {
     let erlang = glob_one(root, "usr/lib/erlang")?;
-    let bin = glob_one(&erlang, "erts-*/bin")?;
     let home = glob_one(root, "usr/lib/rabbitmq/lib/rabbitmq_server-*")?;
+    Ok(Facts { libraries: debian::libraries(root), ..facts(&home, &erlang)? })
+}
+
+/// The same for a broker and an Erlang that lie anywhere.
+pub(super) fn facts(home: &Utf8Path, erlang: &Utf8Path) -> anyhow::Result<Facts> {
+    let bin = glob_one(erlang, "erts-*/bin")?;
     let paths = [
         ("erlexec", bin.join("erlexec")),
         ("epmd", bin.join("epmd")),
-        ("erlang", erlang),
+        ("erlang", erlang.to_owned()),
         ("erts-bin", bin),
-        ("home", home.clone()),
+        ("home", home.to_owned()),
     ];
     let mut plugins = BTreeMap::new();
     for folder in folders(&home.join("plugins"))? {
@@ -31,9 +36,15 @@ pub(super) fn inspect(root: &Utf8Path) -> anyhow::Result<Facts> {
     anyhow::ensure!(plugins.contains_key("rabbit"), "{home} has no plugin named rabbit");
     Ok(Facts {
         paths: paths.into_iter().map(|(role, path)| (role.to_owned(), path)).collect(),
-        libraries: debian::libraries(root),
+        libraries: Vec::new(),
         plugins,
     })
+}
+
+/// The version of the broker: its plugins bear it in their names.
+pub(super) fn version(facts: &Facts) -> Option<String> {
+    let name = facts.plugins.get("rabbit")?.folder.file_name()?;
+    Some(name.strip_prefix("rabbit-")?.to_owned())
 }
 
 /// The name and needs in `ebin/<name>.app` of a plugin folder.

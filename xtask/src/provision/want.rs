@@ -60,17 +60,12 @@ pub(super) fn wants(service: &Service, host: &Host) -> Result<Vec<Want>, Failure
         }
         Kind::Rabbitmq if path => vec![Want::OnPath(on_path::rabbitmq(host)?)],
         Kind::Rabbitmq => vec![Want::Packages(&debian::RABBITMQ)],
-        Kind::Opensearch if path => {
-            let message = format!("services.{}: OpenSearch cannot be taken from PATH", service.name);
-            return Err(Failure::new(Class::Manifest, "from-path-unsupported", message)
-                .hint("leave `from` out: it is assembled from its official jars"));
-        }
+        Kind::Opensearch if path => vec![Want::OnPath(on_path::opensearch(host)?), java(host)],
         Kind::Opensearch => {
             let assembly = Assembly::of(opensearch::version(source(service)?))?;
             let (modules, plugins) = (service.modules.value.clone(), service.plugins.value.clone());
             assembly.select(&modules, &plugins)?;
-            let java = java::on_host(host).map_or(Want::Packages(&debian::JAVA), Want::HostJava);
-            vec![Want::Opensearch(Box::new(Home { assembly, modules, plugins })), java]
+            vec![Want::Opensearch(Box::new(Home { assembly, modules, plugins })), java(host)]
         }
         // Its programs are the person's.
         Kind::Process => vec![],
@@ -94,7 +89,12 @@ fn source(service: &Service) -> Result<&str, Failure> {
         service.name, service.kind
     );
     Err(Failure::new(Class::Host, "image-only", message)
-        .hint("`{program} up NAME …` starts the services that can run natively; docs/releases.md tells which these are"))
+        .hint("start the others by name: {program} up postgresql redis rabbitmq"))
+}
+
+/// The Java of the machine where it has a suitable one.
+fn java(host: &Host) -> Want {
+    java::on_host(host).map_or(Want::Packages(&debian::JAVA), Want::HostJava)
 }
 
 /// psql and its kin: from PATH where that was asked for, or where there is no apt to fetch them with.

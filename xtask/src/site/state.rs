@@ -47,6 +47,11 @@ impl Secrets {
 }
 
 impl Secrets {
+    /// Whether this service was ever set up.
+    pub fn has(&self, service: &str) -> bool {
+        self.0.contains_key(service)
+    }
+
     /// All of them, to take them out of a text.
     pub fn all(&self) -> impl Iterator<Item = &str> {
         self.0.values().map(Secret::reveal)
@@ -114,11 +119,11 @@ impl State {
         self.remembered().ok().flatten()?.release
     }
 
-    /// Remembers a release for later commands. The place was set up.
-    pub fn remember_release(&self, release: &str) -> anyhow::Result<()> {
+    /// Remembers a release for later commands, or forgets it. The place was set up.
+    pub fn remember_release(&self, release: Option<&str>) -> anyhow::Result<()> {
         match self.remembered()? {
-            Some(known) if known.release.as_deref() != Some(release) => {
-                self.remember(&Remembered { release: Some(release.to_owned()), ..known })
+            Some(known) if known.release.as_deref() != release => {
+                self.remember(&Remembered { release: release.map(str::to_owned), ..known })
             }
             _ => Ok(()),
         }

@@ -39,6 +39,8 @@ pub(super) const RESERVED: &[&str] = &[
     "repositories.url.*",
     // Every page in a browser of this machine could read and change everything: there is no login.
     "http.cors.*",
+    // Whether there is a login follows from the distribution.
+    "plugins.security.*",
     // Without it the server could start programs.
     "bootstrap.system_call_filter",
 ];
@@ -76,6 +78,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         ("path.data", quoted(data.as_str())),
         ("path.logs", quoted(home.join("log").as_str())),
     ];
+    settings.extend(without_login(server).map(|(name, value)| (name, value.to_owned())));
     let own = DEVELOPMENT.iter().filter(|(name, _)| !service.settings.contains_key(*name));
     settings.extend(own.map(|(name, value)| (*name, (*value).to_owned())));
     let mut yaml = "# Written by ecosystem; changes are lost.\n".to_owned();
@@ -126,6 +129,15 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     }
 }
 
+/// The fact of an installation that its distribution brings the security plugin along. What is assembled here never has it.
+pub const SECURITY_PLUGIN: &str = "security-plugin";
+
+/// What switches the login of the security plugin off: the images of Invenio run without it, too. A server without the plugin does not
+/// know the setting and would not start.
+pub fn without_login(server: &Installed) -> Option<(&'static str, &'static str)> {
+    server.facts.paths.contains_key(SECURITY_PLUGIN).then_some(("plugins.security.disabled", "true"))
+}
+
 /// Settings for a server that shares a laptop with its developer.
 const DEVELOPMENT: [(&str, &str); 4] = [
     // The circuit breaker would count garbage that the serial collector has not collected yet and refuse writes with 429.
@@ -161,7 +173,7 @@ pub struct Jvm<'a> {
 impl Jvm<'_> {
     /// The command line, with the options that concern the class archive.
     pub fn argv(&self, archive: &[&str]) -> Vec<String> {
-        let home = &self.server.root;
+        let home = self.server.path("home");
         let mut argv = vec![self.java.path("java").to_string()];
         argv.extend([format!("-Xms{}", self.heap), format!("-Xmx{}", self.heap)]);
         // C1 only and the serial collector: start-up is bound by the processor, and a development server is restarted often.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, KEYS, Key, Shape, Value};
+use super::problem::MOST;
 use super::{Origin, Problem, suggest};
 
 /// What one layer says, value by value.
@@ -29,7 +30,7 @@ pub(super) struct Entry {
 pub(super) fn parse(name: &str, text: &str) -> Parsed {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader::new(name, text);
-    for error in errors {
+    for error in errors.into_iter().take(MOST) {
         let at = error.span().map_or(0, |span| span.start);
         // One slip often breaks the rules of the syntax several times over.
         if reader.broken.insert(reader.line(at)) {
@@ -93,6 +94,9 @@ impl<'a> Reader<'a> {
 
     fn table(&mut self, table: &DeTable<'_>, path: &mut Vec<String>) {
         for (key, value) in table {
+            if self.parsed.problems.len() >= MOST {
+                return;
+            }
             let at = key.span().start;
             path.push(key.get_ref().to_string());
             if let Some(below) = self.known(path, at) {

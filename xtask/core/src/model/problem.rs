@@ -43,6 +43,9 @@ fn cut(text: String) -> String {
     }
 }
 
+/// Where so many problems were found, nobody looks for more: a file of that kind is no manifest, and every problem takes time.
+pub(super) const MOST: usize = 200;
+
 /// So many problems are printed at once; the others are counted.
 const SHOWN: usize = 40;
 
@@ -50,6 +53,7 @@ const SHOWN: usize = 40;
 pub fn failure(problems: &[Problem]) -> Failure {
     let mut message = match problems.len() {
         1 => "1 problem in the manifest".to_owned(),
+        count if count >= MOST => format!("{count} problems or more in the manifest"),
         count => format!("{count} problems in the manifest"),
     };
     for problem in problems.iter().take(SHOWN) {

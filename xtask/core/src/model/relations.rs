@@ -5,6 +5,7 @@
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::problem::MOST;
 use super::{Ecosystem, Origin, Problem, Service, Sourced, suggest};
 use crate::catalog::{self, Kind};
 
@@ -165,7 +166,9 @@ pub(super) fn profiles(
     let mut problems = Vec::new();
     for (profile, members) in profiles {
         for member in &members.value {
-            problems.extend(unknown(profile, member, &members.origin, profiles, services, refused));
+            if problems.len() < MOST {
+                problems.extend(unknown(profile, member, &members.origin, profiles, services, refused));
+            }
         }
     }
     let mut walk =

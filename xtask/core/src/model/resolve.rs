@@ -50,15 +50,30 @@ pub fn resolve(layers: &[Layer<'_>], flags: &Flags) -> Result<Ecosystem, Vec<Pro
 
 /// A project that is made for another release than the one that is used.
 fn other_release(ecosystem: &Ecosystem, project: &Detected) -> Option<Problem> {
-    let (used, made_for) = (&ecosystem.release, project.release?);
-    let Detected { requirement, file, line, .. } = project;
-    (used.value != made_for).then(|| {
+    let used = &ecosystem.release;
+    let Detected { requirement, file, line, release } = project;
+    let Some(made_for) = release else {
+        let known: Vec<&str> = release::names().collect();
+        let origin = Origin::File { name: file.clone(), line: *line };
+        // Whoever names a release knows what they do.
+        return matches!(used.origin, Origin::Release(_)).then(|| {
+            Problem::at(
+                &origin,
+                format!("it names {requirement}, which is no release that this version has; release {used} is used"),
+                format!("write release = \"NAME\" into ecosystem.toml: {}", known.join(", ")),
+            )
+        });
+    };
+    (used.value != *made_for).then(|| {
         Problem::at(
             &used.origin,
             format!(
                 "release {used} is used, and {file}:{line} names {requirement}, which is release {made_for}"
             ),
-            format!("write release = \"{made_for}\", or leave it out"),
+            match used.origin {
+                Origin::File { .. } => format!("write release = \"{made_for}\", or leave the line out"),
+                _ => format!("{{program}} up --release {made_for}"),
+            },
         )
     })
 }

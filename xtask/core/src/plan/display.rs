@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::{Action, Cause, Holder, Obstacle, Plan};
 use crate::failure::{Failure, Kind};
 use crate::process::quoted;
+use crate::release;
 
 /// A plan as `--dry-run` prints it, with the milliseconds that each step took last time where known.
 pub fn render(plan: &Plan, last: &BTreeMap<String, u64>) -> String {
@@ -108,11 +109,18 @@ pub fn obstacles_failure(obstacles: &[Obstacle], retry: &Retry) -> Option<Failur
             text,
             "the data of {service} was made by {made_by} and cannot be used by {wanted}\n  {folder}"
         );
+        if let Some(release) = release::with(made_by) {
+            hints.push(format!(
+                "keep the data, with the release that has {made_by}: {{program}} up --release {release}"
+            ));
+        }
         hints.push(format!("start {service} afresh, losing its data: {{program}} down --data {service}"));
     }
     if !ports.is_empty() {
         let Retry { words, offset } = retry;
-        hints.push(format!("run on other ports from now on: {{program}} {words} --port-offset {offset}"));
+        hints.push(format!(
+            "run all of it on other ports from now on: {{program}} {words} --port-offset {offset}"
+        ));
     }
     let code = match (silent, other, ports.is_empty()) {
         (Some(_), _, _) => "supervisor-silent",

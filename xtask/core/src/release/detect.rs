@@ -33,7 +33,7 @@ pub fn detect(files: &[(&str, &str)]) -> Option<Detected> {
         let (file, text, _, spec) = named.iter().find(|(_, _, name, _)| name == package)?;
         Some(Detected {
             requirement: format!("{package} {spec}").trim_end().to_owned(),
-            release: release(package, major(spec)?),
+            release: major(spec).and_then(|major| release(package, major)),
             file: (*file).to_owned(),
             line: line(text, package),
         })
@@ -141,6 +141,7 @@ mod tests {
                 "invenio-app-rdm ~=9.1.0 = documented",
             ),
             ("invenio-app-rdm = \"==15.0\"", "invenio-app-rdm ==15.0 = unknown"),
+            ("invenio-app-rdm = \"*\"", "invenio-app-rdm * = unknown"),
             ("invenio-app-ils = {version = \"==4.8.0\"}", "invenio-app-ils ==4.8.0 = unknown"),
         ] {
             assert_eq!(pipfile(line), format!("Pipfile:5 {said}"));
@@ -186,7 +187,6 @@ mod tests {
             "[packages]\noarepo-runtime = \"==1\"\n",
             "[packages\n",
             "packages = 3\n",
-            "[packages]\ninvenio-app-rdm = \"*\"\n",
         ] {
             assert_eq!(told("Pipfile", text), "nothing", "{text}");
         }

@@ -82,6 +82,20 @@ pub fn find(name: &str) -> Option<Release> {
     Some(READ[index].get_or_init(read).clone())
 }
 
+/// The first release whose native server made data of this kind and major version: `postgresql 14`.
+pub fn with(made_by: &str) -> Option<&'static str> {
+    let (kind, major) = made_by.split_once(' ')?;
+    let has = |name: &&str| {
+        let release = find(name).unwrap_or_else(|| unreachable!("{name} is built in"));
+        let mut services = release.services.iter().filter(|(known, _)| known.name() == kind);
+        services.any(|(_, service)| {
+            let version = service.get.as_deref().and_then(|purl| purl.rsplit_once('@'));
+            version.is_some_and(|(_, version)| version.split('.').next() == Some(major))
+        })
+    };
+    names().find(has)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +124,15 @@ mod tests {
             }
             semver::VersionReq::parse(&release.runtimes["java"].accept).unwrap();
         }
+    }
+
+    #[test]
+    fn data_leads_to_the_release_that_made_it() {
+        assert_eq!(with("postgresql 12"), Some(DEFAULT));
+        assert_eq!(with("postgresql 14"), Some("v12"));
+        assert_eq!(with("postgresql 18"), Some("oarepo-14"));
+        assert_eq!(with("postgresql 9"), None);
+        assert_eq!(with("mysql 8"), None);
     }
 
     #[test]

@@ -139,7 +139,7 @@ mod tests {
     fn opensearch(manifest: &str, root: &str) -> String {
         let ecosystem = resolve(&[Layer { name: "m", text: manifest }], &Flags::default()).unwrap();
         let installation = Installation::from([
-            installed("opensearch", &format!("{root}/os"), &[]),
+            installed("opensearch", &format!("{root}/os"), &[("home", "")]),
             installed("java", &format!("{root}/jdk"), &[("java", "bin/java")]),
             installed("opensearch-cds", &format!("{root}/cds"), &[("archive", "a.jsa")]),
         ]);

@@ -66,7 +66,8 @@ manifest gets the values of the release.
 
 Values come from layers, the later ones win, and error messages name the file and line that a value came from:
 
-1. the built-in release, which holds versions, images and ports,
+1. the built-in release, which holds versions, images and ports; without a `release` in the files below it is the one that an earlier
+   `up --release` was told, or that the project names in its `pyproject.toml` or `Pipfile` ([releases](releases.md)),
 2. `ecosystem.toml`, checked in with the project,
 3. `ecosystem.local.toml`, for one person and ignored by git,
 4. options of the command line.

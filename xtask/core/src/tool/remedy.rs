@@ -78,7 +78,7 @@ pub fn remedies(tool: &Requirement, verdict: &Verdict, system: System) -> Vec<St
         "node" => vec![
             format!("nvm install {}", tool.major()),
             format!("without nvm: fnm install {0}, or volta install node@{0}", tool.major()),
-            format!("packages of the system are newer than Node {}", tool.major()),
+            format!("the package of the system is seldom Node {}", tool.major()),
         ],
         "uv" => vec![
             if system == System::MacOs {
@@ -265,7 +265,7 @@ mod tests {
         Node:
           nvm install 14
           without nvm: fnm install 14, or volta install node@14
-          packages of the system are newer than Node 14
+          the package of the system is seldom Node 14
         NPM:
           npm 6 comes with Node 14: nvm install 14
           with the Node you have: npm install --global npm@6.14.17

@@ -44,7 +44,8 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
     let _ = writeln!(text, "\n{summary}");
     if report.findings.iter().any(|f| matches!(f.section, Section::Tools) && f.verdict == Verdict::Problem) {
         text.push_str(
-            "`up` needs none of the tools: they are what the release asks for to develop the application.\n",
+            "`up` needs none of the tools: they are what the release asks for to develop the application.\n\
+             What stops `up` are problems of the other sections.\n",
         );
     }
     text

@@ -95,8 +95,8 @@ fn bad_output_says_what_was_found_what_is_wanted_and_how_to_get_it() {
       found     /usr/bin/pipenv   (pipenv --version)
       it says   ModuleNotFoundError: No module named 'pipenv'
       accepted  2022 or newer, tested with 2022.9.24
-      get it    {program} shell   has 2022.9.24 first on PATH, beside your own
-                pipx install pipenv==2022.9.24
+      get it    pipx install pipenv==2022.9.24
+                {program} shell   has 2022.9.24 first on PATH, beside your own
                 without pipx: python3 -m pip install --user pipenv==2022.9.24
     Checking Docker version...
     Docker not found: podman answers in its place.
@@ -116,16 +116,16 @@ fn bad_output_says_what_was_found_what_is_wanted_and_how_to_get_it() {
     Checking Node version...
     Node not found.
       accepted  14, tested with 14.19.3
-      get it    {program} shell   has 14.19.3 first on PATH, beside your own
-                nvm install 14
+      get it    nvm install 14
+                {program} shell   has 14.19.3 first on PATH, beside your own
                 without nvm: fnm install 14, or volta install node@14
-                packages of the system are newer than Node 14
+                the package of the system is seldom Node 14
     Checking NPM version...
     NPM is too new. Got 11.19.1, expected 6.
       found     /usr/bin/npm   (npm --version)
       accepted  6, tested with 6.14.17
-      get it    {program} shell   has 6.14.17 first on PATH, beside your own
-                npm 6 comes with Node 14: nvm install 14
+      get it    npm 6 comes with Node 14: nvm install 14
+                {program} shell   has 6.14.17 first on PATH, beside your own
                 with the Node you have: npm install --global npm@6.14.17
     Checking ImageMagick version...
     ImageMagick is too old. Got 6.9.11-60, expected 7.1 or newer.
@@ -143,6 +143,7 @@ fn bad_output_says_what_was_found_what_is_wanted_and_how_to_get_it() {
 
     8 problems.
     `up` needs none of the tools: they are what the release asks for to develop the application.
+    What stops `up` are problems of the other sections.
     ");
 }
 
@@ -173,7 +174,7 @@ fn the_report_is_stable_for_scripts() {
           "what": "Pipenv",
           "on": "Pipenv is installed, but does not work.",
           "why": "the release accepts 2022 or newer, and is tested with 2022.9.24",
-          "next": "{program} shell   has 2022.9.24 first on PATH, beside your own"
+          "next": "pipx install pipenv==2022.9.24"
         }
       ],
       "tools": [
@@ -204,8 +205,8 @@ fn the_report_is_stable_for_scripts() {
           "accept": ">=2022",
           "tested": "2022.9.24",
           "remedies": [
-            "{program} shell   has 2022.9.24 first on PATH, beside your own",
             "pipx install pipenv==2022.9.24",
+            "{program} shell   has 2022.9.24 first on PATH, beside your own",
             "without pipx: python3 -m pip install --user pipenv==2022.9.24"
           ]
         }

@@ -66,8 +66,9 @@ pub(super) fn report(tool: &Requirement, probed: Probed, system: System, manager
         );
     }
     if tool.get.is_some() && finding.verdict != Verdict::Ok {
-        // Nothing has to be installed for it, and nothing of the person's own is in its way.
-        remedies.insert(0, format!("{{program}} shell   has {} first on PATH, beside your own", tool.tested));
+        // What the person is used to goes first; this installs nothing, and nothing of their own is in its way.
+        let line = format!("{{program}} shell   has {} first on PATH, beside your own", tool.tested);
+        remedies.insert(remedies.len().min(1), line);
     }
     Tool {
         name: tool.name.clone(),

@@ -90,7 +90,8 @@ impl Report for Provided {
         let did = if self.new == 0 { "nothing to do".to_owned() } else { format!("{} new", self.new) };
         let _ = writeln!(text, "Tools of release {} in {}: {did}", self.release, self.store);
         if missing > 0 {
-            let _ = writeln!(text, "{missing} of {} have to be installed by hand.", self.tools.len());
+            let have = if missing == 1 { "has" } else { "have" };
+            let _ = writeln!(text, "{missing} of {} {have} to be installed by hand.", self.tools.len());
         }
         text
     }

@@ -30,6 +30,9 @@ pub(super) struct Running {
     /// The servers can be reached from other machines.
     open: bool,
     /// What the person typed, for the closing lines.
+    /// There are processes of the manifest among the services.
+    #[serde(skip)]
+    processes: bool,
     #[serde(skip)]
     program: String,
 }
@@ -94,6 +97,7 @@ pub(super) fn running(
         unchanged,
         open,
         services,
+        processes: endpoints.values().any(|endpoint| endpoint.kind == Kind::Process),
         program: context.program.clone(),
     })
 }
@@ -120,7 +124,12 @@ impl Report for Running {
             )
         } else {
             let memory = output::bytes(self.memory_bytes);
-            let reach = if self.open { "open to the network" } else { "all on loopback" };
+            let reach = match (self.open, self.processes) {
+                (true, _) => "open to the network",
+                (false, false) => "all on loopback",
+                // Where a process of the manifest listens is its own decision.
+                (false, true) => "the servers on loopback",
+            };
             writeln!(text, "\n{} in {took}, {memory} of memory, {reach}", "Ready".green().bold())
         };
         text.push('\n');
