@@ -19,6 +19,7 @@ fn copy(from: &Utf8Path, to: &Utf8Path) {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test needs no atomic write")]
 fn executable(path: &Utf8Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -72,7 +73,7 @@ fn rabbitmq_of_another_place_is_run_with_the_erlang_that_it_names() {
     executable(&bin.join("rabbitmq-server"), "#!/bin/sh\nexit 1\n");
     executable(
         &bin.join("rabbitmq-env"),
-        &format!("#!/bin/sh\nPATH={}/usr/lib/erlang/bin:${{PATH:+:}}$PATH\n", unpacked),
+        &format!("#!/bin/sh\nPATH={unpacked}/usr/lib/erlang/bin:${{PATH:+:}}$PATH\n"),
     );
 
     place.manifest("[services.rabbitmq]\nfrom = \"path\"\n");

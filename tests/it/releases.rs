@@ -111,8 +111,8 @@ fn a_copy_of_a_project_does_not_work_on_the_data_of_the_original() {
     let secrets = std::fs::read_to_string(place.state().join("secrets.toml")).unwrap();
     copy.ok(&["up", "redis"]);
     copy.ok(&["down"]);
-    std::fs::write(copy.state().join("place.toml"), text).unwrap();
-    std::fs::write(copy.state().join("secrets.toml"), secrets).unwrap();
+    copy.file(".ecosystem/place.toml", &text);
+    copy.file(".ecosystem/secrets.toml", &secrets);
     for words in [["redis-cli", "ping"].as_slice(), &["env"], &["up", "redis"], &["shell", "--", "true"]] {
         let run = copy.run(words);
         assert_eq!(run.status, 2, "{words:?}\n{run}");

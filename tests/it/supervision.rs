@@ -301,3 +301,21 @@ fn who_hangs_up_while_it_waits_keeps_nothing_in_the_supervisor() {
     BufReader::new(patient).read_line(&mut answer).unwrap();
     assert!(answer.contains("signal 9"), "who is still there is answered: {answer}");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn whoever_works_in_the_state_folder_and_is_no_server_is_left_alone() {
+    let place = Place::new();
+    place.ok(&["up", "redis"]);
+    let folder = place.state().join("redis");
+    #[expect(clippy::disallowed_methods, reason = "somebody's backup")]
+    let mut backup = std::process::Command::new("sleep").arg("600").current_dir(&folder).spawn().unwrap();
+    kill(place.supervisor().unwrap(), Signal::KILL);
+    eventually("nothing listens", || place.listening().is_empty());
+    place.ok(&["up", "redis"]);
+    place.ok(&["down"]);
+    let lives = backup.try_wait().unwrap().is_none();
+    backup.kill().unwrap();
+    backup.wait().unwrap();
+    assert!(lives, "a process of somebody else was ended");
+}

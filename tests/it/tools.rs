@@ -159,3 +159,51 @@ fn other_bytes_than_those_of_the_lock_are_refused() {
         .find(|e| e.file_name().to_string_lossy().starts_with("npm-"));
     assert!(npm.is_none(), "nothing of it is in the store");
 }
+
+#[test]
+fn a_shell_within_a_shell_is_the_same_and_tidying_leaves_its_tools() {
+    let place = Place::new();
+    let ecosystem = env!("CARGO_BIN_EXE_ecosystem");
+    let once = place.ok(&["shell", "--", "sh", "-c", "echo $PATH"]).stdout;
+    let twice = place.ok(&["shell", "--", ecosystem, "shell", "--", "sh", "-c", "echo $PATH"]);
+    assert_eq!(twice.stdout, once, "{twice}");
+    // Looked at from a project that uses other tools, and from within a shell.
+    let other = Place::new();
+    let tidy = other.ok(&[
+        "shell",
+        "--release",
+        "v13",
+        "--",
+        ecosystem,
+        "provision",
+        "--clean",
+        "--dry-run",
+        "--format",
+        "json",
+    ]);
+    let report: serde_json::Value = serde_json::from_str(&tidy.stdout).unwrap();
+    let waste: Vec<&str> =
+        report["items"].as_array().unwrap().iter().map(|item| item["path"].as_str().unwrap()).collect();
+    for folder in once
+        .split(':')
+        .filter(|folder| folder.contains("/node-") || folder.contains("/npm-") || folder.contains("/pipenv-"))
+    {
+        let folder = folder.strip_suffix("/bin").unwrap();
+        assert!(!waste.contains(&folder), "{folder} would be removed\n{tidy}");
+    }
+}
+
+#[test]
+fn settings_of_pip_that_lead_elsewhere_do_not_lead_its_packages_there() {
+    let place = Place::new();
+    let target = place.root.join("target");
+    let env = [
+        ("ECOSYSTEM_STORE", empty(&place)),
+        ("PIP_TARGET", target.to_string()),
+        ("PYTHONPATH", "/nowhere".to_owned()),
+    ];
+    let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let run = with_env(&place, &["shell", "--release", "v14", "--", "uv", "--version"], &env);
+    assert_eq!((run.status, run.stdout.split_whitespace().nth(1)), (0, Some("0.9.30")), "{run}");
+    assert!(!target.exists(), "{run}");
+}

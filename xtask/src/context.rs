@@ -157,11 +157,24 @@ impl Context {
         text.map_or(System::Other, |text| System::of_os_release(&text))
     }
 
+    /// PATH without the folders of the store, which `shell` puts there: what the store has is not something of the machine, and a shell
+    /// within a shell must be the same shell.
+    pub fn own_path(&self) -> String {
+        let store = self.store().ok();
+        let ours =
+            |folder: &&str| store.as_ref().is_some_and(|store| Utf8Path::new(folder).starts_with(store));
+        self.path
+            .split(':')
+            .filter(|folder| !folder.is_empty() && !ours(folder))
+            .collect::<Vec<_>>()
+            .join(":")
+    }
+
     /// What provisioning looks at.
     pub fn provisioning(&self) -> Host {
         let default = Host::default();
         Host {
-            path: self.path.clone(),
+            path: self.own_path(),
             java_home: self.java_home.clone(),
             pythons: self.pythons.clone(),
             stall: self.stall.map_or(default.stall, |seconds| Duration::from_secs(seconds.max(1))),

@@ -15,7 +15,7 @@ use ecosystem_core::plan::{Holder, Observed, Obstacle, Supervisor, Voice, port_o
 use ecosystem_core::process::{Content, File, Process};
 
 use crate::sys::control::{self, Control, Request, Response, Supervised};
-use crate::sys::fs::{create_private_dir, read_optional, write_atomic};
+use crate::sys::fs::{canonical, create_private_dir, read_optional, write_atomic};
 use crate::sys::os::{self, Listener};
 use crate::sys::{interrupt, launch, supervisor};
 
@@ -199,8 +199,8 @@ pub fn stopped(place: &Place, service: &str) -> anyhow::Result<Vec<(String, u32)
 }
 
 /// Ends what is left of this very place when its supervisor is gone: everything that carries its mark, and whatever works in one of its
-/// service folders and holds one of its ports or has no terminal. PostgreSQL's processes write over their environment, and with it
-/// over the mark; one that a signal has stopped does not hear of the end of its server.
+/// service folders and holds one of its ports or is a server of the store. PostgreSQL's processes write over their environment, and with
+/// it over the mark; one that a signal has stopped does not hear of the end of its server.
 ///
 /// On Linux the kernel has ended the servers themselves already, or is about to, but not what they started; elsewhere this is what
 /// ends them.
@@ -217,12 +217,16 @@ pub fn end_leftovers(place: &Place, ports: &BTreeSet<u16>) -> anyhow::Result<()>
     let mut pids: BTreeSet<u32> = os::listeners(Some(ports))?.into_iter().filter_map(leftover).collect();
     pids.extend(os::with_variable(supervisor::PLACE_MARK, place.state.as_str()));
     let inside = os::working_in(&place.state).unwrap_or_default().into_iter();
-    pids.extend(
-        inside
-            .filter(|(_, cwd)| *cwd != place.state)
-            .map(|(pid, _)| pid)
-            .filter(|pid| !os::has_terminal(*pid)),
-    );
+    // Others may have business in there: a backup, an editor's helper, a state folder within this one. A server of ours works in the folder
+    // of its service and is a program of the store.
+    let (services, store) = (with_data(place)?, canonical(&place.store));
+    let server = |pid: u32, cwd: &Utf8Path| {
+        let service = cwd.strip_prefix(&place.state).ok().and_then(|inside| inside.components().next());
+        service.is_some_and(|name| services.contains(name.as_str()))
+            && !os::has_terminal(pid)
+            && os::program(pid).is_some_and(|program| program.starts_with(&store))
+    };
+    pids.extend(inside.filter(|(pid, cwd)| server(*pid, cwd)).map(|(pid, _)| pid));
     // Whoever works in a shell that was left, or in one that read the settings of a process, does not end that way.
     let me = std::process::id();
     pids.retain(|pid| *pid != me && !os::descendants(*pid).contains(&me));

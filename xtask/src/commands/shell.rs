@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::process::RunAs;
 use ecosystem_core::render::env::{Syntax, render, variables};
 
@@ -26,7 +27,18 @@ pub fn run(context: &Context, global: &Global, args: &Shell, events: &dyn Events
     }
     let stack = Stack::open(context, global, None)?;
     let tools = tools(context, &stack, events)?;
-    let path = path(&tools, &context.path);
+    let path = path(&tools, &context.own_path());
+    if let Some(tool) =
+        tools.iter().find(|tool| tool.bin.as_ref().is_some_and(|bin| bin.as_str().contains(':')))
+    {
+        let text = format!(
+            "the store {} has a colon in its path, and PATH is divided by colons: {} could not be found",
+            stack.store, tool.title
+        );
+        return Err(Failure::new(Kind::Host, "store-unwritable", text)
+            .hint("ECOSYSTEM_STORE=/another/folder")
+            .into());
+    }
     let mut settings = settings(&stack)?;
     settings.insert("PATH".to_owned(), path.clone());
     settings.insert(MARK.to_owned(), stack.site.ecosystem.release.value.clone());
@@ -95,7 +107,7 @@ fn find(program: &str, path: &str, cwd: &Utf8Path) -> anyhow::Result<Utf8PathBuf
     let found = which::which_in(program, Some(path), cwd);
     let found = found.map_err(|_| {
         let text = format!("there is no program {program} on PATH");
-        ecosystem_core::failure::Failure::new(ecosystem_core::failure::Kind::Host, "program-missing", text)
+        Failure::new(Kind::Host, "program-missing", text)
             .hint("`{program} check` tells what is missing of the release's tools")
     })?;
     Utf8PathBuf::from_path_buf(found).ok().context("the path of the program is not UTF-8")

@@ -56,8 +56,7 @@ fn refuse_other_release(context: &Context, global: &Global, stack: &Stack) -> an
     if global.release.is_none() {
         return Ok(());
     }
-    let without =
-        Stack::open(context, &Global { release: None, ..global.clone() }, None)?.site.ecosystem.release;
+    let without = Stack::look(context, &Global { release: None, ..global.clone() })?.site.ecosystem.release;
     if !matches!(&without.origin, Origin::File { name, .. } if [MANIFEST, LOCAL].contains(&name.as_str()))
         || without.value == asked.value
     {

@@ -60,7 +60,9 @@ impl Site {
             (Ok(ecosystem), false) => ecosystem,
             (resolved, _) => {
                 broken = broken.or_else(|| resolved.err().map(|problems| failure(&problems)));
-                resolve(&[], &flags).map_err(|problems| failure(&problems))?
+                // It may be the release that is unknown, as after a newer build of this program.
+                let nothing = Flags { port_offset: flags.port_offset, ..Flags::default() };
+                resolve(&[], &nothing).map_err(|problems| failure(&problems))?
             }
         };
         Ok((Self { root, manifest, ecosystem }, broken))

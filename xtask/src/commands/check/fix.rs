@@ -64,6 +64,13 @@ fn close(file: &Utf8Path, yes: bool) -> anyhow::Result<Option<Fixed>> {
             return Ok(None);
         }
     }
+    // The question may have stood for long.
+    if containers::read(file).map_or(true, |(now, _)| now != text) {
+        let message = format!("{file} was changed meanwhile; nothing was done to it");
+        return Err(Failure::new(Kind::Finding, "file-changed", message)
+            .hint("{program} check --fix")
+            .into());
+    }
     let backup = unused(file)?;
     let mode = mode(file)?;
     write_atomic(&backup, text.as_bytes(), mode)?;

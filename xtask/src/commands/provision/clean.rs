@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::process::RunAs;
+use ecosystem_core::release;
 use serde::Serialize;
 
 use crate::cli::{Global, Provision};
@@ -98,7 +99,10 @@ fn needs(
     let services: Vec<_> = stack.site.ecosystem.services.values().collect();
     let provisioner = stack.provisioner(context, RunAs::Me, Mode::Normal, events)?;
     let mut folders = provisioner.needed(&services)?;
-    folders.extend(provisioner.needed_tools(&stack.site.ecosystem.tools)?);
+    // A shell is no stack that anybody remembers: the tools of every release stay.
+    for release in release::names().filter_map(release::find) {
+        folders.extend(provisioner.needed_tools(&release.tools)?);
+    }
     Ok(folders)
 }
 

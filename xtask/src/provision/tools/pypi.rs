@@ -140,8 +140,10 @@ impl<'a> Package<'a> {
 
     fn environment(&self, folder: &Utf8Path, host: &Host, store: &Store) -> anyhow::Result<()> {
         let venv = folder.join("venv");
-        let output =
-            Cmd::new(&self.python).args(["-m", "venv", venv.as_str()]).limit(Duration::from_mins(5)).run()?;
+        let output = apart(Cmd::new(&self.python))
+            .args(["-m", "venv", venv.as_str()])
+            .limit(Duration::from_mins(5))
+            .run()?;
         if output.ok() {
             return Ok(());
         }
@@ -168,7 +170,7 @@ impl<'a> Package<'a> {
         task: &Task<'_>,
     ) -> anyhow::Result<()> {
         let python = folder.join("venv/bin/python");
-        let command = Cmd::new(&python)
+        let command = apart(Cmd::new(&python))
             .args(["-m", "pip", "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--quiet"])
             .args(args)
             .cwd(folder)
@@ -200,7 +202,7 @@ impl<'a> Package<'a> {
     /// Runs it once: a version that is older than the Python fails when it is started, not when it is installed.
     fn try_out(&self, folder: &Utf8Path) -> anyhow::Result<()> {
         let program = folder.join("bin").join(self.tool);
-        let output = Cmd::new(program).args(["--version"]).run()?;
+        let output = apart(Cmd::new(program)).args(["--version"]).run()?;
         if output.ok() {
             return Ok(());
         }
@@ -222,6 +224,13 @@ impl<'a> Package<'a> {
         }
         links(folder, &[(self.tool, format!("../venv/bin/{}", self.tool).into())]).map(drop)
     }
+}
+
+/// What would make pip install elsewhere, or Python look elsewhere. Empty is unset to both; mirrors and proxies stay.
+fn apart(command: Cmd) -> Cmd {
+    let variables =
+        ["PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE"];
+    variables.iter().fold(command, |command, name| command.env(name, ""))
 }
 
 /// The last line that pip or Python said.

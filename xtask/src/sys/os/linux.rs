@@ -235,6 +235,12 @@ pub fn working_in(folder: &camino::Utf8Path) -> Option<BTreeMap<u32, camino::Utf
     Some(here.collect())
 }
 
+/// The program that a process runs; `None` where that cannot be seen.
+pub fn program(pid: u32) -> Option<camino::Utf8PathBuf> {
+    let program = procfs::process::Process::new(pid.cast_signed()).ok()?.exe().ok()?;
+    camino::Utf8PathBuf::try_from(program).ok()
+}
+
 /// Whether a process belongs to a terminal: somebody's shell or editor, never a server of ours. A process that cannot be looked at
 /// counts as one that does.
 pub fn has_terminal(pid: u32) -> bool {

@@ -145,6 +145,11 @@ pub fn working_in(_folder: &camino::Utf8Path) -> Option<BTreeMap<u32, camino::Ut
     None
 }
 
+/// Programs of other processes are not looked up here.
+pub fn program(_pid: u32) -> Option<camino::Utf8PathBuf> {
+    None
+}
+
 /// Nobody is found by working directory here, so nobody has to be told apart by terminal.
 pub fn has_terminal(_pid: u32) -> bool {
     true

@@ -164,6 +164,8 @@ impl Scan {
                     (leaf.text.clone(), *leaf, Some(change(text, leaf.at.clone(), instead)))
                 }
             },
+            // A key without a value is no leaf, and a second one of that name would be wrong.
+            None if entry(text, first).contains("host_ip") => return self.unknown(service, first),
             None => (String::new(), *first, added(text, first)),
         };
         let everywhere = address.is_empty() || address.contains("0.0.0.0") || address == "::";
@@ -274,6 +276,22 @@ pub fn changed(text: &str, scan: &Scan) -> String {
         new.replace_range(change.at.clone(), &change.text);
     }
     new
+}
+
+/// The text of a list entry from its first leaf on: up to the next entry or a line that is indented less.
+fn entry<'a>(text: &'a str, first: &Leaf) -> &'a str {
+    let (start, _) = line_of(text, &first.at);
+    let indent = |line: &str| line.len() - line.trim_start_matches([' ', '-']).len();
+    let column = text[start..].lines().next().map_or(0, indent);
+    let mut end = start;
+    for (index, line) in text[start..].split_inclusive('\n').enumerate() {
+        let content = line.trim();
+        if index > 0 && !content.is_empty() && (content.starts_with('-') || indent(line) < column) {
+            break;
+        }
+        end += line.len();
+    }
+    &text[start..end]
 }
 
 #[cfg(test)]

@@ -162,12 +162,18 @@ fn filled_in(text: &str, depth: usize) -> String {
         let (name, rule) = inner.split_at(name_end);
         match rule.strip_prefix(":-").or_else(|| rule.strip_prefix('-')) {
             Some(default) if depth < DEEPEST => value.push_str(&filled_in(default, depth + 1)),
-            None if name.to_ascii_uppercase().contains("PORT") => value.push_str("0000"),
+            None if is_port(name) => value.push_str("0000"),
             _ => value.push(SOMETHING),
         }
         rest = after;
     }
     value + rest
+}
+
+/// Whether a variable is named like a port: `PORT`, `DB_PORT`, not `PORTAL_IP` or `SUPPORT`.
+fn is_port(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    name == "PORT" || name.ends_with("_PORT")
 }
 
 #[cfg(test)]
@@ -210,6 +216,8 @@ mod tests {
             "${PORT:-5432}:5432",
             "${DB_PORT}:5432",
             "$DB_PORT:5432",
+            "${PORTAL_IP}:5432:5432",
+            "${SUPPORT_HOST}:5432:5432",
             "${DB}:5432",
             "${DB:-5432}",
             "${DB:-127.0.0.1:5432}:5432",
@@ -247,6 +255,8 @@ mod tests {
         ${PORT:-5432}:5432                                 ${PORT:-5432} on all addresses, instead 127.0.0.1:${PORT:-5432}:5432
         ${DB_PORT}:5432                                    ${DB_PORT} on all addresses, instead 127.0.0.1:${DB_PORT}:5432
         $DB_PORT:5432                                      $DB_PORT on all addresses, instead 127.0.0.1:$DB_PORT:5432
+        ${PORTAL_IP}:5432:5432                             unknown
+        ${SUPPORT_HOST}:5432:5432                          unknown
         ${DB}:5432                                         unknown
         ${DB:-5432}                                        some port on all addresses, instead 127.0.0.1::${DB:-5432}
         ${DB:-127.0.0.1:5432}:5432                         loopback

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Every form in which a port can be published, and much that looks like one.
-const FILES: [(&str, &str); 24] = [
+const FILES: [(&str, &str); 25] = [
     ("short", "services:\n  db:\n    image: postgres:12.4\n    ports:\n      - \"5432:5432\"\n"),
     (
         "list at the column of its key",
@@ -23,6 +23,10 @@ const FILES: [(&str, &str); 24] = [
     (
         "long, open",
         "services:\n  db:\n    ports:\n      - target: 5432\n        host_ip: 0.0.0.0\n        published: 5632\n",
+    ),
+    (
+        "long, an address without a value",
+        "services:\n  db:\n    ports:\n      - target: 91\n        published: 91\n        host_ip:\n      - target: 92\n",
     ),
     (
         "long in brackets",
@@ -122,6 +126,11 @@ fn every_port_is_found_with_its_line_and_what_to_write() {
     long, open
       !! f:5  db publishes 5632 on all addresses: host_ip: 0.0.0.0
           write  host_ip: 127.0.0.1
+    long, an address without a value
+      !! f:7  db publishes some port on all addresses: - target: 92
+          write  host_ip: 127.0.0.1   (one more line, below this one)
+      ok f:4  not looked at
+          where db publishes 91 cannot be told
     long in brackets
       !! f:4  db publishes 5632 on all addresses: - {target: 5432, published: 5632}
           write  - {host_ip: 127.0.0.1, target: 5432, published: 5632}
