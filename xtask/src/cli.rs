@@ -405,6 +405,15 @@ pub enum Bench {
         #[arg(long, value_name = "COMMAND")]
         against: Option<String>,
     },
+    /// What `shell` adds to a command, and the toolchain into an empty store
+    Tools {
+        /// Rounds of each; downloads are done in a seventh of them
+        #[arg(long, default_value_t = 21)]
+        rounds: usize,
+        /// A command that fetches the same by bare package clients
+        #[arg(long, value_name = "COMMAND")]
+        against: Option<String>,
+    },
     /// A cold and a repeated `up`, `down`, and how late a ready server is noticed
     Up {
         /// Rounds of each

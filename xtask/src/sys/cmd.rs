@@ -39,6 +39,12 @@ pub struct Output {
 }
 
 impl Output {
+    /// The last thing that it said.
+    pub fn last_line(&self) -> &str {
+        let lines = self.stdout.lines().chain(self.stderr.lines()).map(str::trim);
+        lines.filter(|line| !line.is_empty()).last().unwrap_or("it said nothing")
+    }
+
     /// Whether it ended with status 0, in time.
     pub fn ok(&self) -> bool {
         self.status == 0 && !self.timed_out

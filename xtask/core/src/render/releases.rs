@@ -92,7 +92,7 @@ const INTRO: &str = "\
 
 A release is the set of versions, images and ports that a version of Invenio or OARepo is developed with. It is chosen by, first wins:
 `--release NAME`; `release = \"NAME\"` in `ecosystem.toml`; what an earlier `up --release NAME` was told; what the project itself names
-(`invenio-app-rdm` or `oarepo` in `pyproject.toml` or `Pipfile`); `documented`.
+(`invenio-app-rdm` or `oarepo` among the direct dependencies in `pyproject.toml` or `Pipfile`; groups and extras are not read); `documented`.
 
 | release | made for |
 | --- | --- |

@@ -3,6 +3,7 @@
 //! Rounds of the two sides alternate, so that a machine whose speed drifts drifts for both. Medians are what is quoted.
 
 mod check;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -52,6 +53,11 @@ struct Figure {
 /// Measures `check`.
 pub(super) fn check(global: &Global, rounds: usize, against: Option<&str>) -> anyhow::Result<()> {
     check::measure(global, rounds, against)
+}
+
+/// Measures `shell` and `provision --tools`.
+pub(super) fn tools(global: &Global, rounds: usize, against: Option<&str>) -> anyhow::Result<()> {
+    tools::measure(global, rounds, against)
 }
 
 /// Measures `up`.

@@ -134,13 +134,7 @@ impl Package {
             if let Some(cause) = cause::of(&said) {
                 return Err(cause.failure("npm", &what, store.root()).into());
             }
-            let last = said
-                .lines()
-                .map(str::trim)
-                .rfind(|line| !line.is_empty())
-                .unwrap_or("it said nothing")
-                .to_owned();
-            return Err(Failure::new(Kind::Host, "npm-failed", format!("npm could not {what}: {last}"))
+            return Err(Failure::new(Kind::Host, "npm-failed", format!("npm could not {what}: {}", output.last_line()))
                 .hint("npm reads its mirror and proxy from ~/.npmrc: npm config list")
                 .into());
         }

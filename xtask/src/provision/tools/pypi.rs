@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,13 +9,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::artifact::{Facts, Key};
 use ecosystem_core::failure::{Failure, Kind};
 
-use super::links;
+use super::{links, python};
 use crate::event::{Events, Section, Task, Unit};
 use crate::provision::cause::{self, Cause};
 use crate::provision::host::Host;
 use crate::provision::store::{Built, Id, Store};
 use crate::provision::watch::{size, watch};
-use crate::sys::cmd::{Cmd, Output};
+use crate::sys::cmd::Cmd;
 use crate::sys::fs::write_atomic;
 
 /// A program from PyPI, and the Python that runs it.
@@ -52,8 +51,7 @@ impl<'a> Package<'a> {
     /// Depends on every file and on the Python that runs it.
     pub(super) fn id(&self, pins: &BTreeMap<String, Vec<String>>) -> Option<Id> {
         let lines = pins.get(&self.to_string())?;
-        let meta = std::fs::metadata(&self.python).ok()?;
-        let python = format!("{} {} {}", self.python, meta.len(), meta.mtime());
+        let python = python::stamp(&self.python).ok()?;
         let mut parts = vec!["pypi", "1", &python];
         parts.extend(lines.iter().map(String::as_str));
         Some(Id { name: self.tool.to_owned(), version: self.version.to_owned(), key: Key::of(parts) })
@@ -157,7 +155,7 @@ impl<'a> Package<'a> {
             format!("try it: {} -m venv /tmp/some-folder", self.python)
         };
         let message =
-            format!("{} could not make a virtual environment for {self}: {}", self.python, last(&output));
+            format!("{} could not make a virtual environment for {self}: {}", self.python, output.last_line());
         Err(Failure::new(Kind::Host, "venv-failed", message).hint(hint).into())
     }
 
@@ -194,7 +192,7 @@ impl<'a> Package<'a> {
         if let Some(cause) = cause::of(&said) {
             return Err(cause.failure("pip", &what, store.root()).into());
         }
-        Err(Failure::new(Kind::Host, "pip-failed", format!("pip could not {what}: {}", last(&output)))
+        Err(Failure::new(Kind::Host, "pip-failed", format!("pip could not {what}: {}", output.last_line()))
             .hint("pip reads its mirror and proxy from its own configuration: python3 -m pip config list")
             .into())
     }
@@ -206,7 +204,7 @@ impl<'a> Package<'a> {
         if output.ok() {
             return Ok(());
         }
-        let message = format!("{self} does not run on {}: {}", self.python, last(&output));
+        let message = format!("{self} does not run on {}: {}", self.python, output.last_line());
         Err(Failure::new(Kind::Host, "tool-unusable", message)
             .hint("install the Python of the release, and it is used: `{program} check` says how")
             .into())
@@ -231,12 +229,6 @@ fn apart(command: Cmd) -> Cmd {
     let variables =
         ["PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE"];
     variables.iter().fold(command, |command, name| command.env(name, ""))
-}
-
-/// The last line that pip or Python said.
-fn last(output: &Output) -> String {
-    let said = format!("{}\n{}", output.stdout, output.stderr);
-    said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it said nothing").to_owned()
 }
 
 /// Lines of the same version gather checksums: each platform has files of its own.

@@ -59,9 +59,14 @@ fn number(program: &Utf8Path) -> Option<Vec<u32>> {
 }
 
 /// Changes when the program does.
-pub(super) fn id(program: &Utf8Path) -> anyhow::Result<Id> {
+pub(super) fn stamp(program: &Utf8Path) -> anyhow::Result<String> {
     let meta = std::fs::metadata(program).with_context(|| format!("cannot look at {program}"))?;
-    let stamp = format!("{program} {} {}", meta.len(), meta.mtime());
+    Ok(format!("{program} {} {}", meta.len(), meta.mtime()))
+}
+
+/// Where its links lie.
+pub(super) fn id(program: &Utf8Path) -> anyhow::Result<Id> {
+    let stamp = stamp(program)?;
     Ok(Id { name: "python".to_owned(), version: "host".to_owned(), key: Key::of(["python", "1", &stamp]) })
 }
 
