@@ -41,8 +41,8 @@ pub struct Output {
 impl Output {
     /// The last thing that it said.
     pub fn last_line(&self) -> &str {
-        let lines = self.stdout.lines().chain(self.stderr.lines()).map(str::trim);
-        lines.filter(|line| !line.is_empty()).last().unwrap_or("it said nothing")
+        let mut lines = self.stdout.lines().chain(self.stderr.lines()).map(str::trim);
+        lines.rfind(|line| !line.is_empty()).unwrap_or("it said nothing")
     }
 
     /// Whether it ended with status 0, in time.
