@@ -367,7 +367,10 @@ impl Loop {
             let Ok(Some(status)) = waitid(WaitId::Pid(id), seen) else { continue };
             let how = self.how_it_ended(index, &status);
             self.sweep(index, pid);
-            log::mark_end(&self.children[index].process, &how);
+            let phase = self.children[index].supervision.status(self.begin.elapsed()).phase;
+            // Some servers are stopped by a signal that looks like a crash.
+            let told = if phase == Phase::Stopping { "stopped" } else { how.as_str() };
+            log::mark_end(&self.children[index].process, told);
             self.feed(index, Input::Exited { how, success: status.exit_status() == Some(0) });
             let _reaped = waitpid(Some(id), WaitOptions::NOHANG);
         }
