@@ -134,9 +134,13 @@ impl Package {
             if let Some(cause) = cause::of(&said) {
                 return Err(cause.failure("npm", &what, store.root()).into());
             }
-            return Err(Failure::new(Kind::Host, "npm-failed", format!("npm could not {what}: {}", output.last_line()))
-                .hint("npm reads its mirror and proxy from ~/.npmrc: npm config list")
-                .into());
+            return Err(Failure::new(
+                Kind::Host,
+                "npm-failed",
+                format!("npm could not {what}: {}", output.last_line()),
+            )
+            .hint("npm reads its mirror and proxy from ~/.npmrc: npm config list")
+            .into());
         }
         let (sha256, size) = archive::sha256(&file)?;
         task.finish("");

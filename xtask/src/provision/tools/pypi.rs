@@ -154,8 +154,11 @@ impl<'a> Package<'a> {
         } else {
             format!("try it: {} -m venv /tmp/some-folder", self.python)
         };
-        let message =
-            format!("{} could not make a virtual environment for {self}: {}", self.python, output.last_line());
+        let message = format!(
+            "{} could not make a virtual environment for {self}: {}",
+            self.python,
+            output.last_line()
+        );
         Err(Failure::new(Kind::Host, "venv-failed", message).hint(hint).into())
     }
 

@@ -33,10 +33,10 @@ pub(super) struct Arena<'a> {
 impl<'a> Arena<'a> {
     /// Makes one whose ports are free.
     pub(super) fn new(context: &'a Context) -> anyhow::Result<Self> {
-        // Above those of the test suite, below the ports that the kernel gives to clients. Ports are free between two rounds of another
+        // Multiples of 17, of which no two make two blocks overlap; above those of the test suite, below the ports that the kernel gives to clients. Ports are free between two rounds of another
         // proof as well: each begins to look somewhere else.
         let free = |offset: &u16| ports(*offset).iter().all(|port| is_free(*port));
-        let mut blocks: Vec<u16> = (6_480..6_880).step_by(17).collect();
+        let mut blocks: Vec<u16> = (6_477..6_880).step_by(17).collect();
         let first = usize::try_from(std::process::id())? % blocks.len();
         blocks.rotate_left(first);
         let offset = blocks.into_iter().find(free).context("no free block of ports")?;
