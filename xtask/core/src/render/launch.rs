@@ -57,6 +57,8 @@ const STATE: &str = "/state=folder";
 fn nowhere(installed: &Installed) -> Installed {
     let top: Utf8PathBuf = format!("{{{}}}", installed.name).into();
     let moved = |path: &Utf8PathBuf| match path.strip_prefix(&installed.root) {
+        // The folder itself gets no slash at its end.
+        Ok(rest) if rest.as_str().is_empty() => top.clone(),
         Ok(rest) if !installed.root.as_str().is_empty() => top.join(rest),
         // Something of the host: where it lies there says nothing.
         _ => top.join(path.file_name().unwrap_or_default()),
@@ -149,6 +151,7 @@ mod tests {
     #[test]
     fn folders_the_heap_and_the_offset_leave_no_trace() {
         let one = opensearch("", "/home/a/.cache");
+        assert!(one.contains("{opensearch}/lib/*") && !one.contains("{opensearch}/\n"), "{one}");
         let other = opensearch("port_offset = 100\nservices.opensearch.heap = \"2g\"\n", "/srv/b");
         assert_eq!(one, other);
         assert!(!one.contains("/home") && !one.contains("Xmx512m"), "{one}");
