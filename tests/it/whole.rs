@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use camino::Utf8Path;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -118,7 +119,7 @@ fn nothing_leaks_and_everything_mends() {
     beside.ok(&["status"]);
     place.ok(&["status"]);
     let env = place.env();
-    leave_traces(&env);
+    leave_traces(&place, &env);
 
     every_listener_is_on_loopback(&place);
     no_secret_is_told(&place);
@@ -153,19 +154,32 @@ fn nothing_leaks_and_everything_mends() {
 }
 
 /// One thing in every store.
-fn leave_traces(env: &Env) {
+fn leave_traces(place: &Place, env: &Env) {
     sql(env).batch_execute("CREATE TABLE kept AS SELECT 1 AS id").unwrap();
     search(env, "PUT", "/kept/_doc/1?refresh=true", Some(&json!({"id": 1})));
     let mut broker = crate::amqp::Broker::login(env).unwrap();
     broker.declare("kept");
     broker.publish("kept", &["1".to_owned()]);
+    // RabbitMQ confirms a queue before its definition is in a file: killed within a second, it may have forgotten it.
+    let node = place.state().join("rabbitmq/mnesia");
+    let files = || {
+        node.read_dir_utf8()
+            .unwrap()
+            .flatten()
+            .flat_map(|node| node.path().read_dir_utf8())
+            .flatten()
+            .flatten()
+    };
+    let holds =
+        |path: &Utf8Path| std::fs::read(path).is_ok_and(|bytes| bytes.windows(4).any(|word| word == b"kept"));
+    eventually("the queue is on the disk", || files().any(|file| holds(file.path())));
 }
 
 #[track_caller]
 fn traces_are_there(env: &Env) {
-    assert_eq!(number(env, "SELECT count(*) FROM kept"), 1);
-    assert_eq!(search(env, "GET", "/kept/_count", None)["count"], 1);
-    assert_eq!(crate::amqp::Broker::login(env).unwrap().declare("kept"), 1);
+    assert_eq!(number(env, "SELECT count(*) FROM kept"), 1, "rows in PostgreSQL");
+    assert_eq!(search(env, "GET", "/kept/_count", None)["count"], 1, "documents in OpenSearch");
+    assert_eq!(crate::amqp::Broker::login(env).unwrap().declare("kept"), 1, "messages in RabbitMQ");
 }
 
 /// Asked of the kernel, for every process that the supervisor started.
