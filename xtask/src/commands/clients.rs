@@ -57,7 +57,7 @@ pub fn redis_cli(
     let server = installed.get("redis").context("the installation has no redis")?;
     // It comes with the server, in Debian's packages and in all others.
     let beside = server.path("server").with_file_name("redis-cli");
-    let program = if beside.is_file() { beside } else { on_path("redis-cli")? };
+    let program = if beside.is_file() { beside } else { on_path(context, "redis-cli")? };
     let address = ["-h", &endpoint.host, "-p", &endpoint.port("redis").to_string()].map(ToOwned::to_owned);
     let mut env = vec![("REDISCLI_AUTH", endpoint.password().to_owned())];
     env.extend(server.library_path().map(|path| ("LD_LIBRARY_PATH", path)));
@@ -76,9 +76,8 @@ fn installation(
     installed.remove(service).with_context(|| format!("{service} is not installed"))
 }
 
-fn on_path(program: &str) -> anyhow::Result<Utf8PathBuf> {
-    let found = which::which(program).ok().and_then(|path| Utf8PathBuf::from_path_buf(path).ok());
-    found.ok_or_else(|| {
+fn on_path(context: &Context, program: &str) -> anyhow::Result<Utf8PathBuf> {
+    context.find(program).ok_or_else(|| {
         let text = format!("{program} is neither beside the server nor on PATH");
         let failure = Failure::new(failure::Kind::Host, "program-missing", text);
         failure.hint(format!("install {program} (Debian: redis-tools)")).into()

@@ -114,6 +114,17 @@ pub(super) fn is_pin(text: &str) -> bool {
     })
 }
 
+/// The error for bytes that are not those of the lock. `mirror` is whom to ask about them.
+pub(super) fn changed(name: &str, locked: Option<&Pin>, got: &Pin, mirror: &str) -> Failure {
+    let expected = locked.map_or("nothing", |pin| &pin.sha256);
+    let message = format!(
+        "{name} is not what ecosystem.lock says: expected {expected}, got {}; it was thrown away",
+        got.sha256
+    );
+    Failure::new(Kind::Host, "artifact-changed", message)
+        .hint(format!("a released version never changes: ask who runs the {mirror}"))
+}
+
 const HEADER: &str = "\
 # Written by `cargo xtask provision`. Check it in; do not edit it.
 #

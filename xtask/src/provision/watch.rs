@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 
+use super::cause::{self, Cause};
+use super::host::Host;
+use super::store::Store;
 use crate::sys::cmd::{Cmd, Output};
 
 /// How often everything that was fetched is counted: a walk through some thousand files.
@@ -34,6 +37,28 @@ pub(super) fn watch(
         !stalled
     })?;
     Ok((!stalled || output.ok()).then_some(output))
+}
+
+/// The same for a client that works in `folder`: one that stalls is an error, and so is one that fails of something that is known by name.
+/// What it fails of otherwise is in the output, for the caller to tell.
+pub(super) fn fetch(
+    client: &str,
+    command: Cmd,
+    what: &str,
+    (host, store): (&Host, &Store),
+    folder: &Utf8Path,
+    tick: impl FnMut(u64),
+) -> anyhow::Result<Output> {
+    let mut tick = tick;
+    let output = watch(command.cwd(folder), host.stall, &[folder], || tick(size(folder)))?;
+    let Some(output) = output else {
+        return Err(Cause::Stalled(host.stall.as_secs()).failure(client, what, store.root()).into());
+    };
+    let said = format!("{}\n{}", output.stdout, output.stderr);
+    match cause::of(&said).filter(|_| !output.ok()) {
+        Some(cause) => Err(cause.failure(client, what, store.root()).into()),
+        None => Ok(output),
+    }
 }
 
 /// Bytes in all files below a folder. What vanishes meanwhile does not count.

