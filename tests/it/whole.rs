@@ -160,19 +160,21 @@ fn leave_traces(place: &Place, env: &Env) {
     let mut broker = crate::amqp::Broker::login(env).unwrap();
     broker.declare("kept");
     broker.publish("kept", &["1".to_owned()]);
-    // RabbitMQ confirms a queue before its definition is in a file: killed within a second, it may have forgotten it.
-    let node = place.state().join("rabbitmq/mnesia");
-    let files = || {
-        node.read_dir_utf8()
-            .unwrap()
-            .flatten()
-            .flat_map(|node| node.path().read_dir_utf8())
-            .flatten()
-            .flatten()
+    // RabbitMQ confirms a queue before its definition is in a file, for up to two seconds; the message's own files do
+    // not count. Definitions are in Mnesia's log, and later in the files of the table.
+    let mnesia = place.state().join("rabbitmq/mnesia");
+    let node = mnesia
+        .read_dir_utf8()
+        .unwrap()
+        .flatten()
+        .find(|entry| entry.path().join("LATEST.LOG").is_file())
+        .unwrap();
+    let names_it = |path: &Utf8Path| {
+        let definitions = path.ends_with("LATEST.LOG") || path.as_str().contains("/rabbit_durable_queue.");
+        definitions && std::fs::read(path).is_ok_and(|bytes| bytes.windows(4).any(|word| word == b"kept"))
     };
-    let holds =
-        |path: &Utf8Path| std::fs::read(path).is_ok_and(|bytes| bytes.windows(4).any(|word| word == b"kept"));
-    eventually("the queue is on the disk", || files().any(|file| holds(file.path())));
+    let files = || node.path().read_dir_utf8().unwrap().flatten();
+    eventually("the definition of the queue is on the disk", || files().any(|file| names_it(file.path())));
 }
 
 #[track_caller]

@@ -41,6 +41,9 @@ fn killed_or_interrupted_while_packages_arrive() {
     for (round, point) in random_points(390_000, 8).into_iter().enumerate() {
         let signal = if round % 2 == 0 { Signal::KILL } else { Signal::INT };
         let mut child = start(&lab, &["provision", "redis"]);
+        // What the mirror still sends to the run before this one counts as well: a signal before it is listened to
+        // would end the program as it ends anything.
+        eventually("it listens to signals", || listens(child.id()) || child_ended(child.id()));
         let begin = mirror.sent();
         eventually("so many bytes arrived", || mirror.sent() - begin >= point || child_ended(child.id()));
         let status = end(&mut child, signal);
@@ -54,6 +57,13 @@ fn killed_or_interrupted_while_packages_arrive() {
     lab.ok(&["provision", "redis"]);
     assert_eq!(lab.json(&["provision", "redis"])["new"], 0);
     lab.assert_quiet();
+}
+
+/// SIGINT has a handler.
+fn listens(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 2 != 0)
 }
 
 /// It is a zombie or gone.
