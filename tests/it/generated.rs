@@ -18,15 +18,51 @@ fn generated_files_are_up_to_date() {
 }
 
 #[test]
-fn render_writes_nothing_into_other_projects() {
+fn render_writes_only_the_compose_file_into_other_projects() {
     let place = Place::new();
-    let run = place.run(&["render"]);
-    insta::assert_snapshot!(run.to_string().replace(place.root.as_str(), "<root>"), @"
-
-    error[not-a-checkout]: `render` writes this project's own files, and <root> is not a checkout of Invenio Ecosystem
-    [exit status: 2]
-    ");
+    let file = place.root.join("docker/compose.yaml");
+    assert_eq!(place.run(&["render", "--check"]).status, 1);
+    assert!(!file.exists());
+    insta::assert_snapshot!(place.ok(&["render"]).stdout, @"  docker/compose.yaml          written");
+    place.ok(&["render", "--check"]);
     assert!(!place.root.join("docs").exists());
+
+    // Another manifest is another file, of the same project: its volumes stay those of before.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let renamed = text.replace("name: \"a-repository\"", "name: \"elsewhere\"");
+    assert_ne!(renamed, text);
+    std::fs::write(&file, renamed).unwrap();
+    place.ok(&["render", "--check"]);
+    // What one person says is not for the file that everybody has.
+    place.file("ecosystem.local.toml", "[services.redis]\nimage = \"redis:5\"\n");
+    place.ok(&["render", "--check"]);
+    place.manifest("[services.redis]\nimage = \"redis:6\"\n");
+    assert_eq!(place.run(&["render", "--check"]).status, 1);
+    place.ok(&["render"]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("name: \"elsewhere\"\n") && text.contains("image: \"redis:6\"\n"), "{text}");
+}
+
+#[test]
+fn render_leaves_what_it_did_not_write() {
+    let place = Place::new();
+    let file = place.root.join("docker/compose.yaml");
+    std::fs::create_dir(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, "services: {}\n").unwrap();
+    let run = place.run(&["render"]);
+    insta::assert_snapshot!(run.to_string().replace(place.root.as_str(), "<root>"), @"");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "services: {}\n");
+}
+
+#[test]
+fn render_tells_what_an_image_does_not_have() {
+    let place = Place::new();
+    place.manifest("[services.opensearch]\nplugins = [\"analysis-icu\"]\n");
+    let run = place.ok(&["render"]);
+    assert!(
+        run.stderr.contains("the image does not have these plugins of the manifest: analysis-icu"),
+        "{run}"
+    );
 }
 
 #[test]
@@ -34,7 +70,7 @@ fn render_check_lists_what_is_out_of_date_and_writes_nothing() {
     let place = Place::new();
     std::fs::create_dir_all(place.root.join("xtask/core/src/render")).unwrap();
     let run = place.run(&["render", "--check"]);
-    assert_eq!((run.status, run.stdout.matches("out of date").count()), (1, 4), "{run}");
+    assert_eq!((run.status, run.stdout.matches("out of date").count()), (1, 5), "{run}");
     assert!(!place.root.join("docs").exists());
     place.ok(&["render"]);
     place.ok(&["render", "--check"]);

@@ -9,6 +9,7 @@ mod check;
 mod clients;
 mod comfort;
 mod command_line;
+mod compose_file;
 mod faults;
 mod faults_environment;
 mod faults_limits;

@@ -105,7 +105,13 @@ pub enum Command {
     ///
     /// The code stands in brackets in the message: error[port-taken]. Without one all codes are listed, by exit status.
     Explain(Explain),
-    /// Write this project's own generated files: command reference, manifest page and schema
+    /// Write the files that are made from the manifest: docker/compose.yaml
+    ///
+    /// The Compose file starts the services of the manifest as containers of their images, published on `bind` alone, for whoever works with
+    /// Docker and without this program. Check it in; `--check` tells whether it still says what the manifest says. A file that was not
+    /// written by this program is never written over.
+    ///
+    /// In a checkout of this project itself: its command reference, manifest page and schema, too.
     Render(Render),
     /// Print a completion script for a shell
     ///

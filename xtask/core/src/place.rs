@@ -41,26 +41,22 @@ fn log_name(service: &str, process: &str) -> String {
 }
 
 /// A place id: a readable part from the folder's name and a random part that tells two copies apart.
-///
-/// Only `a-z0-9` and inner dashes, at most 24 characters: it goes into node and cluster names.
 pub fn place_id(root: &Utf8Path, random: [u8; 3]) -> String {
+    format!("{}-{:02x}{:02x}{:02x}", place_name(root), random[0], random[1], random[2])
+}
+
+/// The readable part. Only `a-z0-9` and inner dashes, at most 16 characters: it goes into names of nodes, clusters and containers.
+pub fn place_name(root: &Utf8Path) -> String {
     let base: String = root
         .file_name()
         .unwrap_or("place")
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
         .collect();
-    let mut slug = String::new();
-    for part in base.split('-').filter(|p| !p.is_empty()) {
-        if !slug.is_empty() {
-            slug.push('-');
-        }
-        slug.push_str(part);
-    }
+    let mut slug = base.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
     slug.truncate(16);
     let slug = slug.trim_end_matches('-');
-    let slug = if slug.is_empty() { "place" } else { slug };
-    format!("{slug}-{:02x}{:02x}{:02x}", random[0], random[1], random[2])
+    if slug.is_empty() { "place".to_owned() } else { slug.to_owned() }
 }
 
 #[cfg(test)]

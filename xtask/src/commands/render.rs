@@ -1,18 +1,27 @@
-//! `render`: the files of this project's own checkout that are made from the program. They are checked in, and a test checks them.
+//! `render`: the files that are made from the manifest and, in a checkout of this project, from the program. They are checked in; `--check`
+//! tells whether they still say the same.
 
 mod cli;
 
 use std::fmt::Write;
 
+use anyhow::Context as _;
+use camino::Utf8Path;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::render::{page, releases, schema};
+use ecosystem_core::model::Ecosystem;
+use ecosystem_core::place::place_name;
+use ecosystem_core::render::{compose, page, releases, schema};
 use serde::Serialize;
 
 use crate::cli::{Global, Render};
 use crate::context::Context;
+use crate::event::{Event, Events};
 use crate::output::{self, Report};
 use crate::stack::Stack;
 use crate::sys::fs::{read_optional, write_atomic};
+
+/// Where the Compose file of a project is.
+const COMPOSE: &str = "docker/compose.yaml";
 
 /// What only a checkout of this project has.
 const MARK: &str = "xtask/core/src/render";
@@ -38,22 +47,27 @@ enum State {
 }
 
 /// Writes what is out of date; with `--check` only says so.
-pub fn run(context: &Context, global: &Global, args: &Render) -> anyhow::Result<()> {
-    let root = Stack::open(context, global, None)?.site.root;
-    if !root.join(MARK).is_dir() {
-        let text = format!(
-            "`render` writes this project's own files, and {root} is not a checkout of Invenio Ecosystem"
-        );
-        return Err(Failure::new(Kind::Usage, "not-a-checkout", text).into());
+pub fn run(context: &Context, global: &Global, args: &Render, events: &dyn Events) -> anyhow::Result<()> {
+    let site = Stack::open(context, global, None)?.site;
+    let root = &site.root;
+    let ecosystem = site.shared(global.release.clone())?;
+    for shortage in compose::falls_short(&ecosystem) {
+        events.emit(Event::Warning(format!("{COMPOSE}: {shortage}")));
+    }
+    let mut files = vec![(COMPOSE, compose_file(root, &ecosystem)?)];
+    if root.join(MARK).is_dir() {
+        files.extend(pages()?);
     }
     let mut report = Rendered { files: Vec::new() };
-    for (path, text) in generated()? {
+    for (path, text) in files {
         let target = root.join(path);
         let state = if read_optional(&target)?.as_deref() == Some(text.as_str()) {
             State::UpToDate
         } else if args.check {
             State::OutOfDate
         } else {
+            let folder = target.parent().unwrap_or(root);
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {folder}"))?;
             write_atomic(&target, text.as_bytes(), 0o644)?;
             State::Written
         };
@@ -68,8 +82,25 @@ pub fn run(context: &Context, global: &Global, args: &Render) -> anyhow::Result<
     Ok(())
 }
 
-/// Every generated file with its text.
-fn generated() -> anyhow::Result<Vec<(&'static str, String)>> {
+/// The Compose file. Once written it keeps its project: its volumes are named after that, and a checkout in a folder of another name has
+/// the same file.
+fn compose_file(root: &Utf8Path, ecosystem: &Ecosystem) -> anyhow::Result<String> {
+    let path = root.join(COMPOSE);
+    let present = read_optional(&path)?;
+    let project = match &present {
+        None => place_name(root),
+        Some(text) => compose::project(text).ok_or_else(|| {
+            Failure::new(Kind::Usage, "file-of-another", format!("{path} was not written by this program"))
+                .hint(format!(
+                    "rename it, then: {{program}} render; what it says can be compared: diff OTHER {COMPOSE}"
+                ))
+        })?,
+    };
+    Ok(compose::compose(ecosystem, &project))
+}
+
+/// The pages that are made from the program, with their text.
+fn pages() -> anyhow::Result<Vec<(&'static str, String)>> {
     Ok(vec![
         ("docs/cli.md", cli::page()),
         ("docs/manifest.md", page::manifest()?),

@@ -67,6 +67,14 @@ impl Site {
         };
         Ok((Self { root, manifest, ecosystem }, broken))
     }
+
+    /// What the project says to everybody: without the layer of one person, and without what an earlier command was told.
+    pub fn shared(&self, release: Option<String>) -> anyhow::Result<Ecosystem> {
+        let text = read_at_most(&self.root.join(MANIFEST), LONGEST).map_err(|error| unreadable(&error))?;
+        let layers: Vec<Layer<'_>> = text.iter().map(|text| Layer { name: MANIFEST, text }).collect();
+        let flags = Flags { release, project: detect_release(&self.root), ..Flags::default() };
+        resolve(&layers, &flags).map_err(|problems| failure(&problems).into())
+    }
 }
 
 /// What the files of the application name. One that cannot be read is the application's business.

@@ -2,7 +2,10 @@
 //!
 //! One file a service, pure. How to *talk* to it is `xtask/src/client/<service>.rs`.
 
+pub mod container;
+mod minio;
 pub mod opensearch;
+mod pgadmin;
 pub mod postgresql;
 mod process;
 mod rabbitmq;

@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use camino::Utf8Path;
 
+use super::container::{Container, IDENTITY, literal};
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::artifact::Installed;
 use crate::model::Service;
@@ -127,6 +128,49 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         made_by: format!("opensearch {}", super::major(&server.version)),
         settings: super::origins(service),
     }
+}
+
+pub(super) fn container(service: &Service) -> Container {
+    let heap = heap(service);
+    let mut container =
+        Container::new("/usr/share/opensearch/data", heap_megabytes(service).unwrap_or(512) * 2 + 512)
+            .with("cluster.name", IDENTITY)
+            .with("node.name", "node-1")
+            .with("discovery.type", "single-node")
+            .with("OPENSEARCH_JAVA_OPTS", literal(&format!("-Xms{heap} -Xmx{heap}")))
+            // The images of Invenio run without a login, too: nobody but this machine reaches it.
+            .with("DISABLE_SECURITY_PLUGIN", "true")
+            .with("DISABLE_INSTALL_DEMO_CONFIG", "true");
+    for (name, value) in DEVELOPMENT.iter().filter(|(name, _)| !service.settings.contains_key(*name)) {
+        container = container.with(name, *value);
+    }
+    for (name, value) in &service.settings {
+        container = container.with(name, literal(&value.value));
+    }
+    container.ports = vec![("http", 9200), ("cluster", 9300)];
+    "curl -fsS 'http://127.0.0.1:9200/_cluster/health?wait_for_status=yellow&timeout=1s'"
+        .clone_into(&mut container.healthy);
+    if !service.plugins.value.is_empty() {
+        let names = service.plugins.value.join(", ");
+        container.falls_short =
+            Some(format!("the image does not have these plugins of the manifest: {names}"));
+    }
+    container
+}
+
+/// OpenSearch Dashboards, which this version does not run natively. `server` is the service that it shows.
+pub(super) fn dashboards(server: Option<&str>) -> Container {
+    let mut container = Container::new("/usr/share/opensearch-dashboards/data", 1024);
+    if let Some(server) = server {
+        container = container.with("OPENSEARCH_HOSTS", format!("[\"http://{server}:9200\"]"));
+        container.after = vec![server.to_owned()];
+    }
+    // Its own has to go where that of the server is off.
+    container = container.with("DISABLE_SECURITY_DASHBOARDS_PLUGIN", "true");
+    container.ports = vec![("http", 5601)];
+    "curl -fsS http://127.0.0.1:5601/api/status".clone_into(&mut container.healthy);
+    container.interval_s = 5;
+    container
 }
 
 /// The fact of an installation that its distribution brings the security plugin along. What is assembled here never has it.

@@ -5,8 +5,10 @@
 
 use std::fmt::Write;
 
+use super::container::{Container, IDENTITY, literal, password};
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::endpoint::Secret;
+use crate::model::Service;
 use crate::place::Place;
 use crate::process::{Content, File, Process, Rules, Signal, Stop};
 
@@ -128,6 +130,24 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         made_by: format!("postgresql {}", super::major(&server.version)),
         settings: super::origins(service),
     }
+}
+
+pub(super) fn container(service: &Service) -> Container {
+    let mut container = Container::new("/var/lib/postgresql/data", 1024)
+        .with("POSTGRES_USER", USER)
+        .with("POSTGRES_DB", USER)
+        .with("POSTGRES_PASSWORD", password(service))
+        // The image trusts everybody inside of the container: the check of health would be no login.
+        .with("POSTGRES_INITDB_ARGS", "--auth-host=scram-sha-256");
+    container.command = vec!["postgres".to_owned(), "-c".to_owned(), format!("cluster_name={IDENTITY}")];
+    for (name, value) in &service.settings {
+        container.command.extend(["-c".to_owned(), literal(&format!("{name}={}", value.value))]);
+    }
+    container.ports = vec![("sql", 5432)];
+    // Over TCP: while the image sets the database up, a server answers on the socket that is not the one to come.
+    "PGPASSWORD=\"$$POSTGRES_PASSWORD\" psql -h 127.0.0.1 -U \"$$POSTGRES_USER\" -d \"$$POSTGRES_DB\" -Atqc 'SELECT 1'"
+        .clone_into(&mut container.healthy);
+    container
 }
 
 /// The statement with the password must not reach a log, whatever the manifest sets, and must not fail unnoticed.

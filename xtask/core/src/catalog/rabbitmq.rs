@@ -8,8 +8,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use super::container::{Container, IDENTITY, literal, password, shell};
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::artifact::{Installed, Key, Plugin};
+use crate::model::Service;
 use crate::place::Place;
 use crate::process::{Content, File, Process, Rules, Signal, Stop};
 
@@ -75,13 +77,11 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     if let Some(port) = endpoint.ports.get("http") {
         let _ = write!(conf, "management.tcp.ip = {bind}\nmanagement.tcp.port = {port}\n");
     }
-    for (name, value) in &service.settings {
-        let _ = writeln!(conf, "{name} = {}", value.value);
-    }
+    conf.push_str(&settings(service));
     let files = [
         ("rabbitmq.conf", Content::Secret(conf)),
         ("advanced.config", Content::Text("[].\n".to_owned())),
-        ("enabled_plugins", Content::Text(format!("[{}].\n", plugins.join(",")))),
+        ("enabled_plugins", Content::Text(enabled(service))),
         ("conf.d", Content::Folder),
         ("log", Content::Folder),
         // Made from the secret, so that it is stable and needs no store of its own.
@@ -123,6 +123,45 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         made_by: format!("rabbitmq {}", super::major(&server.version)),
         settings: super::origins(service),
     }
+}
+
+/// The settings of the manifest as lines of a configuration file.
+fn settings(service: &Service) -> String {
+    let mut text = String::new();
+    for (name, value) in &service.settings {
+        let _ = writeln!(text, "{name} = {}", value.value);
+    }
+    text
+}
+
+/// The file that names the plugins.
+fn enabled(service: &Service) -> String {
+    format!("[{}].\n", service.plugins.value.join(","))
+}
+
+pub(super) fn container(service: &Service) -> Container {
+    let mut container = Container::new("/var/lib/rabbitmq", 1024)
+        .with("RABBITMQ_DEFAULT_USER", "invenio")
+        .with("RABBITMQ_DEFAULT_PASS", password(service))
+        .with("ECOSYSTEM_PLUGINS", literal(&enabled(service)))
+        .with("ECOSYSTEM_SETTINGS", literal(&settings(service)));
+    // The node, and with it the cluster and the folder of the data, is named after it.
+    container.hostname = Some(IDENTITY.to_owned());
+    container.command = shell(
+        "printf %s \"$$ECOSYSTEM_PLUGINS\" > /etc/rabbitmq/enabled_plugins \
+         && printf %s \"$$ECOSYSTEM_SETTINGS\" > /etc/rabbitmq/conf.d/90-ecosystem.conf \
+         && exec docker-entrypoint.sh rabbitmq-server",
+    );
+    container.ports = vec![("amqp", 5672)];
+    if service.plugins.value.iter().any(|plugin| plugin == MANAGEMENT) {
+        container.ports.push(("http", 15672));
+    }
+    "rabbitmq-diagnostics -q check_port_listener 5672 \
+     && printf '%s\\n' \"$$RABBITMQ_DEFAULT_PASS\" | rabbitmqctl -q authenticate_user \"$$RABBITMQ_DEFAULT_USER\""
+        .clone_into(&mut container.healthy);
+    // Each check boots a virtual machine, twice.
+    container.interval_s = 10;
+    container
 }
 
 type Parts = (&'static str, Vec<String>, BTreeMap<String, String>, Stop);

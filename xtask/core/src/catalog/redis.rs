@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use camino::Utf8Path;
 
+use super::container::{Container, literal, password, shell};
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::model::Service;
 use crate::place::Place;
@@ -59,15 +60,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         quoted(data.as_str()),
         secret.reveal(),
     );
-    for (name, value) in &service.settings {
-        // Redis knows yes and no where TOML knows true and false.
-        let value = match value.value.as_str() {
-            "true" => "yes",
-            "false" => "no",
-            other => other,
-        };
-        let _ = writeln!(text, "{name} {value}");
-    }
+    text.push_str(&settings(service));
 
     let mut env = super::environment(&home);
     if let Some(libraries) = server.library_path() {
@@ -96,6 +89,38 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         made_by: format!("redis {}", super::major(&server.version)),
         settings: super::origins(service),
     }
+}
+
+/// The settings of the manifest as lines of a configuration file.
+fn settings(service: &Service) -> String {
+    let mut text = String::new();
+    for (name, value) in &service.settings {
+        // Redis knows yes and no where TOML knows true and false.
+        let value = match value.value.as_str() {
+            "true" => "yes",
+            "false" => "no",
+            other => other,
+        };
+        let _ = writeln!(text, "{name} {value}");
+    }
+    text
+}
+
+pub(super) fn container(service: &Service) -> Container {
+    let mut container = Container::new("/data", 512)
+        .with("REDIS_PASSWORD", password(service))
+        .with("ECOSYSTEM_SETTINGS", literal(&settings(service)));
+    // Neither the command line nor the image's own configuration takes a password that nobody else sees. The name of the file is what the
+    // server can be told by; the entry point gives it, with everything in this folder, to the server's user.
+    let line = "umask 077 && printf '%s\\nrequirepass %s\\n' \"$$ECOSYSTEM_SETTINGS\" \"$$REDIS_PASSWORD\" > \"/data/$$ECOSYSTEM_IDENTITY.conf\" \
+                && exec docker-entrypoint.sh redis-server \"/data/$$ECOSYSTEM_IDENTITY.conf\"";
+    container = container.with("ECOSYSTEM_IDENTITY", super::container::IDENTITY);
+    container.command = shell(line);
+    container.ports = vec![("redis", 6379)];
+    "REDISCLI_AUTH=\"$$REDIS_PASSWORD\" redis-cli -h 127.0.0.1 ping | grep -q PONG"
+        .clone_into(&mut container.healthy);
+    container.grace_s = 10;
+    container
 }
 
 /// The path of its configuration as Redis takes it: as a pattern, where it could be one. A pattern that fits nothing is no error for

@@ -1,5 +1,6 @@
 //! Text made from the model: settings for applications, schemas, documentation. Pure, so that generated files can be checked.
 
+pub mod compose;
 pub mod env;
 pub mod launch;
 pub mod page;

@@ -1,0 +1,34 @@
+//! pgAdmin: how it runs as a container. This version does not run it natively.
+
+use serde_json::json;
+
+use super::container::{Container, literal};
+use super::postgresql;
+
+/// Where the image reads which servers it shall know.
+const SERVERS: &str = "/tmp/servers.json";
+
+/// `database` is the service that it shows.
+pub(super) fn container(database: Option<&str>) -> Container {
+    let mut container = Container::new("/var/lib/pgadmin", 512)
+        .with("PGADMIN_DEFAULT_EMAIL", "invenio@example.org")
+        .with("PGADMIN_DEFAULT_PASSWORD", "${PGADMIN_PASSWORD:-invenio}")
+        // Only this machine reaches it: it asks for no login of its own.
+        .with("PGADMIN_CONFIG_SERVER_MODE", "False")
+        .with("PGADMIN_CONFIG_MASTER_PASSWORD_REQUIRED", "False");
+    if let Some(database) = database {
+        let server = json!({"Servers": {"1": {
+            "Name": database, "Group": "Invenio", "Host": database, "Port": 5432,
+            "MaintenanceDB": postgresql::USER, "Username": postgresql::USER, "SSLMode": "prefer",
+        }}});
+        container = container
+            .with("PGADMIN_SERVER_JSON_FILE", SERVERS)
+            .with("ECOSYSTEM_SERVERS", literal(&server.to_string()));
+        let line = format!("printf %s \"$$ECOSYSTEM_SERVERS\" > {SERVERS} && exec /entrypoint.sh");
+        container.entrypoint = super::container::shell(&line);
+        container.after = vec![database.to_owned()];
+    }
+    container.ports = vec![("http", 80)];
+    "wget -qO- http://127.0.0.1/misc/ping".clone_into(&mut container.healthy);
+    container
+}
