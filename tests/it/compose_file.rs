@@ -8,8 +8,8 @@ use crate::faults::not_run;
 use crate::support::{Place, repository};
 
 /// The Docker Compose of the person, or the one that a CI has put aside; `None` where there is none, which a CI must not pass over.
+#[expect(clippy::disallowed_methods, reason = "says what this machine has and what it has to run")]
 fn compose() -> Option<Vec<String>> {
-    #[expect(clippy::disallowed_methods, reason = "says what this machine has and what it has to run")]
     let variable = |name| std::env::var(name).ok();
     if let Some(binary) = variable("ECOSYSTEM_TEST_COMPOSE") {
         return Some(vec![binary]);
@@ -29,12 +29,12 @@ fn compose() -> Option<Vec<String>> {
 }
 
 /// What Compose understands of a file.
+#[expect(clippy::disallowed_methods, reason = "asks what this project does not start itself")]
 fn understood(compose: &[String], file: &str, env: &[(&str, &str)]) -> Value {
     let output = Command::new(&compose[0])
         .args(&compose[1..])
         .args(["--file", file, "--profile", "*", "config", "--format", "json"])
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin:/usr/local/bin")
+        .env_remove("POSTGRESQL_PASSWORD")
         .envs(env.iter().copied())
         .output()
         .unwrap();
@@ -74,7 +74,6 @@ fn variables_set_what_differs_and_nothing_of_the_manifest_is_one() {
     );
     place.ok(&["render"]);
     let env = [
-        ("HOME", "/nowhere"),
         ("ECOSYSTEM_IDENTITY", "ecosystem-a-123456"),
         ("POSTGRESQL_PASSWORD", "a $word"),
         ("POSTGRESQL_SQL_PORT", "7000"),

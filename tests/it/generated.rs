@@ -31,7 +31,7 @@ fn render_writes_only_the_compose_file_into_other_projects() {
     let text = std::fs::read_to_string(&file).unwrap();
     let renamed = text.replace("name: \"a-repository\"", "name: \"elsewhere\"");
     assert_ne!(renamed, text);
-    std::fs::write(&file, renamed).unwrap();
+    place.file("docker/compose.yaml", &renamed);
     place.ok(&["render", "--check"]);
     // What one person says is not for the file that everybody has.
     place.file("ecosystem.local.toml", "[services.redis]\nimage = \"redis:5\"\n");
@@ -48,9 +48,14 @@ fn render_leaves_what_it_did_not_write() {
     let place = Place::new();
     let file = place.root.join("docker/compose.yaml");
     std::fs::create_dir(file.parent().unwrap()).unwrap();
-    std::fs::write(&file, "services: {}\n").unwrap();
+    place.file("docker/compose.yaml", "services: {}\n");
     let run = place.run(&["render"]);
-    insta::assert_snapshot!(run.to_string().replace(place.root.as_str(), "<root>"), @"");
+    insta::assert_snapshot!(run.to_string().replace(place.root.as_str(), "<root>"), @"
+
+    error[file-of-another]: <root>/docker/compose.yaml was not written by this program
+      → give it another name, then: ecosystem render
+    [exit status: 2]
+    ");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "services: {}\n");
 }
 

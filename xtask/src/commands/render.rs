@@ -91,9 +91,7 @@ fn compose_file(root: &Utf8Path, ecosystem: &Ecosystem) -> anyhow::Result<String
         None => place_name(root),
         Some(text) => compose::project(text).ok_or_else(|| {
             Failure::new(Kind::Usage, "file-of-another", format!("{path} was not written by this program"))
-                .hint(format!(
-                    "rename it, then: {{program}} render; what it says can be compared: diff OTHER {COMPOSE}"
-                ))
+                .hint("give it another name, then: {program} render")
         })?,
     };
     Ok(compose::compose(ecosystem, &project))
