@@ -162,3 +162,71 @@ fn what_is_damaged_does_not_hide_what_runs() {
     assert_eq!(store.list(&place), row("running redis"));
     store.ok(&place, &["down"]);
 }
+
+/// Where blocks of ports are given out by `auto`: beyond those of all other tests.
+const FIRST_BLOCK: u64 = 7300;
+
+/// The port that Redis has.
+#[track_caller]
+fn redis_port(report: &str) -> u64 {
+    let report: Value = serde_json::from_str(report).unwrap();
+    report["services"][0]["ports"]["redis"].as_u64().unwrap()
+}
+
+#[test]
+fn every_checkout_gets_ports_of_its_own_and_keeps_them() {
+    let (store, first, second, third) = (Store::new(), Place::new(), Place::new(), Place::new());
+    let places = [&first, &second, &third];
+    for place in places {
+        place.file("ecosystem.toml", &format!("port_offset = {FIRST_BLOCK}\n"));
+    }
+    let words = ["up", "redis", "--port-offset", "auto"];
+    let json = [&words[..], &["--format", "json"]].concat();
+    // A look gives nothing away.
+    let dry = Run::of(&mut store.command(&first, &[&words[..], &["--dry-run"]].concat()));
+    assert_eq!(dry.status, 0, "{dry}");
+    assert!(!first.state().exists() && !store.path.join("locks/ports").exists());
+
+    // Two at once are told apart.
+    let running: Vec<_> = places[..2]
+        .iter()
+        .map(|place| {
+            let mut command = store.command(place, &json);
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    let mut ports: Vec<u64> = running
+        .into_iter()
+        .map(|child| redis_port(&String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()))
+        .collect();
+    // One that is stopped keeps what it has.
+    store.ok(&first, &["down"]);
+    let run = Run::of(&mut store.command(&third, &words));
+    assert_eq!(run.status, 0, "{run}");
+    assert!(run.stderr.contains("which no other checkout has"), "{run}");
+    ports.push(redis_port(&store.ok(&third, &json)));
+    assert!(ports.iter().all(|port| *port >= 6579 + FIRST_BLOCK && (port - 6579) % 100 == 0), "{ports:?}");
+    assert!(ports[0] != ports[1] && !ports[..2].contains(&ports[2]), "{ports:?}");
+    for (place, port) in places.into_iter().zip(&ports) {
+        assert_eq!(redis_port(&store.ok(place, &json)), *port, "{ports:?}");
+        store.ok(place, &["status"]);
+    }
+    for place in places {
+        store.ok(place, &["down"]);
+    }
+
+    // Somebody else has come meanwhile: the ports are others.
+    let port = u16::try_from(ports[0]).unwrap();
+    let stranger = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let moved = redis_port(&store.ok(&first, &json));
+    assert!(!ports.contains(&moved), "{moved} {ports:?}");
+    drop(stranger);
+    // Other commands know them, although the manifest says something else; until everything is deleted.
+    assert_eq!(redis_port(&store.ok(&first, &["status", "--format", "json"])), moved);
+    store.ok(&first, &["down", "--data", "--yes"]);
+    assert_eq!(redis_port(&store.ok(&first, &["up", "redis", "--format", "json"])), 6579 + FIRST_BLOCK);
+    store.ok(&first, &["down"]);
+    let wrong = Run::of(&mut store.command(&first, &["up", "redis", "--port-offset", "many"]));
+    assert_eq!(wrong.status, 2, "{wrong}");
+    assert!(wrong.stderr.contains("write a number from 0 to 65535, or auto"), "{wrong}");
+}

@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and what each word means. The texts here are the help people read.
 
+use std::str::FromStr;
+
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -161,9 +163,10 @@ pub struct Up {
     /// Print the plan, with the reason of every step, and do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Add this number to every port; remembered for later commands in this project
-    #[arg(long, value_name = "N")]
-    pub port_offset: Option<u16>,
+    /// Add this number to every port; `auto`: one at which no port is taken, neither now nor by another checkout. Remembered for later
+    /// commands in this project
+    #[arg(long, value_name = "N|auto")]
+    pub port_offset: Option<PortOffset>,
     /// Fail where ecosystem.lock does not know exactly what to fetch
     #[arg(long)]
     pub locked: bool,
@@ -358,6 +361,25 @@ pub struct Man {
     /// The folder to write all pages into
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<Utf8PathBuf>,
+}
+
+/// What is added to every port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortOffset {
+    /// What keeps this checkout apart from the others.
+    Auto,
+    By(u16),
+}
+
+impl FromStr for PortOffset {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            number => number.parse().map(Self::By).map_err(|_| "write a number from 0 to 65535, or auto"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Args)]

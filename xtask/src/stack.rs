@@ -52,10 +52,11 @@ impl Stack {
             return Err(Failure::new(Kind::Usage, "no-such-folder", text).into());
         };
         let root = find_root(&start).unwrap_or(&start);
+        let earlier = State::at(canonical(&context.state(root)));
         let flags = Flags {
             release: global.release.clone(),
-            remembered_release: State::at(canonical(&context.state(root))).release(),
-            port_offset,
+            remembered_release: earlier.release(),
+            port_offset: port_offset.or_else(|| earlier.asked_offset()),
             ..Flags::default()
         };
         let (site, broken) = Site::open(&start, flags)?;
@@ -80,7 +81,7 @@ impl Stack {
         }
     }
 
-    /// The port offset: a flag, else what the manifest says, else what an earlier `up` was told.
+    /// The port offset: a flag, of now or of an earlier `up`, else what the manifest says, else what was used last.
     fn offset(&self, known: Option<&Place>) -> u16 {
         let wanted = &self.site.ecosystem.port_offset;
         match (&wanted.origin, known) {
@@ -106,7 +107,11 @@ impl Stack {
 
     /// Remembers the offset of a place, once it is known to be possible.
     pub fn remember_offset(&self, place: &Place) -> anyhow::Result<()> {
-        self.state.create(&self.site.root, &self.store, place.offset).map(drop)
+        self.state.create(&self.site.root, &self.store, place.offset)?;
+        match self.site.ecosystem.port_offset.origin {
+            Origin::Flag(_) => self.state.remember_asked_offset(Some(place.offset)),
+            _ => Ok(()),
+        }
     }
 
     /// Remembers the release of a flag, once its servers run.

@@ -1,5 +1,7 @@
 //! Where one stack lives. Two checkouts, a test and a benchmark differ in their `Place` and in nothing else.
 
+use std::collections::BTreeSet;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +40,24 @@ impl Place {
 /// `redis.log` for the only process of a service, `rabbitmq-epmd.log` otherwise.
 fn log_name(service: &str, process: &str) -> String {
     if service == process { format!("{service}.log") } else { format!("{service}-{process}.log") }
+}
+
+/// How far apart the blocks of ports of two places are.
+const BLOCK: u16 = 100;
+
+/// The first of these offsets at which none of `ports`, to which nothing is added yet, is taken.
+pub fn free_offset(
+    ports: &BTreeSet<u16>,
+    taken: &BTreeSet<u16>,
+    mut offsets: impl Iterator<Item = u16>,
+) -> Option<u16> {
+    let free = |port: u16| !taken.contains(&port);
+    offsets.find(|offset| ports.iter().all(|port| port.checked_add(*offset).is_some_and(free)))
+}
+
+/// The offsets of blocks: `from`, and the following ones in steps of a block.
+pub fn blocks(from: u16) -> impl Iterator<Item = u16> {
+    (from..u16::MAX).step_by(usize::from(BLOCK))
 }
 
 /// A place id: a readable part from the folder's name and a random part that tells two copies apart.
@@ -88,5 +108,16 @@ mod tests {
         };
         assert_eq!(place.log("redis", "redis"), "/p/.ecosystem/logs/redis.log");
         assert_eq!(place.log("rabbitmq", "epmd"), "/p/.ecosystem/logs/rabbitmq-epmd.log");
+    }
+
+    #[test]
+    fn an_offset_is_free_where_all_ports_are() {
+        let ports = BTreeSet::from([5632, 6579]);
+        let free = |taken: &[u16], from| free_offset(&ports, &taken.iter().copied().collect(), blocks(from));
+        assert_eq!(free(&[], 0), Some(0));
+        assert_eq!(free(&[5632, 6679, 6], 0), Some(200));
+        assert_eq!(free(&[5732], 50), Some(50));
+        // The next block is beyond the last port.
+        assert_eq!(free(&[6579 + 58900], 58900), None);
     }
 }

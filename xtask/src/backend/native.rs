@@ -10,7 +10,7 @@ use camino::Utf8Path;
 use ecosystem_core::catalog::{Data, Fresh, Launch};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::place::Place;
+use ecosystem_core::place::{self, Place};
 use ecosystem_core::plan::{Holder, Observed, Obstacle, Supervisor, Voice, port_obstacles, silence};
 use ecosystem_core::process::{Content, File, Process};
 
@@ -175,12 +175,9 @@ fn held(
 /// The next offset, in steps of 100, at which nobody listens on any of these ports, which have `present` added to them already.
 pub fn free_offset(ports: &BTreeSet<u16>, present: u16) -> anyhow::Result<u16> {
     let taken: BTreeSet<u16> = os::listeners(None)?.into_iter().map(|listener| listener.port).collect();
-    let free = |offset: &u16| {
-        let moved = ports.iter().map(|port| (port - present).checked_add(*offset));
-        moved.into_iter().all(|port| port.is_some_and(|port| !taken.contains(&port)))
-    };
-    let next = present / 100 * 100;
-    Ok((next..u16::MAX).step_by(100).skip(1).find(free).unwrap_or(next.saturating_add(100)))
+    let ports: BTreeSet<u16> = ports.iter().map(|port| port - present).collect();
+    let next = (present / 100 * 100).saturating_add(100);
+    Ok(place::free_offset(&ports, &taken, place::blocks(next)).unwrap_or(next))
 }
 
 /// What of the ports of a service somebody else holds right now.

@@ -92,6 +92,7 @@ pub fn run(
     if args.data && args.services.is_empty() {
         // With the last data goes what it was made with.
         stack.state.remember_release(None).map_err(|e| vec![e])?;
+        stack.state.remember_asked_offset(None).map_err(|e| vec![e])?;
     }
     output::report(&Stopped { stopped: stopped(&plan), deleted }, global.format).map_err(|e| vec![e])
 }

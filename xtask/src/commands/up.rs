@@ -1,5 +1,6 @@
 //! `up` and `restart`: fetch what is missing, start what does not run as wanted, wait until all of it is usable and ours, fill it.
 
+mod offset;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ use ecosystem_core::plan::{
 use ecosystem_core::process::RunAs;
 
 use crate::backend::native;
-use crate::cli::{Global, Up};
+use crate::cli::{Global, PortOffset, Up};
 use crate::context::Context;
 use crate::engine::{Engine, Outcome};
 use crate::event::{Event, Events};
@@ -78,7 +79,8 @@ pub fn run(
 ) -> Result<(), Failures> {
     let begin = Instant::now();
     let one = |error: anyhow::Error| vec![error];
-    let stack = Stack::open(context, global, args.port_offset).map_err(one)?;
+    let (port_offset, block) = offset::asked(context, global, args, events).map_err(one)?;
+    let stack = Stack::open(context, global, port_offset).map_err(one)?;
     refuse_other_release(context, global, &stack).map_err(one)?;
     for warning in &stack.site.ecosystem.warnings {
         events.emit(Event::Warning(format!("{}: {}", warning.place(), warning.what)));
@@ -114,8 +116,9 @@ pub fn run(
     native::end_leftovers(&place, &wanted.ports()).map_err(one)?;
     let all_run = wanted.refuse_taken_ports().map_err(one)?;
     stack.remember_offset(&place).map_err(one)?;
+    drop(block);
     if !all_run {
-        introduce(&stack, events);
+        introduce(&stack, args.port_offset, events);
     }
     let mode = if args.locked { Mode::Locked } else { Mode::Normal };
     let mut provisioner = stack.provisioner(context, run_as, mode, events).map_err(one)?;
@@ -181,7 +184,7 @@ fn typed(args: &Up, restart: bool) -> String {
 }
 
 /// Says what is about to be started, and why that way.
-fn introduce(stack: &Stack, events: &dyn Events) {
+fn introduce(stack: &Stack, asked: Option<PortOffset>, events: &dyn Events) {
     let manifest =
         if stack.site.manifest { "ecosystem.toml" } else { "no ecosystem.toml: built-in defaults" };
     let fact = |title, text| events.emit(Event::Fact { title, text });
@@ -195,6 +198,10 @@ fn introduce(stack: &Stack, events: &dyn Events) {
         _ => String::new(),
     };
     fact("Release", format!("{release}{said}"));
+    if asked == Some(PortOffset::Auto) {
+        let offset = stack.site.ecosystem.port_offset.value;
+        fact("Ports", format!("those of the manifest + {offset}, which no other checkout has"));
+    }
     fact("Backend", "native: the servers run as processes of yours, without a container engine".to_owned());
 }
 

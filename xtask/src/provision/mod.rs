@@ -31,5 +31,5 @@ pub use host::{Family, Host};
 pub use lock::{Lock, Pin};
 pub use maven::Gav;
 pub use provisioner::{InUse, Mode, Need, Provisioner};
-pub use store::{Id, Source, Store};
+pub use store::{Guard, Id, Source, Store};
 pub use tools::{Source as ToolSource, Tool};

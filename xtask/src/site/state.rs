@@ -26,6 +26,9 @@ struct Remembered {
     port_offset: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     release: Option<String>,
+    /// The offset of a flag, which holds against the manifest; `port_offset` is the one that was used last, whoever named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked_offset: Option<u16>,
 }
 
 /// The state folder of a project.
@@ -129,6 +132,21 @@ impl State {
         }
     }
 
+    /// The port offset that an earlier `up` was told.
+    pub fn asked_offset(&self) -> Option<u16> {
+        self.remembered().ok().flatten()?.asked_offset
+    }
+
+    /// Remembers the port offset of a flag for later commands, or forgets it. The place was set up.
+    pub fn remember_asked_offset(&self, offset: Option<u16>) -> anyhow::Result<()> {
+        match self.remembered()? {
+            Some(known) if known.asked_offset != offset => {
+                self.remember(&Remembered { asked_offset: offset, ..known })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn remember(&self, known: &Remembered) -> anyhow::Result<()> {
         write_lasting(&self.folder.join("place.toml"), toml::to_string(known)?.as_bytes(), 0o600)
     }
@@ -174,11 +192,11 @@ impl State {
                 .hint("one state folder a project: leave ECOSYSTEM_STATE unset, or name another folder")
                 .into());
         }
-        let (id, release) = match known.clone() {
-            Some(known) => (known.id, known.release),
-            None => (place_id(root, random()?), None),
+        let (id, release, asked_offset) = match known.clone() {
+            Some(known) => (known.id, known.release, known.asked_offset),
+            None => (place_id(root, random()?), None, None),
         };
-        let wanted = Remembered { id, root: root.to_owned(), port_offset: offset, release };
+        let wanted = Remembered { id, root: root.to_owned(), port_offset: offset, release, asked_offset };
         if known.as_ref() != Some(&wanted) {
             self.remember(&wanted)?;
         }

@@ -1,0 +1,75 @@
+//! `--port-offset auto`: a block of ports for every checkout, given once and kept.
+
+use std::collections::BTreeSet;
+
+use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::model::{Ecosystem, Flags};
+use ecosystem_core::place::{blocks, free_offset};
+
+use crate::backend::native;
+use crate::cli::{Global, PortOffset, Up};
+use crate::context::Context;
+use crate::event::Events;
+use crate::provision::{Guard, Store};
+use crate::site::{Site, State, places};
+use crate::stack::Stack;
+use crate::sys::os;
+
+/// The offset that was asked for. While the guard lives, nobody else is given the same block.
+pub(super) fn asked(
+    context: &Context,
+    global: &Global,
+    args: &Up,
+    events: &dyn Events,
+) -> anyhow::Result<(Option<u16>, Option<Guard>)> {
+    match args.port_offset {
+        None => Ok((None, None)),
+        Some(PortOffset::By(number)) => Ok((Some(number), None)),
+        Some(PortOffset::Auto) => {
+            let stack = Stack::open(context, global, None)?;
+            // A look leaves nothing behind.
+            let lock = || Store::at(&stack.store).lock("ports", events);
+            let guard = (!args.dry_run).then(lock).transpose()?;
+            Ok((Some(choose(&stack)?), guard))
+        }
+    }
+}
+
+/// The present offset where something runs at it, or nobody else claims it; else the first free one.
+fn choose(stack: &Stack) -> anyhow::Result<u16> {
+    let present = stack.present_place()?;
+    if let Some(place) = &present
+        && !native::running(place)?.is_empty()
+    {
+        return Ok(place.offset);
+    }
+    let mut taken: BTreeSet<u16> = os::listeners(None)?.into_iter().map(|listener| listener.port).collect();
+    for other in places::all(&stack.store).known {
+        if other.state != stack.state.folder() {
+            taken.extend(claimed(&other, stack));
+        }
+    }
+    let ecosystem = &stack.site.ecosystem;
+    let offsets = present.map(|place| place.offset).into_iter().chain(blocks(ecosystem.port_offset.value));
+    free_offset(&ports(ecosystem, 0), &taken, offsets).ok_or_else(|| {
+        let message = "there is no offset at which all ports of this project are free";
+        Failure::new(Kind::Host, "no-free-ports", message).hint("see who holds them: {program} check").into()
+    })
+}
+
+/// The ports of another checkout, whether it runs or not. One that cannot be read claims none: what listens is seen all the same.
+fn claimed(other: &places::Known, stack: &Stack) -> BTreeSet<u16> {
+    let Ok(Some(place)) = other.place(&stack.store) else { return BTreeSet::new() };
+    let release = State::at(other.state.clone()).release();
+    let flags = Flags { remembered_release: release, ..Flags::default() };
+    match Site::open(&other.root, flags) {
+        Ok((site, None)) => ports(&site.ecosystem, place.offset),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// The ports of everything that can be started.
+fn ports(ecosystem: &Ecosystem, offset: u16) -> BTreeSet<u16> {
+    let runnable = ecosystem.services.values().filter(|service| service.kind.runs());
+    runnable.flat_map(|service| service.ports_at(offset).into_values()).collect()
+}
