@@ -1,4 +1,4 @@
-//! `docker/compose.yaml` as the real Docker Compose reads it.
+//! `docker/compose.yaml` as the real Docker Compose reads it, and Compose files of others as `check` does.
 
 use std::process::Command;
 
@@ -95,4 +95,45 @@ fn variables_set_what_differs_and_nothing_of_the_manifest_is_one() {
     let offset = (6579 + place.offset).to_string();
     assert_eq!(read["services"]["redis"]["ports"][0]["published"], offset.as_str());
     assert_eq!(read["name"], "a-repository");
+}
+
+#[test]
+fn compose_files_that_are_named_are_looked_at_and_nothing_else() {
+    let place = Place::new();
+    place.file(
+        "docker-services.yml",
+        "services:\n  cache:\n    image: redis\n    ports:\n      - \"6379:6379\"\n  db:\n    image: postgres:12.4\n    \
+         ports:\n      - \"127.0.0.1:5432:5432\"\n    healthcheck:\n      test: [\"CMD\", \"true\"]\n",
+    );
+    let run = place.run(&["check", "docker-services.yml"]);
+    insta::assert_snapshot!(run.to_string(), @r#"
+
+    Containers
+      ! docker-services.yml:5  cache publishes 6379 on all addresses: - "6379:6379"
+                               whoever reaches this machine reaches the service, past most firewalls: Docker writes rules of its
+                               own
+                               → write  - "127.0.0.1:6379:6379"
+      ! docker-services.yml:3  cache uses redis, whichever is the newest
+                               another machine, or this one next month, runs another version
+                               → write a version behind the image, or a digest
+      ! docker-services.yml:3  cache has no healthcheck
+                               it counts as ready as soon as it runs: what starts after it meets a server that takes no login yet
+                               → add one; ecosystem render writes a file in which every service has one
+
+    3 warnings.
+    [exit status: 0]
+    "#);
+    let report = place.json(&["check", "docker-services.yml"]);
+    assert_eq!(
+        (report["warnings"].as_u64(), report["tools"].as_array().unwrap().len()),
+        (Some(3), 0),
+        "{report}"
+    );
+
+    let missing = place.run(&["check", "docker-services.yml", "compose.yaml"]);
+    assert_eq!(missing.status, 2, "{missing}");
+    assert!(
+        missing.stderr.contains("error[no-such-file]") && missing.stderr.contains("compose.yaml"),
+        "{missing}"
+    );
 }

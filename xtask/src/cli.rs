@@ -142,6 +142,10 @@ pub enum Command {
 
 #[derive(Debug, Clone, Args)]
 pub struct Check {
+    /// Compose files to look at, instead of this machine: ports that other machines reach, images without a version, services without a
+    /// check of health
+    #[arg(value_name = "FILE", conflicts_with = "fix")]
+    pub files: Vec<Utf8PathBuf>,
     /// Put right what is safe: keep the ports of your own Compose files to this machine, after showing the difference and asking
     ///
     /// What was there is kept beside it as FILE.before. Nothing is done as root; everything else is a command to type in the report.

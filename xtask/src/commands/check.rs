@@ -52,6 +52,11 @@ impl Report {
         Self { release, system, ok: problems == 0, problems, warnings, findings, tools, fixed: None }
     }
 
+    /// Whether it is about files that were named, not about this machine: every release has tools.
+    const fn of_files(&self) -> bool {
+        self.tools.is_empty()
+    }
+
     /// The failure behind exit status 1, where something is missing.
     pub fn failure(&self) -> Option<Failure> {
         let of_tools = |f: &&Finding| f.section == Section::Tools && f.verdict == Verdict::Problem;
@@ -68,6 +73,8 @@ impl Report {
         let number =
             |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         match (self.problems, self.warnings) {
+            (0, 0) if self.of_files() => "Nothing was found.".to_owned(),
+            (0, warnings) if self.of_files() => format!("{}.", number(warnings, "warning")),
             (0, 0) => "All requirements are fulfilled.".to_owned(),
             (0, warnings) => format!("All requirements are fulfilled; {}.", number(warnings, "warning")),
             (problems, 0) => format!("{}.", number(problems, "problem")),
@@ -88,7 +95,14 @@ impl output::Report for Report {
 pub fn run(context: &Context, global: &Global, args: &args::Check) -> anyhow::Result<()> {
     let project = Project::open(context, global)?;
     let fixed = if args.fix { Some(fix::fix(&project, args.yes)?) } else { None };
-    let report = Report { fixed, ..look(context, &project) };
+    let report = match args.files.as_slice() {
+        [] => Report { fixed, ..look(context, &project) },
+        files => {
+            let mut findings = containers::named(context, files)?;
+            name_program(&mut findings, context);
+            Report::new(&project.ecosystem.release.value, context.system(), findings, Vec::new())
+        }
+    };
     output::report(&report, global.format)?;
     match report.failure() {
         Some(failure) => Err(Failure { message: String::new(), ..failure }.into()),
@@ -118,10 +132,15 @@ fn look(context: &Context, project: &Project) -> Report {
     let mut findings = project.findings();
     findings.extend(tools.iter().map(Tool::as_finding));
     findings.extend([libraries, ports, machine, containers].into_iter().flatten());
+    name_program(&mut findings, context);
+    Report::new(&project.ecosystem.release.value, system, findings, tools)
+}
+
+/// Puts the word that the person typed into what is said.
+fn name_program(findings: &mut [Finding], context: &Context) {
     for text in findings.iter_mut().flat_map(|f| [f.next.as_mut(), f.why.as_mut()]).flatten() {
         *text = output::naming(text, &context.program);
     }
-    Report::new(&project.ecosystem.release.value, system, findings, tools)
 }
 
 fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {

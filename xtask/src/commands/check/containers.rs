@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::host::compose_file::{NAMES, Scan, scan};
 use ecosystem_core::host::engine::Engine;
 use ecosystem_core::host::ports::{Container, containers};
@@ -51,6 +52,20 @@ pub(super) fn check(context: &Context, project: &Project, engine: &Engine) -> Ve
         });
     }
     findings
+}
+
+/// Looks at files that a person named. One that is not there is the person's slip.
+pub(super) fn named(context: &Context, files: &[Utf8PathBuf]) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for file in files {
+        let path = context.cwd.join(file);
+        let Some(text) = read_at_most(&path, LONGEST)? else {
+            let failure = Failure::new(Kind::Usage, "no-such-file", format!("there is no file {path}"));
+            return Err(failure.hint("name a Compose file: {program} check docker-compose.yml").into());
+        };
+        findings.extend(scan(&text).all_findings(file.as_str()));
+    }
+    Ok(findings)
 }
 
 /// The Compose files from where the person is up to the root of the project.

@@ -1,11 +1,13 @@
 //! A person's own Compose file: which ports it opens to other machines, on which line, and what to write there instead.
 
+mod habits;
 mod port;
 mod yaml;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use habits::Habit;
 use port::{Published, Reach};
 pub use yaml::Unread;
 use yaml::{Leaf, Place};
@@ -35,6 +37,8 @@ pub struct Scan {
     pub guarded: usize,
     /// What could not be read or followed.
     pub unread: Vec<Unread>,
+    /// What a file that others start from should not do, by line.
+    pub habits: Vec<Habit>,
 }
 
 /// A port that other machines reach.
@@ -71,7 +75,7 @@ const WHY: &str =
 /// Looks through a file.
 pub fn scan(text: &str) -> Scan {
     let (leaves, unread) = yaml::read(text);
-    let mut scan = Scan { unread, ..Scan::default() };
+    let mut scan = Scan { unread, habits: habits::of(&leaves), ..Scan::default() };
     let mut long: BTreeMap<&[String], Vec<&Leaf>> = BTreeMap::new();
     for leaf in &leaves {
         let Some(ports) = ports(&leaf.path) else {
@@ -215,6 +219,13 @@ impl Scan {
             Finding::ok(section, format!("{name}:{}", unread.line), "not looked at").note(unread.what.clone())
         };
         findings.extend(self.unread.iter().map(not_read));
+        findings
+    }
+
+    /// The same, with everything that whoever asked for this very file wants to know.
+    pub fn all_findings(&self, name: &str) -> Vec<Finding> {
+        let mut findings = self.findings(name);
+        findings.extend(self.habits.iter().map(|habit| habit.finding(name)));
         findings
     }
 }

@@ -267,3 +267,47 @@ fn a_file_that_is_no_compose_file_is_read_to_its_end() {
         assert!(!scan(&deep).unread.is_empty(), "{}", &deep[..60]);
     }
 }
+
+#[test]
+fn images_without_a_version_and_services_without_a_check_are_told_where_a_file_is_asked_for() {
+    let text = "\
+services:
+  cache:
+    image: redis
+  db:
+    image: registry.example:5000/postgres
+    healthcheck: {test: pg_isready}
+  mq:
+    image: rabbitmq:3-management
+  es:
+    image: opensearchproject/opensearch:latest
+    healthcheck:
+      disable: true
+  s3:
+    image: minio/minio@sha256:0123
+    <<: *checked
+  web:
+    build: .
+    image: site
+    extends: {file: docker-services.yml, service: web}
+  search:
+    image: ${SEARCH_IMAGE}
+    extends:
+      service: es
+";
+    let told: Vec<String> = scan(text)
+        .all_findings("f")
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Warning)
+        .map(|finding| format!("{}: {}", finding.what, finding.on))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @"
+    f:3: cache uses redis, whichever is the newest
+    f:3: cache has no healthcheck
+    f:5: db uses registry.example:5000/postgres, whichever is the newest
+    f:8: mq has no healthcheck
+    f:10: es uses opensearchproject/opensearch:latest, whichever is the newest
+    f:10: es has no healthcheck
+    ");
+    assert!(scan(text).findings("f").iter().all(|finding| finding.verdict != Verdict::Warning));
+}
