@@ -42,6 +42,9 @@ pub struct Report {
     /// With `--fix`: what was changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fixed: Option<Vec<Fixed>>,
+    /// It is about files that were named, not about this machine.
+    #[serde(skip)]
+    of_files: bool,
 }
 
 impl Report {
@@ -49,12 +52,17 @@ impl Report {
         let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
         let (problems, warnings) = (count(Verdict::Problem), count(Verdict::Warning));
         let release = release.to_owned();
-        Self { release, system, ok: problems == 0, problems, warnings, findings, tools, fixed: None }
-    }
-
-    /// Whether it is about files that were named, not about this machine: every release has tools.
-    const fn of_files(&self) -> bool {
-        self.tools.is_empty()
+        Self {
+            release,
+            system,
+            ok: problems == 0,
+            problems,
+            warnings,
+            findings,
+            tools,
+            fixed: None,
+            of_files: false,
+        }
     }
 
     /// The failure behind exit status 1, where something is missing.
@@ -73,8 +81,8 @@ impl Report {
         let number =
             |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         match (self.problems, self.warnings) {
-            (0, 0) if self.of_files() => "Nothing was found.".to_owned(),
-            (0, warnings) if self.of_files() => format!("{}.", number(warnings, "warning")),
+            (0, 0) if self.of_files => "Nothing was found.".to_owned(),
+            (0, warnings) if self.of_files => format!("{}.", number(warnings, "warning")),
             (0, 0) => "All requirements are fulfilled.".to_owned(),
             (0, warnings) => format!("All requirements are fulfilled; {}.", number(warnings, "warning")),
             (problems, 0) => format!("{}.", number(problems, "problem")),
@@ -100,7 +108,9 @@ pub fn run(context: &Context, global: &Global, args: &args::Check) -> anyhow::Re
         files => {
             let mut findings = containers::named(context, files)?;
             name_program(&mut findings, context);
-            Report::new(&project.ecosystem.release.value, context.system(), findings, Vec::new())
+            let of_nothing =
+                Report::new(&project.ecosystem.release.value, context.system(), findings, vec![]);
+            Report { of_files: true, ..of_nothing }
         }
     };
     output::report(&report, global.format)?;

@@ -12,7 +12,7 @@ use crate::output;
 
 /// Renders all of it.
 pub(super) fn render(report: &Report, colour: bool) -> String {
-    let mut text = if report.of_files() { String::new() } else { "Checking requirements...\n".to_owned() };
+    let mut text = if report.of_files { String::new() } else { "Checking requirements...\n".to_owned() };
     for section in Section::ALL {
         let findings: Vec<&Finding> = report.findings.iter().filter(|f| f.section == section).collect();
         if findings.is_empty() {
