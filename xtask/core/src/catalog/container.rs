@@ -20,7 +20,7 @@ pub struct Container {
     /// The folder of the data.
     pub data: &'static str,
     /// A line for a shell in the container. It succeeds once the server takes a login over TCP: on their sockets some answer before that.
-    pub healthy: String,
+    pub healthy: &'static str,
     /// Seconds between two checks of health. Each of some costs a second of a processor.
     pub interval_s: u32,
     /// The most memory that it may take, in megabytes.
@@ -43,7 +43,7 @@ impl Container {
             environment: Vec::new(),
             ports: Vec::new(),
             data,
-            healthy: String::new(),
+            healthy: "",
             interval_s: 2,
             memory_mb,
             grace_s: 30,
@@ -69,7 +69,7 @@ pub fn container(ecosystem: &Ecosystem, service: &Service) -> Option<Container> 
         Kind::Rabbitmq => Some(rabbitmq::container(service)),
         Kind::Opensearch => Some(opensearch::container(service)),
         Kind::Dashboards => Some(opensearch::dashboards(first(Kind::Opensearch))),
-        Kind::Pgadmin => Some(pgadmin::container(first(Kind::Postgresql))),
+        Kind::Pgadmin => Some(pgadmin::container(service, first(Kind::Postgresql))),
         Kind::Minio => Some(minio::container(service)),
         Kind::Invenio | Kind::Process => None,
     }
@@ -84,12 +84,15 @@ pub fn variable(service: &str, what: &str) -> String {
 }
 
 /// The password of a service: that of the variable, else one that everybody knows, for a server that only this machine reaches.
-pub(super) fn password(service: &Service) -> String {
-    format!("${{{}:-invenio}}", variable(&service.name, "password"))
+pub(super) fn password(service: &Service, known: &str) -> String {
+    format!("${{{}:-{known}}}", variable(&service.name, "password"))
 }
 
+/// The password that everybody knows, where a server takes it.
+pub(super) const KNOWN: &str = "invenio";
+
 /// A text of the manifest, of which Compose is to fill in nothing.
-pub(super) fn literal(text: &str) -> String {
+pub fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }
 

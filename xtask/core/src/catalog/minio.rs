@@ -7,10 +7,10 @@ pub(super) fn container(service: &Service) -> Container {
     let mut container = Container::new("/data", 1024)
         .with("MINIO_ROOT_USER", "invenio")
         // MinIO takes nothing shorter than eight characters.
-        .with("MINIO_ROOT_PASSWORD", password(service).replace(":-invenio}", ":-invenio-dev}"));
+        .with("MINIO_ROOT_PASSWORD", password(service, "invenio-dev"));
     container.command = ["server", "/data", "--console-address", ":9001"].map(str::to_owned).to_vec();
     container.ports = vec![("s3", 9000), ("console", 9001)];
     // Images of some years have curl, others only MinIO's own client.
-    "curl -fsS http://127.0.0.1:9000/minio/health/ready || mc ready local".clone_into(&mut container.healthy);
+    container.healthy = "curl -fsS http://127.0.0.1:9000/minio/health/ready || mc ready local";
     container
 }

@@ -295,6 +295,11 @@ fn environment(home: &Utf8Path) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// A YAML double-quoted scalar. JSON strings are a subset of it.
+pub(crate) fn yaml_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
 /// A log is cut to its newest half beyond this many bytes.
 const LOG_LIMIT: u64 = 8 * 1024 * 1024;
 

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use camino::Utf8Path;
 
 use super::container::{Container, IDENTITY, literal};
-use super::{Access, Data, Fresh, Inputs, Launch};
+use super::{Access, Data, Fresh, Inputs, Launch, yaml_text};
 use crate::artifact::Installed;
 use crate::model::Service;
 use crate::place::Place;
@@ -76,8 +76,8 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         ("http.port", endpoint.port("http").to_string()),
         ("transport.port", endpoint.port("cluster").to_string()),
         ("discovery.type", "single-node".to_owned()),
-        ("path.data", quoted(data.as_str())),
-        ("path.logs", quoted(home.join("log").as_str())),
+        ("path.data", yaml_text(data.as_str())),
+        ("path.logs", yaml_text(home.join("log").as_str())),
     ];
     settings.extend(without_login(server).map(|(name, value)| (name, value.to_owned())));
     let own = DEVELOPMENT.iter().filter(|(name, _)| !service.settings.contains_key(*name));
@@ -87,7 +87,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         let _ = writeln!(yaml, "{name}: {value}");
     }
     for (name, value) in &service.settings {
-        let _ = writeln!(yaml, "{name}: {}", quoted(&value.value));
+        let _ = writeln!(yaml, "{name}: {}", yaml_text(&value.value));
     }
 
     let heap = heap(service);
@@ -148,8 +148,7 @@ pub(super) fn container(service: &Service) -> Container {
         container = container.with(name, literal(&value.value));
     }
     container.ports = vec![("http", 9200), ("cluster", 9300)];
-    "curl -fsS 'http://127.0.0.1:9200/_cluster/health?wait_for_status=yellow&timeout=1s'"
-        .clone_into(&mut container.healthy);
+    container.healthy = "curl -fsS 'http://127.0.0.1:9200/_cluster/health?wait_for_status=yellow&timeout=1s'";
     if !service.plugins.value.is_empty() {
         let names = service.plugins.value.join(", ");
         container.falls_short =
@@ -168,7 +167,7 @@ pub(super) fn dashboards(server: Option<&str>) -> Container {
     // Its own has to go where that of the server is off.
     container = container.with("DISABLE_SECURITY_DASHBOARDS_PLUGIN", "true");
     container.ports = vec![("http", 5601)];
-    "curl -fsS http://127.0.0.1:5601/api/status".clone_into(&mut container.healthy);
+    container.healthy = "curl -fsS http://127.0.0.1:5601/api/status";
     container.interval_s = 5;
     container
 }
@@ -257,9 +256,4 @@ impl Jvm<'_> {
         }
         env
     }
-}
-
-/// A YAML double-quoted scalar. JSON strings are a subset of it.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }

@@ -2,17 +2,18 @@
 
 use serde_json::json;
 
-use super::container::{Container, literal};
+use super::container::{Container, KNOWN, literal, password, shell};
 use super::postgresql;
+use crate::model::Service;
 
 /// Where the image reads which servers it shall know.
 const SERVERS: &str = "/tmp/servers.json";
 
 /// `database` is the service that it shows.
-pub(super) fn container(database: Option<&str>) -> Container {
+pub(super) fn container(service: &Service, database: Option<&str>) -> Container {
     let mut container = Container::new("/var/lib/pgadmin", 512)
         .with("PGADMIN_DEFAULT_EMAIL", "invenio@example.org")
-        .with("PGADMIN_DEFAULT_PASSWORD", "${PGADMIN_PASSWORD:-invenio}")
+        .with("PGADMIN_DEFAULT_PASSWORD", password(service, KNOWN))
         // Only this machine reaches it: it asks for no login of its own.
         .with("PGADMIN_CONFIG_SERVER_MODE", "False")
         .with("PGADMIN_CONFIG_MASTER_PASSWORD_REQUIRED", "False");
@@ -25,10 +26,10 @@ pub(super) fn container(database: Option<&str>) -> Container {
             .with("PGADMIN_SERVER_JSON_FILE", SERVERS)
             .with("ECOSYSTEM_SERVERS", literal(&server.to_string()));
         let line = format!("printf %s \"$$ECOSYSTEM_SERVERS\" > {SERVERS} && exec /entrypoint.sh");
-        container.entrypoint = super::container::shell(&line);
+        container.entrypoint = shell(&line);
         container.after = vec![database.to_owned()];
     }
     container.ports = vec![("http", 80)];
-    "wget -qO- http://127.0.0.1/misc/ping".clone_into(&mut container.healthy);
+    container.healthy = "wget -qO- http://127.0.0.1/misc/ping";
     container
 }

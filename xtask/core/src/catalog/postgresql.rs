@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::container::{Container, IDENTITY, literal, password};
+use super::container::{Container, IDENTITY, KNOWN, literal, password};
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::endpoint::Secret;
 use crate::model::Service;
@@ -136,7 +136,7 @@ pub(super) fn container(service: &Service) -> Container {
     let mut container = Container::new("/var/lib/postgresql/data", 1024)
         .with("POSTGRES_USER", USER)
         .with("POSTGRES_DB", USER)
-        .with("POSTGRES_PASSWORD", password(service))
+        .with("POSTGRES_PASSWORD", password(service, KNOWN))
         // The image trusts everybody inside of the container: the check of health would be no login.
         .with("POSTGRES_INITDB_ARGS", "--auth-host=scram-sha-256");
     container.command = vec!["postgres".to_owned(), "-c".to_owned(), format!("cluster_name={IDENTITY}")];
@@ -145,8 +145,7 @@ pub(super) fn container(service: &Service) -> Container {
     }
     container.ports = vec![("sql", 5432)];
     // Over TCP: while the image sets the database up, a server answers on the socket that is not the one to come.
-    "PGPASSWORD=\"$$POSTGRES_PASSWORD\" psql -h 127.0.0.1 -U \"$$POSTGRES_USER\" -d \"$$POSTGRES_DB\" -Atqc 'SELECT 1'"
-        .clone_into(&mut container.healthy);
+    container.healthy = "PGPASSWORD=\"$$POSTGRES_PASSWORD\" psql -h 127.0.0.1 -U \"$$POSTGRES_USER\" -d \"$$POSTGRES_DB\" -Atqc 'SELECT 1'";
     container
 }
 

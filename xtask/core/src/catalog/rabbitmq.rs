@@ -8,7 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::container::{Container, IDENTITY, literal, password, shell};
+use super::container::{Container, IDENTITY, KNOWN, literal, password, shell};
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::artifact::{Installed, Key, Plugin};
 use crate::model::Service;
@@ -142,7 +142,7 @@ fn enabled(service: &Service) -> String {
 pub(super) fn container(service: &Service) -> Container {
     let mut container = Container::new("/var/lib/rabbitmq", 1024)
         .with("RABBITMQ_DEFAULT_USER", "invenio")
-        .with("RABBITMQ_DEFAULT_PASS", password(service))
+        .with("RABBITMQ_DEFAULT_PASS", password(service, KNOWN))
         .with("ECOSYSTEM_PLUGINS", literal(&enabled(service)))
         .with("ECOSYSTEM_SETTINGS", literal(&settings(service)));
     // The node, and with it the cluster and the folder of the data, is named after it.
@@ -156,9 +156,8 @@ pub(super) fn container(service: &Service) -> Container {
     if service.plugins.value.iter().any(|plugin| plugin == MANAGEMENT) {
         container.ports.push(("http", 15672));
     }
-    "rabbitmq-diagnostics -q check_port_listener 5672 \
-     && printf '%s\\n' \"$$RABBITMQ_DEFAULT_PASS\" | rabbitmqctl -q authenticate_user \"$$RABBITMQ_DEFAULT_USER\""
-        .clone_into(&mut container.healthy);
+    container.healthy = "rabbitmq-diagnostics -q check_port_listener 5672 \
+     && printf '%s\\n' \"$$RABBITMQ_DEFAULT_PASS\" | rabbitmqctl -q authenticate_user \"$$RABBITMQ_DEFAULT_USER\"";
     // Each check boots a virtual machine, twice.
     container.interval_s = 10;
     container

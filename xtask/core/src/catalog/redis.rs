@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use camino::Utf8Path;
 
-use super::container::{Container, literal, password, shell};
+use super::container::{Container, KNOWN, literal, password, shell};
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::model::Service;
 use crate::place::Place;
@@ -108,7 +108,7 @@ fn settings(service: &Service) -> String {
 
 pub(super) fn container(service: &Service) -> Container {
     let mut container = Container::new("/data", 512)
-        .with("REDIS_PASSWORD", password(service))
+        .with("REDIS_PASSWORD", password(service, KNOWN))
         .with("ECOSYSTEM_SETTINGS", literal(&settings(service)));
     // Neither the command line nor the image's own configuration takes a password that nobody else sees. The name of the file is what the
     // server can be told by; the entry point gives it, with everything in this folder, to the server's user.
@@ -117,8 +117,7 @@ pub(super) fn container(service: &Service) -> Container {
     container = container.with("ECOSYSTEM_IDENTITY", super::container::IDENTITY);
     container.command = shell(line);
     container.ports = vec![("redis", 6379)];
-    "REDISCLI_AUTH=\"$$REDIS_PASSWORD\" redis-cli -h 127.0.0.1 ping | grep -q PONG"
-        .clone_into(&mut container.healthy);
+    container.healthy = "REDISCLI_AUTH=\"$$REDIS_PASSWORD\" redis-cli -h 127.0.0.1 ping | grep -q PONG";
     container.grace_s = 10;
     container
 }

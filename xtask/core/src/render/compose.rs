@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::catalog::container::{Container, container, variable};
+use crate::catalog::container::{Container, container, literal, variable};
+use crate::catalog::yaml_text;
 use crate::model::{Ecosystem, Service};
 
 /// The first line of the file: only what begins like this is written over.
@@ -14,12 +15,12 @@ pub const MARK: &str = "# Written by `cargo xtask render` from ecosystem.toml; c
 
 /// The file. `project` is the Compose project: containers, networks and volumes are named after it.
 pub fn compose(ecosystem: &Ecosystem, project: &str) -> String {
-    let mut text = format!("{MARK}\n{INTRO}\nname: {}\n\nservices:\n", quoted(project));
+    let mut text = format!("{MARK}\n{INTRO}\nname: {}\n\nservices:\n", yaml_text(project));
     let mut volumes = String::new();
     for service in ecosystem.services.values() {
         let Some(container) = container(ecosystem, service) else { continue };
         write_service(&mut text, ecosystem, service, &container);
-        let _ = writeln!(volumes, "  {}:", quoted(&service.name));
+        let _ = writeln!(volumes, "  {}:", yaml_text(&service.name));
     }
     text + "volumes:\n" + &volumes
 }
@@ -41,23 +42,23 @@ pub fn falls_short(ecosystem: &Ecosystem) -> Vec<String> {
 
 fn write_service(text: &mut String, ecosystem: &Ecosystem, service: &Service, container: &Container) {
     let image = service.image.as_ref().map_or("", |image| image.value.as_str());
-    let _ = writeln!(text, "  {}:", quoted(&service.name));
+    let _ = writeln!(text, "  {}:", yaml_text(&service.name));
     if let Some(shortage) = &container.falls_short {
         let _ = writeln!(text, "    # {shortage}");
     }
-    let _ = writeln!(text, "    image: {}", quoted(&image.replace('$', "$$")));
+    let _ = writeln!(text, "    image: {}", yaml_text(&literal(image)));
     let profiles = profiles(ecosystem, &service.name);
     if !profiles.is_empty() {
         let _ = writeln!(text, "    profiles: {}", list(&profiles));
     }
     if let Some(hostname) = &container.hostname {
-        let _ = writeln!(text, "    hostname: {}", quoted(hostname));
+        let _ = writeln!(text, "    hostname: {}", yaml_text(hostname));
     }
     for (key, words) in [("entrypoint", &container.entrypoint), ("command", &container.command)] {
         if !words.is_empty() {
             let _ = writeln!(text, "    {key}:");
             for word in words {
-                let _ = writeln!(text, "      - {}", quoted(word));
+                let _ = writeln!(text, "      - {}", yaml_text(word));
             }
         }
     }
@@ -65,27 +66,31 @@ fn write_service(text: &mut String, ecosystem: &Ecosystem, service: &Service, co
         text.push_str("    environment:\n");
     }
     for (name, value) in &container.environment {
-        let _ = writeln!(text, "      {}: {}", quoted(name), quoted(value));
+        let _ = writeln!(text, "      {}: {}", yaml_text(name), yaml_text(value));
     }
     text.push_str("    ports:\n");
     let ports = service.ports_at(ecosystem.port_offset.value);
     for (role, inside) in &container.ports {
         let Some(port) = ports.get(*role) else { continue };
         let outside = format!("${{{}:-{port}}}", variable(&service.name, &format!("{role}_port")));
-        let _ = writeln!(text, "      - {}", quoted(&format!("{}:{outside}:{inside}", ecosystem.bind.value)));
+        let _ =
+            writeln!(text, "      - {}", yaml_text(&format!("{}:{outside}:{inside}", ecosystem.bind.value)));
     }
-    let _ =
-        writeln!(text, "    volumes:\n      - {}", quoted(&format!("{}:{}", service.name, container.data)));
+    let _ = writeln!(
+        text,
+        "    volumes:\n      - {}",
+        yaml_text(&format!("{}:{}", service.name, container.data))
+    );
     if !container.after.is_empty() {
         text.push_str("    depends_on:\n");
     }
     for name in &container.after {
-        let _ = writeln!(text, "      {}:\n        condition: service_healthy", quoted(name));
+        let _ = writeln!(text, "      {}:\n        condition: service_healthy", yaml_text(name));
     }
     let _ = write!(
         text,
         "    healthcheck:\n      test: [\"CMD-SHELL\", {}]\n      interval: {}s\n      timeout: 10s\n      retries: 5\n      start_period: 2m\n",
-        quoted(&container.healthy),
+        yaml_text(container.healthy),
         container.interval_s,
     );
     let _ = write!(
@@ -109,12 +114,7 @@ fn profiles(ecosystem: &Ecosystem, service: &str) -> Vec<String> {
 }
 
 fn list(words: &[String]) -> String {
-    format!("[{}]", words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
-}
-
-/// A YAML double-quoted scalar. JSON strings are a subset of it.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    format!("[{}]", words.iter().map(|word| yaml_text(word)).collect::<Vec<_>>().join(", "))
 }
 
 const INTRO: &str = "\
