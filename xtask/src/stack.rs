@@ -52,11 +52,10 @@ impl Stack {
             return Err(Failure::new(Kind::Usage, "no-such-folder", text).into());
         };
         let root = find_root(&start).unwrap_or(&start);
-        let earlier = State::at(canonical(&context.state(root)));
         let flags = Flags {
             release: global.release.clone(),
-            remembered_release: earlier.release(),
-            port_offset: port_offset.or_else(|| earlier.asked_offset()),
+            port_offset,
+            earlier: State::at(canonical(&context.state(root))).asked(),
             ..Flags::default()
         };
         let (site, broken) = Site::open(&start, flags)?;
@@ -109,7 +108,7 @@ impl Stack {
     pub fn remember_offset(&self, place: &Place) -> anyhow::Result<()> {
         self.state.create(&self.site.root, &self.store, place.offset)?;
         match self.site.ecosystem.port_offset.origin {
-            Origin::Flag(_) => self.state.remember_asked_offset(Some(place.offset)),
+            Origin::Flag(_) => self.state.ask(|asked| asked.port_offset = Some(place.offset)),
             _ => Ok(()),
         }
     }
@@ -118,7 +117,7 @@ impl Stack {
     pub fn remember_release(&self) -> anyhow::Result<()> {
         let release = &self.site.ecosystem.release;
         if let Origin::Flag(_) = release.origin {
-            self.state.remember_release(Some(&release.value))?;
+            self.state.ask(|asked| asked.release = Some(release.value.clone()))?;
         }
         Ok(())
     }

@@ -172,9 +172,14 @@ fn held(
         .collect())
 }
 
+/// Every port of this machine that somebody listens on, on whatever address.
+pub fn listening() -> anyhow::Result<BTreeSet<u16>> {
+    Ok(os::listeners(None)?.into_iter().map(|listener| listener.port).collect())
+}
+
 /// The next offset, in steps of 100, at which nobody listens on any of these ports, which have `present` added to them already.
 pub fn free_offset(ports: &BTreeSet<u16>, present: u16) -> anyhow::Result<u16> {
-    let taken: BTreeSet<u16> = os::listeners(None)?.into_iter().map(|listener| listener.port).collect();
+    let taken = listening()?;
     let ports: BTreeSet<u16> = ports.iter().map(|port| port - present).collect();
     let next = (present / 100 * 100).saturating_add(100);
     Ok(place::free_offset(&ports, &taken, place::blocks(next)).unwrap_or(next))

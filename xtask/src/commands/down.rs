@@ -2,13 +2,14 @@
 
 mod all;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::model::Asked;
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Action, Plan, Retry, obstacles_failure, reconcile_down};
 use serde::Serialize;
@@ -67,7 +68,7 @@ pub fn run(
             confirm(&stack, &place, &args.services)?;
         }
         let lock = stack.state.lock(&format!("{} down", context.program), &[], events)?;
-        native::end_leftovers(&place, &ports(&stack, &place))?;
+        native::end_leftovers(&place, &stack.site.ecosystem.ports_at(place.offset))?;
         Ok((lock, reconcile_down(&args.services, &native::observe(&place, &[])?)))
     };
     let (_lock, plan) = prepare().map_err(|e| vec![e])?;
@@ -91,15 +92,9 @@ pub fn run(
         if args.data { delete(&stack, &place, &args.services).map_err(|e| vec![e])? } else { vec![] };
     if args.data && args.services.is_empty() {
         // With the last data goes what it was made with.
-        stack.state.remember_release(None).map_err(|e| vec![e])?;
-        stack.state.remember_asked_offset(None).map_err(|e| vec![e])?;
+        stack.state.ask(|asked| *asked = Asked::default()).map_err(|e| vec![e])?;
     }
     output::report(&Stopped { stopped: stopped(&plan), deleted }, global.format).map_err(|e| vec![e])
-}
-
-/// Every port of the manifest, as this place uses it.
-fn ports(stack: &Stack, place: &Place) -> BTreeSet<u16> {
-    stack.site.ecosystem.services.values().flat_map(|s| s.ports_at(place.offset).into_values()).collect()
 }
 
 fn stopped(plan: &Plan) -> Vec<String> {

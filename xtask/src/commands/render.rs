@@ -48,7 +48,7 @@ enum State {
 
 /// Writes what is out of date; with `--check` only says so.
 pub fn run(context: &Context, global: &Global, args: &Render, events: &dyn Events) -> anyhow::Result<()> {
-    let site = Stack::open(context, global, None)?.site;
+    let site = Stack::look(context, global)?.site;
     let root = &site.root;
     let ecosystem = site.shared(global.release.clone())?;
     for shortage in compose::falls_short(&ecosystem) {

@@ -61,7 +61,8 @@ impl Site {
             (resolved, _) => {
                 broken = broken.or_else(|| resolved.err().map(|problems| failure(&problems)));
                 // It may be the release that is unknown, as after a newer build of this program.
-                let nothing = Flags { port_offset: flags.port_offset, ..Flags::default() };
+                let asked = flags.port_offset.or(flags.earlier.port_offset);
+                let nothing = Flags { port_offset: asked, ..Flags::default() };
                 resolve(&[], &nothing).map_err(|problems| failure(&problems))?
             }
         };

@@ -9,6 +9,7 @@ use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::endpoint::Secret;
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::model::Asked;
 use ecosystem_core::place::{Place, place_id};
 use ecosystem_core::process::quoted;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,12 @@ struct Remembered {
     /// The offset of a flag, which holds against the manifest; `port_offset` is the one that was used last, whoever named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked_offset: Option<u16>,
+}
+
+impl Remembered {
+    fn asked(&self) -> Asked {
+        Asked { release: self.release.clone(), port_offset: self.asked_offset }
+    }
 }
 
 /// The state folder of a project.
@@ -117,34 +124,21 @@ impl State {
         }))
     }
 
-    /// The release that an earlier `up` was told. What cannot be read is told by `place`.
-    pub fn release(&self) -> Option<String> {
-        self.remembered().ok().flatten()?.release
+    /// What an earlier `up` was told. What cannot be read is told by `place`.
+    pub fn asked(&self) -> Asked {
+        let known = self.remembered().ok().flatten();
+        known.map(|known| known.asked()).unwrap_or_default()
     }
 
-    /// Remembers a release for later commands, or forgets it. The place was set up.
-    pub fn remember_release(&self, release: Option<&str>) -> anyhow::Result<()> {
-        match self.remembered()? {
-            Some(known) if known.release.as_deref() != release => {
-                self.remember(&Remembered { release: release.map(str::to_owned), ..known })
-            }
-            _ => Ok(()),
+    /// Changes what later commands are told. The place was set up.
+    pub fn ask(&self, change: impl FnOnce(&mut Asked)) -> anyhow::Result<()> {
+        let Some(known) = self.remembered()? else { return Ok(()) };
+        let mut asked = known.asked();
+        change(&mut asked);
+        if asked == known.asked() {
+            return Ok(());
         }
-    }
-
-    /// The port offset that an earlier `up` was told.
-    pub fn asked_offset(&self) -> Option<u16> {
-        self.remembered().ok().flatten()?.asked_offset
-    }
-
-    /// Remembers the port offset of a flag for later commands, or forgets it. The place was set up.
-    pub fn remember_asked_offset(&self, offset: Option<u16>) -> anyhow::Result<()> {
-        match self.remembered()? {
-            Some(known) if known.asked_offset != offset => {
-                self.remember(&Remembered { asked_offset: offset, ..known })
-            }
-            _ => Ok(()),
-        }
+        self.remember(&Remembered { release: asked.release, asked_offset: asked.port_offset, ..known })
     }
 
     fn remember(&self, known: &Remembered) -> anyhow::Result<()> {
@@ -192,11 +186,16 @@ impl State {
                 .hint("one state folder a project: leave ECOSYSTEM_STATE unset, or name another folder")
                 .into());
         }
-        let (id, release, asked_offset) = match known.clone() {
-            Some(known) => (known.id, known.release, known.asked_offset),
-            None => (place_id(root, random()?), None, None),
+        let wanted = match known.clone() {
+            Some(known) => Remembered { root: root.to_owned(), port_offset: offset, ..known },
+            None => Remembered {
+                id: place_id(root, random()?),
+                root: root.to_owned(),
+                port_offset: offset,
+                release: None,
+                asked_offset: None,
+            },
         };
-        let wanted = Remembered { id, root: root.to_owned(), port_offset: offset, release, asked_offset };
         if known.as_ref() != Some(&wanted) {
             self.remember(&wanted)?;
         }

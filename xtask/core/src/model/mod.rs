@@ -14,7 +14,7 @@ mod select;
 pub(crate) mod suggest;
 pub(crate) mod template;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ pub use keys::{KEYS, Key, Shape};
 pub use origin::{Origin, Sourced};
 pub use problem::{Problem, failure};
 pub use program::Program;
-pub use resolve::{Flags, Layer, resolve};
+pub use resolve::{Asked, Flags, Layer, resolve};
 
 use crate::catalog::Kind;
 use crate::release::{Detected, Runtime};
@@ -79,6 +79,14 @@ pub struct Service {
     /// What a service of the kind `process` runs; the others have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program: Option<Program>,
+}
+
+impl Ecosystem {
+    /// The ports of everything that this version can start.
+    pub fn ports_at(&self, offset: u16) -> BTreeSet<u16> {
+        let startable = self.services.values().filter(|service| service.kind.runs());
+        startable.flat_map(|service| service.ports_at(offset).into_values()).collect()
+    }
 }
 
 /// Where the native backend takes a server from.

@@ -22,11 +22,20 @@ pub struct Layer<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flags {
     pub release: Option<String>,
-    /// What an earlier `up` was told; holds where no manifest names a release.
-    pub remembered_release: Option<String>,
     pub port_offset: Option<u16>,
+    /// What an earlier `up` was told.
+    pub earlier: Asked,
     /// What the project's own files say; holds where nobody else names a release.
     pub project: Option<Detected>,
+}
+
+/// What flags of a command say for later ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Holds where no manifest names a release.
+    pub release: Option<String>,
+    /// Holds against a manifest: it keeps this one checkout apart from others.
+    pub port_offset: Option<u16>,
 }
 
 /// Resolves all layers, lowest first. No layer at all means the built-in defaults.
@@ -96,10 +105,11 @@ impl Draft {
         let pins = release::find(&name.value).map_or(release::DEFAULT, |_| name.value.as_str()).to_owned();
         let named = |value: &str| Sourced::release(value.to_owned(), &pins);
         let bind = self.text(&["bind"]).unwrap_or_else(|| named("127.0.0.1"));
-        let port_offset = match flags.port_offset {
-            Some(value) => Sourced { value, origin: Origin::Flag("--port-offset") },
-            None => self.number(&["port_offset"]).unwrap_or_else(|| Sourced::release(0, &pins)),
-        };
+        let flag = |value, said| Some(Sourced { value: value?, origin: Origin::Flag(said) });
+        let port_offset = flag(flags.port_offset, "--port-offset")
+            .or_else(|| flag(flags.earlier.port_offset, "--port-offset of an earlier up"))
+            .or_else(|| self.number(&["port_offset"]))
+            .unwrap_or_else(|| Sourced::release(0, &pins));
         let seed = self.text(&["seed"]);
         let services = self.services(&release, &pins);
         let mut profiles: BTreeMap<String, Sourced<Vec<String>>> = release
@@ -158,7 +168,7 @@ impl Draft {
         let asked = flag
             .or_else(|| self.text(&["release"]))
             .or_else(|| {
-                let value = flags.remembered_release.clone()?;
+                let value = flags.earlier.release.clone()?;
                 Some(Sourced { value, origin: Origin::Flag("--release of an earlier up") })
             })
             .or_else(|| {

@@ -241,3 +241,16 @@ fn the_flag_decides_which_release_is_asked_for() {
     let problems = resolve(&[], &Flags { release: Some("v98".into()), ..Flags::default() }).unwrap_err();
     assert_eq!(problems[0].place(), "--release");
 }
+
+#[test]
+fn an_offset_of_an_earlier_up_holds_against_the_manifest_and_is_blamed_by_its_name() {
+    let layers = [Layer { name: "ecosystem.toml", text: "port_offset = 100\n" }];
+    let with = |port_offset, earlier| {
+        let earlier = Asked { port_offset: Some(earlier), ..Asked::default() };
+        resolve(&layers, &Flags { port_offset, earlier, ..Flags::default() })
+    };
+    assert_eq!(with(None, 300).unwrap().port_offset.value, 300);
+    assert_eq!(with(Some(200), 300).unwrap().port_offset.value, 200);
+    let problems = with(None, 65_000).unwrap_err();
+    assert!(problems[0].place().contains("--port-offset of an earlier up"), "{problems:?}");
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::model::{Ecosystem, Flags};
+use ecosystem_core::model::Flags;
 use ecosystem_core::place::{blocks, free_offset};
 
 use crate::backend::native;
@@ -13,7 +13,6 @@ use crate::event::Events;
 use crate::provision::{Guard, Store};
 use crate::site::{Site, State, places};
 use crate::stack::Stack;
-use crate::sys::os;
 
 /// The offset that was asked for. While the guard lives, nobody else is given the same block.
 pub(super) fn asked(
@@ -43,7 +42,7 @@ fn choose(stack: &Stack) -> anyhow::Result<u16> {
     {
         return Ok(place.offset);
     }
-    let mut taken: BTreeSet<u16> = os::listeners(None)?.into_iter().map(|listener| listener.port).collect();
+    let mut taken = native::listening()?;
     for other in places::all(&stack.store).known {
         if other.state != stack.state.folder() {
             taken.extend(claimed(&other, stack));
@@ -51,7 +50,7 @@ fn choose(stack: &Stack) -> anyhow::Result<u16> {
     }
     let ecosystem = &stack.site.ecosystem;
     let offsets = present.map(|place| place.offset).into_iter().chain(blocks(ecosystem.port_offset.value));
-    free_offset(&ports(ecosystem, 0), &taken, offsets).ok_or_else(|| {
+    free_offset(&ecosystem.ports_at(0), &taken, offsets).ok_or_else(|| {
         let message = "there is no offset at which all ports of this project are free";
         Failure::new(Kind::Host, "no-free-ports", message).hint("see who holds them: {program} check").into()
     })
@@ -60,16 +59,9 @@ fn choose(stack: &Stack) -> anyhow::Result<u16> {
 /// The ports of another checkout, whether it runs or not. One that cannot be read claims none: what listens is seen all the same.
 fn claimed(other: &places::Known, stack: &Stack) -> BTreeSet<u16> {
     let Ok(Some(place)) = other.place(&stack.store) else { return BTreeSet::new() };
-    let release = State::at(other.state.clone()).release();
-    let flags = Flags { remembered_release: release, ..Flags::default() };
+    let flags = Flags { earlier: State::at(other.state.clone()).asked(), ..Flags::default() };
     match Site::open(&other.root, flags) {
-        Ok((site, None)) => ports(&site.ecosystem, place.offset),
+        Ok((site, None)) => site.ecosystem.ports_at(place.offset),
         _ => BTreeSet::new(),
     }
-}
-
-/// The ports of everything that can be started.
-fn ports(ecosystem: &Ecosystem, offset: u16) -> BTreeSet<u16> {
-    let runnable = ecosystem.services.values().filter(|service| service.kind.runs());
-    runnable.flat_map(|service| service.ports_at(offset).into_values()).collect()
 }
