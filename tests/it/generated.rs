@@ -60,10 +60,11 @@ fn render_leaves_what_it_did_not_write() {
 }
 
 #[test]
-fn render_tells_what_an_image_does_not_have() {
+fn render_tells_what_is_unwise_and_what_an_image_does_not_have() {
     let place = Place::new();
-    place.manifest("[services.opensearch]\nplugins = [\"analysis-icu\"]\n");
+    place.manifest("bind = \"0.0.0.0\"\n[services.opensearch]\nplugins = [\"analysis-icu\"]\n");
     let run = place.ok(&["render"]);
+    assert!(run.stderr.contains("opens every server to the network"), "{run}");
     assert!(
         run.stderr.contains("the image does not have these plugins of the manifest: analysis-icu"),
         "{run}"

@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 use ecosystem_core::catalog::{self, Around};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::model::{Flags, Origin, Service};
+use ecosystem_core::model::{Ecosystem, Flags, Origin, Service};
 use ecosystem_core::place::Place;
 use ecosystem_core::process::{RunAs, quoted};
 
@@ -17,6 +17,13 @@ use crate::provision::{InUse, Lock, Mode, Provisioner};
 use crate::site::places;
 use crate::site::{LOCK, STATE, Secrets, Site, State, find_root, link_refused};
 use crate::sys::fs::canonical;
+
+/// Says what a manifest allows and is unwise.
+pub fn warn_of(ecosystem: &Ecosystem, events: &dyn Events) {
+    for warning in &ecosystem.warnings {
+        events.emit(Event::Warning(format!("{}: {}", warning.place(), warning.what)));
+    }
+}
 
 /// A project and its state.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use crate::cli::{Global, Render};
 use crate::context::Context;
 use crate::event::{Event, Events};
 use crate::output::{self, Report};
-use crate::stack::Stack;
+use crate::stack::{Stack, warn_of};
 use crate::sys::fs::{read_optional, write_atomic};
 
 /// Where the Compose file of a project is.
@@ -51,6 +51,7 @@ pub fn run(context: &Context, global: &Global, args: &Render, events: &dyn Event
     let site = Stack::look(context, global)?.site;
     let root = &site.root;
     let ecosystem = site.shared(global.release.clone())?;
+    warn_of(&ecosystem, events);
     for shortage in compose::falls_short(&ecosystem) {
         events.emit(Event::Warning(format!("{COMPOSE}: {shortage}")));
     }

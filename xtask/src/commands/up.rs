@@ -27,7 +27,7 @@ use crate::output;
 use crate::provision::Mode;
 use crate::seed::{self, Pack};
 use crate::site::{LOCAL, MANIFEST, Secrets};
-use crate::stack::Stack;
+use crate::stack::{Stack, warn_of};
 use crate::sys::os;
 
 type Failures = Vec<anyhow::Error>;
@@ -82,9 +82,7 @@ pub fn run(
     let (port_offset, block) = offset::asked(context, global, args, events).map_err(one)?;
     let stack = Stack::open(context, global, port_offset).map_err(one)?;
     refuse_other_release(context, global, &stack).map_err(one)?;
-    for warning in &stack.site.ecosystem.warnings {
-        events.emit(Event::Warning(format!("{}: {}", warning.place(), warning.what)));
-    }
+    warn_of(&stack.site.ecosystem, events);
     let services =
         stack.site.ecosystem.select(args.profile.as_deref(), &args.services).map_err(|e| one(e.into()))?;
     let (services, needed_by) = stack.site.ecosystem.with_needed(&services).map_err(|e| one(e.into()))?;

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use camino::Utf8Path;
 
-use super::container::{Container, KNOWN, literal, password, shell};
+use super::container::{Container, IDENTITY, KNOWN, literal, password, shell};
 use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::model::Service;
 use crate::place::Place;
@@ -109,12 +109,12 @@ fn settings(service: &Service) -> String {
 pub(super) fn container(service: &Service) -> Container {
     let mut container = Container::new("/data", 512)
         .with("REDIS_PASSWORD", password(service, KNOWN))
-        .with("ECOSYSTEM_SETTINGS", literal(&settings(service)));
-    // Neither the command line nor the image's own configuration takes a password that nobody else sees. The name of the file is what the
-    // server can be told by; the entry point gives it, with everything in this folder, to the server's user.
+        .with("ECOSYSTEM_SETTINGS", literal(&settings(service)))
+        .with("ECOSYSTEM_IDENTITY", IDENTITY);
+    // On a command line everybody on the machine would read the password: it goes into a file. By the name of the file the server can be
+    // told from others; the entry point gives it, with everything in this folder, to the server's user.
     let line = "umask 077 && printf '%s\\nrequirepass %s\\n' \"$$ECOSYSTEM_SETTINGS\" \"$$REDIS_PASSWORD\" > \"/data/$$ECOSYSTEM_IDENTITY.conf\" \
                 && exec docker-entrypoint.sh redis-server \"/data/$$ECOSYSTEM_IDENTITY.conf\"";
-    container = container.with("ECOSYSTEM_IDENTITY", super::container::IDENTITY);
     container.command = shell(line);
     container.ports = vec![("redis", 6379)];
     container.healthy = "REDISCLI_AUTH=\"$$REDIS_PASSWORD\" redis-cli -h 127.0.0.1 ping | grep -q PONG";
