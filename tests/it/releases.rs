@@ -58,9 +58,10 @@ fn the_manifest_is_not_overruled_for_one_command_only() {
 fn a_server_that_is_only_an_image_is_named_before_anything_is_fetched() {
     let place = Place::new();
     let run = place.run(&["provision", "--release", "oarepo-14"]);
-    insta::assert_snapshot!(run.to_string().replace(place.root.as_str(), "<root>"), @"
+    insta::assert_snapshot!(run.to_string().replace(place.root.as_str(), "<root>"), @r"
 
-    error[image-only]: services.opensearch: the opensearch of release oarepo-14 runs from its container image only (opensearchproject/opensearch:3), and this version has no container backend
+    error[image-only]: services.opensearch: the opensearch of release oarepo-14 runs from its container image only (opensearchproject/opensearch:3)
+      → run it as a container, with Docker: ecosystem up --backend compose
       → start the others by name: ecosystem up postgresql redis rabbitmq
     [exit status: 3]
     ");

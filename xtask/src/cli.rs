@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use camino::Utf8PathBuf;
+use clap::builder::TypedValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ecosystem_core::model::Backend;
 
 use crate::output::Format;
 
@@ -171,6 +173,10 @@ pub struct Up {
     /// commands in this project
     #[arg(long, value_name = "N|auto")]
     pub port_offset: Option<PortOffset>,
+    /// What runs the servers: processes of yours, or containers by Docker Compose [default: as last time; at first native, where that is
+    /// possible]
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(Backend::WORDS).map(|word| Backend::of(&word).unwrap_or(Backend::Native)))]
+    pub backend: Option<Backend>,
     /// Fail where ecosystem.lock does not know exactly what to fetch
     #[arg(long)]
     pub locked: bool,

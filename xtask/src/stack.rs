@@ -1,15 +1,18 @@
 //! A project together with its state: what nearly every command opens first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
 use ecosystem_core::catalog::{self, Around};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::model::{Ecosystem, Flags, Origin, Service};
+use ecosystem_core::model::{Asked, Backend, Ecosystem, Flags, Origin, Service};
 use ecosystem_core::place::Place;
 use ecosystem_core::process::{RunAs, quoted};
+use ecosystem_core::seen::Seen;
 
+use crate::backend::compose::{self, Compose};
+use crate::backend::native;
 use crate::cli::Global;
 use crate::context::Context;
 use crate::event::{Event, Events};
@@ -39,17 +42,22 @@ pub struct Stack {
 
 impl Stack {
     /// Opens the project that the person is in, or that `-C` names.
-    pub fn open(context: &Context, global: &Global, port_offset: Option<u16>) -> anyhow::Result<Self> {
-        let mut stack = Self::look_with(context, global, port_offset)?;
+    pub fn open(context: &Context, global: &Global) -> anyhow::Result<Self> {
+        Self::open_with(context, global, &Asked::default())
+    }
+
+    /// The same with what a command was told.
+    pub fn open_with(context: &Context, global: &Global, asked: &Asked) -> anyhow::Result<Self> {
+        let mut stack = Self::look_with(context, global, asked)?;
         stack.broken.take().map_or(Ok(stack), |failure| Err(failure.into()))
     }
 
     /// The same for commands that only look at what runs, or stop it: a broken manifest does not hide it.
     pub fn look(context: &Context, global: &Global) -> anyhow::Result<Self> {
-        Self::look_with(context, global, None)
+        Self::look_with(context, global, &Asked::default())
     }
 
-    fn look_with(context: &Context, global: &Global, port_offset: Option<u16>) -> anyhow::Result<Self> {
+    fn look_with(context: &Context, global: &Global, asked: &Asked) -> anyhow::Result<Self> {
         let start = match &global.directory {
             Some(folder) => context.cwd.join(folder),
             None => context.cwd.clone(),
@@ -61,7 +69,8 @@ impl Stack {
         let root = find_root(&start).unwrap_or(&start);
         let flags = Flags {
             release: global.release.clone(),
-            port_offset,
+            port_offset: asked.port_offset,
+            backend: asked.backend,
             earlier: State::at(canonical(&context.state(root))).asked(),
             ..Flags::default()
         };
@@ -127,6 +136,55 @@ impl Stack {
             self.state.ask(|asked| asked.release = Some(release.value.clone()))?;
         }
         Ok(())
+    }
+
+    /// Remembers what runs the servers of this place: their data is there.
+    pub fn remember_backend(&self) -> anyhow::Result<()> {
+        self.state.ask(|asked| asked.backend = Some(self.site.ecosystem.backend.value))
+    }
+
+    /// The containers of a place that was set up; `None` where it never had any, and nothing is asked.
+    pub fn compose(context: &Context, place: &Place) -> anyhow::Result<Option<Compose>> {
+        if !compose::is_set_up(place) {
+            return Ok(None);
+        }
+        compose::client(context.find("docker"), place).map(Some).map_err(Into::into)
+    }
+
+    /// The same with what there is of them. Where the servers are processes, an engine that does not answer is told, and taken for one
+    /// that runs none.
+    pub fn containers(
+        &self,
+        context: &Context,
+        place: &Place,
+        events: &dyn Events,
+    ) -> anyhow::Result<Option<(Compose, BTreeMap<String, Seen>)>> {
+        let look = || -> anyhow::Result<_> {
+            let Some(compose) = Self::compose(context, place)? else { return Ok(None) };
+            let seen = compose.containers()?;
+            Ok(Some((compose, seen)))
+        };
+        match look() {
+            Err(error) if self.site.ecosystem.backend.value == Backend::Native => {
+                let text = format!("containers of this project cannot be looked at: {error:#}");
+                events.emit(Event::Warning(text));
+                Ok(None)
+            }
+            looked => looked,
+        }
+    }
+
+    /// The services that run, as processes or as containers.
+    pub fn running(
+        &self,
+        context: &Context,
+        place: &Place,
+        events: &dyn Events,
+    ) -> anyhow::Result<BTreeSet<String>> {
+        let mut running: BTreeSet<String> = native::running(place)?.into_iter().collect();
+        let containers = self.containers(context, place, events)?.map(|(_, seen)| seen).unwrap_or_default();
+        running.extend(containers.into_iter().filter(|(_, seen)| seen.runs()).map(|(service, _)| service));
+        Ok(running)
     }
 
     /// Refuses a copy of a project together with its state folder: the addresses and passwords in there are those of the original, and

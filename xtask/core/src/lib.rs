@@ -21,6 +21,7 @@ pub mod process;
 pub mod redact;
 pub mod release;
 pub mod render;
+pub mod seen;
 pub mod shortage;
 pub mod supervise;
 pub mod tool;

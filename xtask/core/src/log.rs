@@ -101,6 +101,26 @@ impl Reader {
     }
 }
 
+/// The lines of a container, each of which stands behind the time when the engine got it: that time counts for all of them.
+pub fn stamped<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<Line> {
+    let mut reader = Reader::default();
+    let one = |line: &str| {
+        let (at, text) = line.split_once(' ').unwrap_or((line, ""));
+        Line { at: Time::read(at), ..reader.line(&plain(text)) }
+    };
+    lines.into_iter().map(one).collect()
+}
+
+/// The text without the colours that servers write where they take their output for a terminal.
+fn plain(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| {
+        let end = part.find(|c: char| ('@'..='~').contains(&c)).map_or(part.len(), |at| at + 1);
+        plain + &part[end..]
+    })
+}
+
 /// How a line without a time begins that says why a program does not start.
 const BROKEN: [&str; 8] = [
     "*** FATAL",

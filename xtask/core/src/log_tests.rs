@@ -166,3 +166,25 @@ fn the_answers_of_a_postgresql_that_starts_are_no_errors() {
     assert_eq!(level(&line("the database system is starting up")), Some(Level::Notice));
     assert_eq!(level(&line("password authentication failed for user \"x\"")), Some(Level::Fatal));
 }
+
+#[test]
+fn the_engine_knows_when_a_line_came_and_the_server_how_bad_it_is() {
+    let lines = stamped([
+        "2026-11-24T22:09:01.000000001Z 1:M 24 Nov 2026 21:09:00.922 * Ready to accept connections",
+        "2026-11-24T22:09:02.500000000Z *** FATAL CONFIG FILE ERROR ***",
+        "2026-11-24T22:09:03.000000000Z",
+        "2026-11-24T22:09:04.000000000Z \x1b[38;5;87m2026-11-24 22:09:04.1+00:00 [warning] <0.1.0> hot\x1b[0m",
+    ]);
+    let told: Vec<String> =
+        lines.iter().map(|line| format!("{} {:?} {}", line.at.unwrap(), line.level, line.text)).collect();
+    assert_eq!(
+        told,
+        [
+            "2026-11-24T22:09:01.000000Z Some(Notice) 1:M 24 Nov 2026 21:09:00.922 * Ready to accept connections",
+            "2026-11-24T22:09:02.500000Z Some(Error) *** FATAL CONFIG FILE ERROR ***",
+            "2026-11-24T22:09:03.000000Z Some(Error) ",
+            "2026-11-24T22:09:04.000000Z Some(Warning) 2026-11-24 22:09:04.1+00:00 [warning] <0.1.0> hot",
+        ]
+    );
+    assert_eq!(lines[0].at.unwrap().milliseconds_until(lines[1].at.unwrap()), 1_500);
+}

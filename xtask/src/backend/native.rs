@@ -1,5 +1,7 @@
 //! The native backend: looks at what runs, and carries out single steps. It decides nothing and waits for nothing but ends.
 
+mod data;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::{Mutex, PoisonError};
@@ -7,17 +9,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use camino::Utf8Path;
-use ecosystem_core::catalog::{Data, Fresh, Launch};
+use ecosystem_core::catalog::Launch;
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::place::{self, Place};
 use ecosystem_core::plan::{Holder, Observed, Obstacle, Supervisor, Voice, port_obstacles, silence};
-use ecosystem_core::process::{Content, File, Process};
+use ecosystem_core::process::Process;
 
+pub use self::data::{data, prepare, refuse_link, with_data};
+use self::data::{made_by, remove_stale_lock, write_files};
 use crate::sys::control::{self, Control, Request, Response, Supervised};
 use crate::sys::fs::{canonical, create_private_dir, read_optional, write_atomic};
 use crate::sys::os::{self, Listener};
-use crate::sys::{interrupt, launch, supervisor};
+use crate::sys::{interrupt, supervisor};
 
 /// How long a listener without a visible owner is taken for one that is going away.
 const OWNERLESS: Duration = Duration::from_secs(2);
@@ -42,25 +46,6 @@ pub fn observe(place: &Place, wanted: &[(&str, &Endpoint)]) -> anyhow::Result<Ob
         observed.held = held(wanted, observed.supervisor.as_ref().map(|s| s.pid))?;
     }
     Ok(observed)
-}
-
-/// What made the data of these services, for [`Observed::data`].
-pub fn data(place: &Place, wanted: &[(&str, &Launch)]) -> anyhow::Result<BTreeMap<String, Option<String>>> {
-    let mut found = BTreeMap::new();
-    for (service, launch) in wanted {
-        // A folder that is empty holds no data. One that cannot be read is told by what follows.
-        let any = std::fs::read_dir(&launch.data.folder).is_ok_and(|mut entries| entries.next().is_some());
-        let kind = launch.endpoint.kind.name();
-        let own = launch.data.version.as_ref().map(|file| read_optional(file)).transpose()?.flatten();
-        // The server's own word counts more than ours.
-        let own = own.map(|version| format!("{kind} {}", version.trim()));
-        let known = own.or(read_optional(&made_by(place, service))?.map(|text| text.trim().to_owned()));
-        let known = known.filter(|text| text.strip_prefix(kind).is_some_and(|rest| rest.starts_with(' ')));
-        if any {
-            found.insert((*service).to_owned(), known);
-        }
-    }
-    Ok(found)
 }
 
 /// Whether a service runs on other ports than it should.
@@ -166,10 +151,19 @@ fn held(
                 place: other_place(owner.pid),
                 command: owner.command,
                 cwd: owner.cwd,
+                container: None,
             });
             (l.port, holder)
         })
         .collect())
+}
+
+/// The same for services that this place does not run as processes.
+pub fn held_by_others(
+    place: &Place,
+    wanted: &[(&str, &Endpoint)],
+) -> anyhow::Result<BTreeMap<u16, Option<Holder>>> {
+    held(wanted, supervisor::holder(&place.state)?)
 }
 
 /// Every port of this machine that somebody listens on, on whatever address.
@@ -256,54 +250,6 @@ fn other_place(pid: u32) -> Option<String> {
     Some(table.get("root")?.as_str()?.to_owned())
 }
 
-fn made_by(place: &Place, service: &str) -> camino::Utf8PathBuf {
-    place.service(service).join("made-by")
-}
-
-/// The services that were started here and have data, whether the manifest still names them or not.
-pub fn with_data(place: &Place) -> anyhow::Result<BTreeSet<String>> {
-    let mut found = BTreeSet::new();
-    let state = &place.state;
-    for entry in state.read_dir_utf8().with_context(|| format!("cannot read {state}"))? {
-        let entry = entry.with_context(|| format!("cannot read {state}"))?;
-        if entry.file_type()?.is_dir() && made_by(place, entry.file_name()).is_file() {
-            found.insert(entry.file_name().to_owned());
-        }
-    }
-    Ok(found)
-}
-
-/// Makes the data folder of a service from its template: beside its place, and moved there when it is whole. Data that is there is
-/// never touched.
-pub fn prepare(service: &str, launch: &Launch) -> anyhow::Result<()> {
-    let Fresh::Template { archive, folder, command, input } = &launch.data.fresh else { return Ok(()) };
-    refuse_link(folder)?;
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot remove the unfinished data in {folder}"));
-        }
-        _ => {}
-    }
-    create_private_dir(folder)?;
-    let file = std::fs::File::open(archive).with_context(|| format!("cannot open {archive}"))?;
-    let mut archive = tar::Archive::new(std::io::BufReader::with_capacity(1 << 18, file));
-    archive.set_preserve_mtime(false);
-    let unpack = |entry: std::io::Result<tar::Entry<'_, _>>| -> anyhow::Result<bool> {
-        interrupt::check()?;
-        entry?.unpack_in(folder).with_context(|| format!("cannot unpack into {folder}"))
-    };
-    archive.entries()?.try_for_each(|entry| unpack(entry).map(drop))?;
-    write_files(&launch.files)?;
-    launch::run(command, input.reveal()).map_err(|error| {
-        let message =
-            format!("{service} ended before it was ready: its data folder could not be made: {error:#}");
-        Failure::new(Kind::Service, "service-ended", message)
-            .hint(format!("the whole log: {{program}} logs {service}"))
-    })?;
-    let data = &launch.data.folder;
-    std::fs::rename(folder, data).with_context(|| format!("cannot move {folder} to {data}"))
-}
-
 /// Writes a service's files and starts its processes.
 pub fn start(place: &Place, service: &str, launch: &Launch) -> anyhow::Result<()> {
     refuse_link(&launch.data.folder)?;
@@ -335,18 +281,6 @@ fn wait_for_listener(host: &str, port: u16) -> anyhow::Result<()> {
         interrupt::pause(Duration::from_millis(2), || false)?;
     }
     Ok(())
-}
-
-/// Removes the lock file of a server that was killed, once nothing is left of that server. Its own check of the process id in there
-/// would take any process that has this id today for itself.
-fn remove_stale_lock(data: &Data) -> anyhow::Result<()> {
-    let Some(lock) = data.lock.as_ref().filter(|lock| lock.exists()) else { return Ok(()) };
-    let Some(left) = os::working_in(&data.folder) else { return Ok(()) };
-    for pid in left.into_keys() {
-        os::wait_for_end(pid, Duration::from_secs(5))
-            .with_context(|| format!("something still works in {}", data.folder))?;
-    }
-    std::fs::remove_file(lock).with_context(|| format!("cannot remove {lock}"))
 }
 
 /// The supervisor of this place; started if none runs. The caller holds the place's lock.
@@ -460,38 +394,4 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let _already_closed = self.0.shutdown(std::net::Shutdown::Both);
     }
-}
-
-fn write_files(files: &[File]) -> anyhow::Result<()> {
-    for File { path, content } in files {
-        match content {
-            Content::Text(text) | Content::Secret(text) => write_atomic(path, text.as_bytes(), 0o600)?,
-            Content::Cookie(text) => write_atomic(path, text.as_bytes(), 0o400)?,
-            Content::Folder => create_private_dir(path)?,
-            Content::Link(target) => link(path, target)?,
-        }
-    }
-    Ok(())
-}
-
-/// A repository could come with links in its state folder that lead anywhere; what is made and removed must be below it.
-pub fn refuse_link(folder: &Utf8Path) -> Result<(), Failure> {
-    let Some(link) = folder.ancestors().take(2).find(|path| path.is_symlink()) else { return Ok(()) };
-    let message = format!("{link} is a link; nothing is made or deleted behind it");
-    Err(Failure::new(Kind::Host, "state-is-a-link", message)
-        .hint("remove the link; ECOSYSTEM_STATE names another place for the whole state folder"))
-}
-
-fn link(path: &Utf8Path, target: &Utf8Path) -> anyhow::Result<()> {
-    if path.read_link_utf8().is_ok_and(|present| present == target) {
-        return Ok(());
-    }
-    if let Some(folder) = path.parent() {
-        create_private_dir(folder)?;
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    std::os::unix::fs::symlink(target, path).with_context(|| format!("cannot link {path}"))
 }

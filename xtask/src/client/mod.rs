@@ -4,6 +4,7 @@
 //! to know how the server was started.
 
 pub mod amqp;
+mod console;
 mod halt;
 pub mod http;
 pub mod opensearch;
@@ -41,7 +42,8 @@ pub fn probe(endpoint: &Endpoint, effort: Effort) -> Attempt {
         Kind::Rabbitmq => rabbitmq::check(endpoint, effort),
         Kind::Opensearch => opensearch::check(endpoint, effort),
         Kind::Process => process::check(endpoint, effort),
-        kind => Err(Attempt::Never(format!("this version cannot speak to {kind}"))),
+        Kind::Minio | Kind::Pgadmin | Kind::Dashboards => console::check(endpoint, effort),
+        kind @ Kind::Invenio => Err(Attempt::Never(format!("this version cannot speak to {kind}"))),
     };
     match answer {
         Ok(()) | Err(Attempt::Ready) => Attempt::Ready,
@@ -62,9 +64,9 @@ pub fn describe(endpoint: &Endpoint, asked: &[&str]) -> anyhow::Result<BTreeMap<
         Kind::Postgresql => postgresql::describe(endpoint),
         Kind::Rabbitmq => rabbitmq::describe(endpoint),
         Kind::Opensearch => opensearch::describe(endpoint),
-        // It says nothing of itself.
-        Kind::Process => Ok(BTreeMap::new()),
-        kind => Err(Failure::new(
+        // They say nothing of themselves.
+        Kind::Process | Kind::Minio | Kind::Pgadmin | Kind::Dashboards => Ok(BTreeMap::new()),
+        kind @ Kind::Invenio => Err(Failure::new(
             failure::Kind::Service,
             "service-unknown",
             format!("this version cannot speak to {kind}"),

@@ -128,7 +128,7 @@ fn look(context: &Context, project: &Project) -> Report {
         let libraries = scope.spawn(|| libraries::check(context, system));
         let containers = scope.spawn(|| {
             let engine = scope.spawn(|| containers::engine(context));
-            let taken = ports::look(project);
+            let taken = ports::look(context, project);
             let engine = join(engine);
             let ports = ports::judge(taken, || containers::publishing(context, &engine));
             (ports, containers::check(context, project, &engine))

@@ -27,7 +27,7 @@ const PSQL_ELSEWHERE: [&str; 7] = [
 
 /// Becomes psql. Returns only if that failed.
 pub fn psql(context: &Context, global: &Global, args: &Client, events: &dyn Events) -> anyhow::Result<()> {
-    let stack = Stack::open(context, global, None)?;
+    let stack = Stack::open(context, global)?;
     let (service, endpoint) = stack.one(Kind::Postgresql, args.service.as_deref())?;
     client::usable(&endpoint)?;
     let installed = installation(context, &stack, &service.name, events)?;
@@ -50,7 +50,7 @@ pub fn redis_cli(
     args: &Client,
     events: &dyn Events,
 ) -> anyhow::Result<()> {
-    let stack = Stack::open(context, global, None)?;
+    let stack = Stack::open(context, global)?;
     let (service, endpoint) = stack.one(Kind::Redis, args.service.as_deref())?;
     client::usable(&endpoint)?;
     let installed = installation(context, &stack, &service.name, events)?;

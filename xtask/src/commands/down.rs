@@ -2,7 +2,7 @@
 
 mod all;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Action, Plan, Retry, obstacles_failure, reconcile_down};
 use serde::Serialize;
 
+use crate::backend::compose::Compose;
 use crate::backend::native;
 use crate::cli::{Down, Global};
 use crate::context::Context;
@@ -55,21 +56,30 @@ pub fn run(
         return output::report(&Stopped { stopped: vec![], deleted: vec![] }, global.format)
             .map_err(|e| vec![e]);
     };
+    let containers = stack.containers(context, &place, events).map_err(|e| vec![e])?;
+    let compose = containers.map(|(compose, _)| compose);
     let prepare = || -> anyhow::Result<_> {
+        let volumes = compose.as_ref().map(Compose::with_data).transpose()?.unwrap_or_default();
+        let contained = |name: &String| volumes.contains(name);
         for name in &args.services {
             // What still runs can be stopped and what is still there deleted, even where the manifest does not name it any more.
             let known = stack.site.ecosystem.services.contains_key(name)
+                || contained(name)
                 || (args.data && native::with_data(&place)?.contains(name));
             if !known && !native::running(&place)?.contains(name) {
                 stack.site.ecosystem.select(None, std::slice::from_ref(name))?;
             }
         }
         if args.data && !args.yes {
-            confirm(&stack, &place, &args.services)?;
+            confirm(&stack, &place, &volumes, &args.services)?;
         }
         let lock = stack.state.lock(&format!("{} down", context.program), &[], events)?;
         native::end_leftovers(&place, &stack.site.ecosystem.ports_at(place.offset))?;
-        Ok((lock, reconcile_down(&args.services, &native::observe(&place, &[])?)))
+        let mut observed = native::observe(&place, &[])?;
+        if let Some(compose) = &compose {
+            observed.containers = compose.containers()?;
+        }
+        Ok((lock, reconcile_down(&args.services, &observed)))
     };
     let (_lock, plan) = prepare().map_err(|e| vec![e])?;
     if let Some(failure) = obstacles_failure(&plan.obstacles, &Retry { words: "down".to_owned(), offset: 0 })
@@ -79,6 +89,8 @@ pub fn run(
     let engine = Engine {
         place: &place,
         launches: &BTreeMap::new(),
+        contained: &BTreeMap::new(),
+        compose: compose.as_ref(),
         events,
         begin,
         patience: Duration::ZERO,
@@ -88,8 +100,11 @@ pub fn run(
     if !outcome.failures.is_empty() {
         return Err(outcome.failures);
     }
-    let deleted =
-        if args.data { delete(&stack, &place, &args.services).map_err(|e| vec![e])? } else { vec![] };
+    let deleted = if args.data {
+        delete(&stack, &place, compose.as_ref(), &args.services).map_err(|e| vec![e])?
+    } else {
+        vec![]
+    };
     if args.data && args.services.is_empty() {
         // With the last data goes what it was made with.
         stack.state.ask(|asked| *asked = Asked::default()).map_err(|e| vec![e])?;
@@ -100,17 +115,25 @@ pub fn run(
 fn stopped(plan: &Plan) -> Vec<String> {
     plan.steps
         .iter()
-        .filter_map(|step| match &step.action {
-            Action::Stop(service) => Some(service.clone()),
-            _ => None,
+        .flat_map(|step| match &step.action {
+            Action::Stop(service) => std::slice::from_ref(service),
+            Action::Remove { services, .. } => services,
+            _ => &[],
         })
+        .cloned()
         .collect()
 }
 
-fn confirm(stack: &Stack, place: &Place, services: &[String]) -> anyhow::Result<()> {
+fn confirm(
+    stack: &Stack,
+    place: &Place,
+    volumes: &BTreeSet<String>,
+    services: &[String],
+) -> anyhow::Result<()> {
     let mut what = if services.is_empty() { "all services".to_owned() } else { services.join(", ") };
     let named = &stack.site.ecosystem.services;
     let mut unnamed = native::with_data(place)?;
+    unnamed.extend(volumes.iter().cloned());
     unnamed.retain(|name| services.is_empty() && !named.contains_key(name));
     if !unnamed.is_empty() {
         let names = unnamed.into_iter().collect::<Vec<_>>().join(", ");
@@ -127,9 +150,20 @@ fn confirm(stack: &Stack, place: &Place, services: &[String]) -> anyhow::Result<
     Err(Failure::new(Kind::Interrupted, "not-confirmed", "nothing was stopped, nothing was deleted").into())
 }
 
-/// Removes the folders of the services, whether the manifest still names them or not, and only those.
-fn delete(stack: &Stack, place: &Place, services: &[String]) -> anyhow::Result<Vec<String>> {
-    let mut deleted = Vec::new();
+/// Removes the folders and volumes of the services, whether the manifest still names them or not, and only those.
+fn delete(
+    stack: &Stack,
+    place: &Place,
+    compose: Option<&Compose>,
+    services: &[String],
+) -> anyhow::Result<Vec<String>> {
+    let mut deleted = BTreeSet::new();
+    if let Some(compose) = compose {
+        let mut volumes = compose.with_data()?;
+        volumes.retain(|name| services.is_empty() || services.contains(name));
+        compose.delete_data(&volumes)?;
+        deleted.extend(volumes);
+    }
     let mut all = native::with_data(place)?;
     all.extend(stack.site.ecosystem.services.keys().cloned());
     for name in all {
@@ -137,10 +171,10 @@ fn delete(stack: &Stack, place: &Place, services: &[String]) -> anyhow::Result<V
         if (services.is_empty() || services.contains(&name)) && folder.exists() {
             native::refuse_link(&folder)?;
             std::fs::remove_dir_all(&folder).with_context(|| format!("cannot delete {folder}"))?;
-            deleted.push(name);
+            deleted.insert(name);
         }
     }
-    Ok(deleted)
+    Ok(deleted.into_iter().collect())
 }
 
 impl Report for Stopped {

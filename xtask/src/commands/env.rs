@@ -1,7 +1,9 @@
 //! `env`: settings for an application and for the ordinary clients.
 
+use std::collections::BTreeSet;
+
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::plan::Obstacle;
+use ecosystem_core::plan::{Observed, Obstacle, own_ports};
 use ecosystem_core::render::env::{Syntax, render, variables};
 
 use crate::backend::native;
@@ -13,7 +15,7 @@ use crate::stack::Stack;
 
 /// Prints the settings.
 pub fn run(context: &Context, global: &Global, args: &Env, events: &dyn Events) -> anyhow::Result<()> {
-    let stack = Stack::open(context, global, None)?;
+    let stack = Stack::open(context, global)?;
     stack.refuse_copy()?;
     let mut services = stack.site.ecosystem.select(None, &args.services)?;
     let Some(place) = stack.place() else {
@@ -36,10 +38,15 @@ pub fn run(context: &Context, global: &Global, args: &Env, events: &dyn Events) 
         )));
     }
     let endpoints = stack.endpoints(&services, &place, &secrets);
+    let seen = stack.containers(context, &place, events)?.map(|(_, seen)| seen).unwrap_or_default();
+    let observed = Observed { containers: seen, ..Observed::default() };
+    let own: BTreeSet<u16> = own_ports(&observed).collect();
     for (service, endpoint) in &endpoints {
         for obstacle in native::strangers(&place, service, endpoint)? {
             // What was started with these settings would work on somebody else's data.
-            if let Obstacle::PortTaken { port, holder: Some(holder), .. } = obstacle {
+            if let Obstacle::PortTaken { port, holder: Some(holder), .. } = obstacle
+                && !own.contains(&port)
+            {
                 let whose = holder.place.map_or_else(String::new, |root| format!(" of {root}"));
                 let text = format!(
                     "port {port} ({service}) is held by pid {}{whose}, not by this project",

@@ -11,6 +11,7 @@ use crate::cli::Global;
 use crate::context::Context;
 use crate::output::{self, Report};
 use crate::site::places::{self, Known};
+use crate::stack::Stack as Opened;
 use crate::sys::{fs, os};
 
 #[derive(Debug, Serialize)]
@@ -67,7 +68,7 @@ enum State {
 pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
     let store = context.store()?;
     let places::Registry { known, damaged } = places::all(&store);
-    let stacks = known.iter().map(|known| stack(known, &store)).collect();
+    let stacks = known.iter().map(|known| stack(context, known, &store)).collect();
     let damaged = damaged.into_iter();
     let damaged =
         damaged.map(|one| Damaged { path: one.path.to_string(), reason: one.to_string() }).collect();
@@ -77,7 +78,7 @@ pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
     output::report(&listed, global.format)
 }
 
-fn stack(known: &Known, store: &Utf8Path) -> Stack {
+fn stack(context: &Context, known: &Known, store: &Utf8Path) -> Stack {
     let (place, damage) = match known.place(store) {
         Ok(place) => (place, None),
         Err(error) => (Some(known.remembered(store)), Some(format!("{error:#}"))),
@@ -88,12 +89,18 @@ fn stack(known: &Known, store: &Utf8Path) -> Stack {
         Some(place) if silent.is_none() => native::list(place).unwrap_or_default(),
         _ => Vec::new(),
     };
+    // An engine that does not answer runs none.
+    let containers = place.as_ref().and_then(|place| Opened::compose(context, place).ok().flatten());
+    let containers = containers.and_then(|compose| compose.containers().ok()).unwrap_or_default();
+    let contained = || containers.iter().filter(|(_, seen)| seen.runs());
     let supervisor = known.abandoned().or(silent);
     let mut services: Vec<String> =
         processes.iter().filter(|p| p.status.pid.is_some()).map(|p| p.process.service.clone()).collect();
+    services.extend(contained().map(|(service, _)| service.clone()));
     services.sort();
     services.dedup();
     let pids = processes.iter().filter_map(|p| p.status.pid).chain(supervisor);
+    let pids = pids.chain(contained().filter_map(|(_, seen)| seen.pid));
     let memory = pids.flat_map(|pid| os::descendants(pid).into_iter().chain([pid]));
     let state = match services.is_empty() && supervisor.is_none() {
         _ if damage.is_some() => State::Damaged,

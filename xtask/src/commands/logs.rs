@@ -1,28 +1,30 @@
 //! `logs`: what servers say, all of them in one stream by time.
 
+mod source;
+
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ecosystem_core::failure::harmless;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::log::{Level, Line, Time, interleave, matches};
+use ecosystem_core::seen::Seen;
 use owo_colors::{AnsiColors, OwoColorize};
 use serde::Serialize;
 
+use self::source::Source;
+use crate::backend::compose::Compose;
 use crate::cli::{Global, Logs};
 use crate::context::Context;
 use crate::event::Events;
 use crate::output::{self, Format};
-use crate::site::logs::{Log, logs};
+use crate::site::logs::logs;
 use crate::stack::Stack;
 use crate::sys::interrupt;
 
 /// Looked at this often while following.
 const PERIOD: Duration = Duration::from_millis(200);
-/// Enough for the last lines of a log.
-const TAIL: u64 = 1 << 20;
-/// More than the supervisor lets a log become: what was asked for may stand anywhere in it.
-const WHOLE: u64 = 32 << 20;
 /// How many lines of each log, where nothing was said.
 const LINES: usize = 40;
 /// Red and yellow are for levels.
@@ -49,6 +51,8 @@ struct View<'a> {
     stack: &'a Stack,
     args: &'a Logs,
     format: Format,
+    /// The containers of the place, and what speaks to them.
+    containers: Option<(Compose, BTreeMap<String, Seen>)>,
     /// Lines from before are not wanted.
     since: Option<Time>,
 }
@@ -60,13 +64,18 @@ type Found = (usize, Line);
 pub fn run(context: &Context, global: &Global, args: &Logs, events: &dyn Events) -> anyhow::Result<()> {
     let stack = Stack::look(context, global)?;
     stack.warn_if_broken(events);
-    let view = View { stack: &stack, args, format: global.format, since: args.since.map(ago) };
+    let place = stack.place();
+    let containers = match &place {
+        Some(place) => stack.containers(context, place, events)?,
+        None => None,
+    };
+    let view = View { stack: &stack, args, format: global.format, containers, since: args.since.map(ago) };
     let mut all = view.find()?;
     let whole = args.since.is_some() || args.grep.is_some() || args.errors;
     let limit = args.lines.or(args.since.is_none().then_some(LINES)).unwrap_or(usize::MAX);
     let mut ends = Vec::new();
     for (index, log) in all.iter_mut().enumerate() {
-        let mut lines = view.wanted(index, log.end(if whole { WHOLE } else { TAIL })?);
+        let mut lines = view.wanted(index, log.end(whole)?);
         lines.drain(..lines.len().saturating_sub(limit));
         ends.push(lines);
     }
@@ -95,18 +104,28 @@ fn ago(seconds: u64) -> Time {
 
 impl View<'_> {
     /// The logs that are wanted and there: without names those of all servers, the supervisor's own where it is named.
-    fn logs(&self) -> Vec<Log> {
+    fn logs(&self) -> Vec<Source> {
         let names = &self.args.services;
-        let wanted = |log: &Log| {
+        let wanted = |log: &Source| {
             let service = self.service(log);
             names.iter().any(|name| *name == log.name || name == service)
                 || (names.is_empty() && log.name != "supervisor")
         };
-        logs(self.stack.state.folder()).into_iter().filter(wanted).collect()
+        let contained = self.containers.iter().flat_map(|(compose, seen)| {
+            seen.iter().map(|(service, seen)| Source::container(service, compose, &seen.name))
+        });
+        let mut all: Vec<Source> = contained.collect();
+        // What a process of this name wrote was written before.
+        let files = logs(self.stack.state.folder()).into_iter().map(Source::file);
+        let replaced = |log: &Source| all.iter().any(|other| self.service(log) == other.name);
+        let files: Vec<Source> = files.filter(|log| !replaced(log)).collect();
+        all.extend(files);
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all.into_iter().filter(wanted).collect()
     }
 
     /// The service that a log belongs to: `rabbitmq` for `rabbitmq-epmd`.
-    fn service<'l>(&self, log: &'l Log) -> &'l str {
+    fn service<'l>(&self, log: &'l Source) -> &'l str {
         let known = self.stack.site.ecosystem.services.keys();
         let of = |service: &&String| {
             log.name.strip_prefix(service.as_str()).is_some_and(|rest| rest.starts_with('-'))
@@ -118,7 +137,7 @@ impl View<'_> {
     }
 
     /// The same, but none is an error, and so is a name that has none; following waits for those that are only not there yet.
-    fn find(&self) -> anyhow::Result<Vec<Log>> {
+    fn find(&self) -> anyhow::Result<Vec<Source>> {
         let logs = self.logs();
         for name in &self.args.services {
             let known = self.stack.site.ecosystem.services.contains_key(name) || name == "supervisor";
@@ -148,7 +167,7 @@ impl View<'_> {
         lines.into_iter().filter(wanted).map(|line| (line.at, (index, line))).collect()
     }
 
-    fn print(&self, logs: &[Log], lines: Vec<Vec<(Option<Time>, Found)>>) -> anyhow::Result<()> {
+    fn print(&self, logs: &[Source], lines: Vec<Vec<(Option<Time>, Found)>>) -> anyhow::Result<()> {
         let lines = interleave(lines);
         if lines.is_empty() {
             return Ok(());

@@ -30,7 +30,7 @@ struct Console {
 
 /// Prints the address and becomes the program that opens it.
 pub fn run(context: &Context, global: &Global, args: &Open) -> anyhow::Result<()> {
-    let stack = Stack::open(context, global, None)?;
+    let stack = Stack::open(context, global)?;
     let (service, endpoint, role) = console(&stack, args.service.as_deref())?;
     client::usable(&endpoint)?;
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
@@ -55,7 +55,10 @@ fn console(stack: &Stack, named: Option<&str>) -> anyhow::Result<(String, Endpoi
     if let Some(name) = named {
         stack.site.ecosystem.select(None, &[name.to_owned()])?;
     }
-    let mut services: Vec<_> = stack.site.ecosystem.services.values().filter(|s| s.kind.runs()).collect();
+    let mut services: Vec<_> = stack.site.ecosystem.services.values().filter(|s| s.runs()).collect();
+    // Before those that were never started.
+    let secrets = stack.state.secrets()?;
+    services.sort_by_key(|service| !secrets.has(&service.name));
     services.retain(|service| named.map_or(service.kind.console().is_some(), |name| service.name == name));
     for service in services {
         let (_, endpoint) = stack.one(service.kind, Some(&service.name))?;

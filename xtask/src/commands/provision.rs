@@ -44,7 +44,7 @@ pub fn run(context: &Context, global: &Global, args: &Provision, events: &dyn Ev
     if args.tools {
         return tools::run(context, global, args, events);
     }
-    let stack = Stack::open(context, global, None)?;
+    let stack = Stack::open(context, global)?;
     let services = stack.site.ecosystem.select(None, &args.services)?;
     let (services, _) = stack.site.ecosystem.with_needed(&services)?;
     let run_as = context.host().run_as().ok_or_else(|| {

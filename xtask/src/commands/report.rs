@@ -185,7 +185,7 @@ fn ports(context: &Context, global: &Global) -> String {
     };
     let place = stack.place().unwrap_or_else(|| stack.imagined_place());
     let mut names: BTreeMap<u16, String> = BTreeMap::new();
-    for service in stack.site.ecosystem.services.values().filter(|service| service.kind.runs()) {
+    for service in stack.site.ecosystem.services.values().filter(|service| service.runs()) {
         let ports = service.ports_at(place.offset).into_iter();
         names.extend(ports.map(|(role, port)| (port, format!("{} {role}", service.name))));
     }

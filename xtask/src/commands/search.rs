@@ -27,7 +27,7 @@ struct Question {
 
 /// Asks and prints the answer. A refusal is printed as well, and is a finding.
 pub fn run(context: &Context, global: &Global, args: &Search) -> anyhow::Result<()> {
-    let stack = Stack::open(context, global, None)?;
+    let stack = Stack::open(context, global)?;
     let question = question(&args.request)?;
     let (_, endpoint) = stack.one(Kind::Opensearch, args.service.as_deref())?;
     client::usable(&endpoint)?;

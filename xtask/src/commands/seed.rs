@@ -5,7 +5,6 @@ use std::fmt::Write;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::Service;
 
-use crate::backend::native;
 use crate::cli::{Global, Seed};
 use crate::context::Context;
 use crate::event::Events;
@@ -15,12 +14,12 @@ use crate::stack::Stack;
 
 /// Loads a pack.
 pub fn run(context: &Context, global: &Global, args: &Seed, events: &dyn Events) -> anyhow::Result<()> {
-    let stack = Stack::open(context, global, None)?;
+    let stack = Stack::open(context, global)?;
     let named = stack.site.ecosystem.seed.as_ref().map(|seed| seed.value.as_str());
     let pack = Pack::open(&stack.pack_folder(args.pack.as_deref().or(named).unwrap_or("demo"))?)?;
     let Some(place) = stack.place() else { return Err(nothing_runs(&stack).into()) };
     let _lock = stack.state.lock(&format!("{} seed", context.program), &[], events)?;
-    let running: Vec<String> = native::running(&place)?;
+    let running = stack.running(context, &place, events)?;
     let services: Vec<&Service> =
         stack.site.ecosystem.services.values().filter(|s| running.contains(&s.name)).collect();
     if services.is_empty() {

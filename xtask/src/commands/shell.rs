@@ -25,7 +25,7 @@ pub fn run(context: &Context, global: &Global, args: &Shell, events: &dyn Events
     if args.envrc {
         return output::text(&envrc(&context.program));
     }
-    let stack = Stack::open(context, global, None)?;
+    let stack = Stack::open(context, global)?;
     let tools = tools(context, &stack, events)?;
     let path = path(&tools, &context.own_path());
     if let Some(tool) =

@@ -7,12 +7,12 @@ use std::fmt::Write;
 
 use anyhow::Context as _;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::model::Service;
+use ecosystem_core::model::{Backend, Service};
+use ecosystem_core::render::compose::portable_container;
 use ecosystem_core::render::launch::portable;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
-use crate::backend::native;
 use crate::cli::{Global, Snapshot};
 use crate::client;
 use crate::context::Context;
@@ -32,7 +32,7 @@ struct Compared {
 
 /// Compares or accepts. Fails with a finding, already reported, where something differs.
 pub fn run(context: &Context, global: &Global, args: &Snapshot) -> anyhow::Result<()> {
-    let stack = Stack::open(context, global, None)?;
+    let stack = Stack::open(context, global)?;
     let documents = documents(context, &stack)?;
     let folder = stack.site.root.join("snapshots");
     let services = documents.keys().cloned().collect();
@@ -55,14 +55,16 @@ fn documents(context: &Context, stack: &Stack) -> anyhow::Result<BTreeMap<String
         Failure::new(Kind::Finding, "nothing-runs", text).hint("{program} up")
     };
     let place = stack.place().ok_or_else(nothing_runs)?;
-    let running: Vec<String> = native::running(&place)?;
+    let running = stack.running(context, &place, &Silent)?;
     let services: Vec<&Service> =
         stack.site.ecosystem.services.values().filter(|s| running.contains(&s.name)).collect();
     if services.is_empty() {
         return Err(nothing_runs().into());
     }
     let run_as = context.host().run_as().context("root without user namespaces")?;
-    let installed = stack.provisioner(context, run_as, Mode::Locked, &Silent)?.provide(&services)?;
+    let processes: Vec<&Service> =
+        services.iter().copied().filter(|service| service.backend.value == Backend::Native).collect();
+    let installed = stack.provisioner(context, run_as, Mode::Locked, &Silent)?.provide(&processes)?;
     let endpoints = stack.endpoints(&services, &place, &stack.state.secrets()?);
     services
         .into_iter()
@@ -70,14 +72,19 @@ fn documents(context: &Context, stack: &Stack) -> anyhow::Result<BTreeMap<String
             let name = &service.name;
             let asked: Vec<&str> = service.settings.keys().map(String::as_str).collect();
             let mut text = "as launched\n".to_owned();
-            for line in portable(&stack.site.ecosystem, service, &installed[name]).lines() {
+            let (launched, title) = match installed.get(name) {
+                Some(installed) => (portable(&stack.site.ecosystem, service, installed), name.clone()),
+                // What was accepted of a server as a process says nothing of its container.
+                None => (portable_container(&stack.site.ecosystem, service), format!("{name}.container")),
+            };
+            for line in launched.lines() {
                 let _ = writeln!(text, "  {line}");
             }
             text.push_str("as the server says\n");
             for (setting, value) in client::describe(&endpoints[name], &asked)? {
                 let _ = writeln!(text, "  {setting} = {value}");
             }
-            Ok((name.clone(), text))
+            Ok((title, text))
         })
         .collect()
 }

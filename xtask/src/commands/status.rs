@@ -1,5 +1,6 @@
 //! `status`: what runs, where, and whether it is usable.
 
+mod container;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::time::UNIX_EPOCH;
 use camino::Utf8Path;
 use ecosystem_core::endpoint::{Attempt, Endpoint};
 use ecosystem_core::failure::{Failure, Kind, harmless};
+use ecosystem_core::model::Backend;
 use ecosystem_core::supervise::Phase;
 use owo_colors::OwoColorize;
 use serde::Serialize;
@@ -62,6 +64,8 @@ struct Service {
     restarts: u32,
     pids: BTreeMap<String, Option<u32>>,
     ports: BTreeMap<String, u16>,
+    /// The name of its container, where it is one.
+    container: Option<String>,
 }
 
 /// How a service is, for people and programs.
@@ -97,9 +101,9 @@ pub fn run(
     let stack = Stack::look(context, global)?;
     if args.watch {
         stack.warn_if_broken(events);
-        return watch::run(context, global, &stack);
+        return watch::run(context, global, &stack, events);
     }
-    let status = gather(context, &stack)?;
+    let status = gather(context, &stack, events)?;
     output::report(&status, global.format)?;
     if let Some(broken) = stack.broken {
         return Err(broken.into());
@@ -131,8 +135,8 @@ pub fn run(
     Err(failure.into())
 }
 
-/// Asks the supervisor and every server.
-fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
+/// Asks the supervisor, the engine where there are containers, and every server.
+fn gather(context: &Context, stack: &Stack, events: &dyn Events) -> anyhow::Result<Status> {
     let root = stack.site.root.to_string();
     let holder = stack.state.at_work()?;
     let at_work = holder.as_ref().map(|holder| AtWork {
@@ -150,13 +154,23 @@ fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
     for supervised in native::list(&place)? {
         by_service.entry(supervised.process.service.clone()).or_default().push(supervised);
     }
+    let (compose, containers) = stack.containers(context, &place, events)?.unzip();
+    let containers = containers.unwrap_or_default();
     let known = &stack.site.ecosystem.services;
-    for name in holder.iter().flat_map(|holder| &holder.starts).filter(|name| known.contains_key(*name)) {
+    for name in holder
+        .iter()
+        .flat_map(|holder| &holder.starts)
+        .filter(|name| known.contains_key(*name) && !containers.contains_key(*name))
+    {
         by_service.entry(name.clone()).or_default();
     }
-    let known: Vec<_> =
-        known.values().filter(|s| s.kind.runs() && by_service.contains_key(&s.name)).collect();
+    let known: Vec<_> = known
+        .values()
+        .filter(|s| s.runs() && (by_service.contains_key(&s.name) || containers.contains_key(&s.name)))
+        .collect();
     let endpoints = stack.endpoints(&known, &place, &secrets);
+    let as_container =
+        |name: &str| known.iter().any(|s| s.name == name && s.backend.value == Backend::Compose);
     status.services = std::thread::scope(|scope| {
         let asked: Vec<_> = by_service
             .iter()
@@ -170,9 +184,24 @@ fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
                 })
             })
             .collect();
-        asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+        let contained: Vec<_> = containers
+            .iter()
+            .map(|(name, seen)| {
+                let endpoint = endpoints.get(name).filter(|_| as_container(name) && stack.broken.is_none());
+                let starts = holder.as_ref().filter(|holder| holder.starts.contains(name));
+                scope.spawn(move || Some(container::row(name, seen, endpoint, starts, &context.program)))
+            })
+            .collect();
+        asked.into_iter().chain(contained).filter_map(|thread| thread.join().ok().flatten()).collect()
     });
+    status.services.sort_by(|a, b| a.name.cmp(&b.name));
     for service in status.services.iter_mut().filter(|service| service.bad()) {
+        if let (Some(compose), Some(seen), Some(_)) =
+            (&compose, containers.get(&service.name), &service.container)
+        {
+            service.error = container::first_error(compose, seen);
+            continue;
+        }
         // Its own alone: `redis-queue` may be another service than `redis`.
         let logs = by_service[&service.name].iter().map(|supervised| supervised.process.log.as_path());
         service.error = first_error(logs).map(|line| harmless(&line));
@@ -289,6 +318,7 @@ fn facts(name: &str, processes: &[Supervised], address: String, ports: BTreeMap<
         restarts: processes.iter().map(|p| p.status.incarnation.saturating_sub(1)).sum(),
         pids: processes.iter().map(|p| (p.process.name.clone(), p.status.pid)).collect(),
         ports,
+        container: None,
     }
 }
 
@@ -346,7 +376,8 @@ impl Report for Status {
             if service.restarts > 0 {
                 let times =
                     if service.restarts == 1 { "once" } else { &format!("{} times", service.restarts) };
-                let _ = writeln!(text, "             restarted {times} by the supervisor");
+                let by = if service.container.is_some() { "the engine" } else { "the supervisor" };
+                let _ = writeln!(text, "             restarted {times} by {by}");
             }
         }
         text

@@ -1,5 +1,7 @@
 //! `up` and `restart`: fetch what is missing, start what does not run as wanted, wait until all of it is usable and ours, fill it.
 
+mod backend;
+mod containers;
 mod offset;
 mod report;
 
@@ -11,13 +13,16 @@ use ecosystem_core::artifact::Installation;
 use ecosystem_core::catalog::{Around, Inputs, Kind as ServiceKind, Launch, launch};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::model::{Origin, Service};
+use ecosystem_core::model::{Asked, Origin, Service};
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{
-    Action, Cause, Plan, Retry, obstacles_failure, port_obstacles, reconcile_up, silent_supervisor,
+    Action, Cause, Observed, Plan, Retry, backend_obstacles, obstacles_failure, port_obstacles, reconcile_up,
+    silent_supervisor,
 };
 use ecosystem_core::process::RunAs;
+use ecosystem_core::seen::Seen;
 
+use self::containers::Containers;
 use crate::backend::native;
 use crate::cli::{Global, PortOffset, Up};
 use crate::context::Context;
@@ -42,6 +47,7 @@ struct Wanted<'a> {
     place: &'a Place,
     secrets: &'a Secrets,
     endpoints: BTreeMap<String, Endpoint>,
+    containers: Containers,
     run_as: RunAs,
     restart: bool,
     /// What was typed: `up redis`.
@@ -80,17 +86,22 @@ pub fn run(
     let begin = Instant::now();
     let one = |error: anyhow::Error| vec![error];
     let (port_offset, block) = offset::asked(context, global, args, events).map_err(one)?;
-    let stack = Stack::open(context, global, port_offset).map_err(one)?;
+    let asked = Asked { port_offset, backend: args.backend, release: None };
+    let mut stack = Stack::open_with(context, global, &asked).map_err(one)?;
     refuse_other_release(context, global, &stack).map_err(one)?;
     warn_of(&stack.site.ecosystem, events);
-    let services =
-        stack.site.ecosystem.select(args.profile.as_deref(), &args.services).map_err(|e| one(e.into()))?;
-    let (services, needed_by) = stack.site.ecosystem.with_needed(&services).map_err(|e| one(e.into()))?;
+    let (services, _) = wanted_services(&stack, args).map_err(|e| one(e.into()))?;
+    let choice = backend::choose(context, &stack, &services);
+    if let Some(choice) = choice {
+        stack = Stack::open_with(context, global, &backend::chosen(&asked, choice)).map_err(one)?;
+    }
+    let (services, needed_by) = wanted_services(&stack, args).map_err(|e| one(e.into()))?;
     let run_as = context.host().run_as().ok_or_else(|| one(root_without_namespaces().into()))?;
     let wanted = |place, secrets| Wanted {
         needed_by: &needed_by,
         around: stack.around(context, place, secrets),
         endpoints: stack.endpoints(&services, place, secrets),
+        containers: Containers::of(context, &stack, &services, place, secrets),
         pack: stack.site.ecosystem.seed.as_ref().filter(|_| !args.no_seed).map(|seed| seed.value.as_str()),
         stack: &stack,
         services: &services,
@@ -103,7 +114,8 @@ pub fn run(
     if args.dry_run {
         let place = stack.place().unwrap_or_else(|| stack.imagined_place());
         let secrets = stack.state.secrets().map_err(one)?;
-        return plan_only(context, global, &wanted(&place, &secrets), events).map_err(one);
+        let wanted = wanted(&place, &secrets);
+        return plan_only(context, global, &wanted, events).map_err(one);
     }
 
     let verb = if restart { "restart" } else { "up" };
@@ -117,18 +129,24 @@ pub fn run(
     drop(block);
     if !all_run {
         introduce(&stack, args.port_offset, events);
+        let text = backend::told(&stack, &services, choice);
+        events.emit(Event::Fact { title: "Backend", text });
+        wanted.containers.require(context).map_err(|failure| one(failure.into()))?;
     }
     let mode = if args.locked { Mode::Locked } else { Mode::Normal };
     let mut provisioner = stack.provisioner(context, run_as, mode, events).map_err(one)?;
     provisioner.offline = args.offline;
     // A run with nothing to do only looks; before a start nothing may be missing.
     provisioner.thorough = !all_run;
-    let launches = wanted.launches(&provisioner.provide(&services).map_err(one)?);
+    let launches = wanted.launches(&provisioner.provide(&wanted.processes()).map_err(one)?);
     let mut plan = wanted.plan(&launches).map_err(one)?;
+    wanted.containers.prepare(&plan, args.offline).map_err(one)?;
     let loaded = AtomicBool::new(false);
     let engine = Engine {
         place: &place,
         launches: &launches,
+        contained: &wanted.containers.wanted,
+        compose: wanted.containers.compose.as_ref(),
         events,
         begin,
         patience: Duration::from_secs(args.timeout),
@@ -151,24 +169,25 @@ pub fn run(
     }
     if outcome.failures.is_empty() || !outcome.started.is_empty() {
         stack.remember_release().map_err(one)?;
+        stack.remember_backend().map_err(one)?;
     }
     if !outcome.failures.is_empty() {
-        undo_if_interrupted(&place, &outcome, events);
+        undo_if_interrupted(&place, &wanted.containers, &outcome, events);
         return Err(outcome.failures);
     }
     let looked_only = plan.steps.iter().all(|step| step.action.only_looks());
     let unchanged = looked_only && !loaded.load(Ordering::SeqCst);
-    let report = report::running(
-        context,
-        &place,
-        &wanted.endpoints,
-        unchanged,
-        stack.bind() == "0.0.0.0",
-        &outcome,
-        begin.elapsed(),
-    )
-    .map_err(one)?;
+    let report = report::running(context, &wanted, unchanged, &outcome, begin.elapsed()).map_err(one)?;
     output::report(&report, global.format).map_err(one)
+}
+
+/// What was asked for, with what it starts after, and who needs that.
+fn wanted_services<'s>(
+    stack: &'s Stack,
+    args: &Up,
+) -> Result<(Vec<&'s Service>, BTreeMap<String, String>), Failure> {
+    let selected = stack.site.ecosystem.select(args.profile.as_deref(), &args.services)?;
+    stack.site.ecosystem.with_needed(&selected)
 }
 
 /// The words that would ask for the same again.
@@ -200,7 +219,6 @@ fn introduce(stack: &Stack, asked: Option<PortOffset>, events: &dyn Events) {
         let offset = stack.site.ecosystem.port_offset.value;
         fact("Ports", format!("those of the manifest + {offset}, which no other checkout has"));
     }
-    fact("Backend", "native: the servers run as processes of yours, without a container engine".to_owned());
 }
 
 /// The place and its secrets, made where they are missing.
@@ -215,16 +233,42 @@ impl Wanted<'_> {
     /// Looks at all ports before anything is fetched or started. Returns whether every service runs already.
     fn refuse_taken_ports(&self) -> anyhow::Result<bool> {
         let endpoints = self.named_endpoints();
-        let observed = native::observe(self.place, &endpoints)?;
-        let mut obstacles = port_obstacles(&endpoints, &observed);
-        obstacles.extend(silent_supervisor(&observed));
+        let observed = self.observe()?;
+        let runs = |service: &str| {
+            observed.runs(service) || observed.containers.get(service).is_some_and(Seen::runs)
+        };
+        let all_run = endpoints.iter().all(|(service, _)| runs(service));
+        let (processes, containers) = self.named();
+        let other = backend_obstacles(&processes, &containers, &observed);
+        // Those of the other backend hold the ports.
+        let mut obstacles = if other.is_some() { Vec::new() } else { port_obstacles(&endpoints, &observed) };
+        obstacles.extend(other.into_iter().chain(silent_supervisor(&observed)));
         if obstacles.is_empty() {
-            return Ok(endpoints.iter().all(|(service, _)| observed.runs(service)));
+            return Ok(all_run);
         }
         match obstacles_failure(&obstacles, &self.again()?) {
             Some(failure) => Err(failure.into()),
-            None => Ok(endpoints.iter().all(|(service, _)| observed.runs(service))),
+            None => Ok(all_run),
         }
+    }
+
+    /// Looks once at processes, containers and ports.
+    fn observe(&self) -> anyhow::Result<Observed> {
+        let (contained, processes): (Vec<_>, Vec<_>) =
+            self.named_endpoints().into_iter().partition(|(service, _)| self.containers.has(service));
+        let mut observed = native::observe(self.place, &processes)?;
+        self.containers.observe(self.place, &contained, &mut observed)?;
+        Ok(observed)
+    }
+
+    /// The names of the services that shall run as processes, and as containers.
+    fn named(&self) -> (Vec<&str>, Vec<&str>) {
+        self.services.iter().map(|s| s.name.as_str()).partition(|name| !self.containers.has(name))
+    }
+
+    /// The services that are provided for here.
+    fn processes(&self) -> Vec<&Service> {
+        self.services.iter().copied().filter(|service| !self.containers.has(&service.name)).collect()
     }
 
     /// The words that were typed, and an offset at which they would succeed.
@@ -239,7 +283,7 @@ impl Wanted<'_> {
 
     fn launches(&self, installed: &BTreeMap<String, Installation>) -> BTreeMap<String, Launch> {
         let of = |service: &Service| self.launch(service, &installed[&service.name]);
-        self.services.iter().map(|service| (service.name.clone(), of(service))).collect()
+        self.processes().into_iter().map(|service| (service.name.clone(), of(service))).collect()
     }
 
     fn launch(&self, service: &Service, installed: &Installation) -> Launch {
@@ -255,13 +299,14 @@ impl Wanted<'_> {
     }
 
     fn plan(&self, launches: &BTreeMap<String, Launch>) -> anyhow::Result<Plan> {
-        let mut observed = native::observe(self.place, &self.named_endpoints())?;
+        let mut observed = self.observe()?;
         let mut launches: Vec<(&str, &Launch)> =
             launches.iter().map(|(name, l)| (name.as_str(), l)).collect();
-        observed.data = native::data(self.place, &launches)?;
+        observed.data.extend(native::data(self.place, &launches)?);
         // The slowest to start goes first: nothing waits for it, and it has the most to gain.
         launches.sort_by_key(|(_, launch)| std::cmp::Reverse(launch.endpoint.kind.start_cost()));
-        let mut plan = reconcile_up(&launches, &observed, self.restart, self.needed_by);
+        let contained = self.containers.named();
+        let mut plan = reconcile_up(&launches, &contained, &observed, self.restart, self.needed_by);
         if !plan.obstacles.is_empty()
             && let Some(failure) = obstacles_failure(&plan.obstacles, &self.again()?)
         {
@@ -278,13 +323,25 @@ impl Wanted<'_> {
     }
 
     /// What a first start does: how servers are launched exactly depends on what is still to be fetched.
-    fn first_plan(&self, missing: Vec<String>) -> Plan {
+    fn first_plan(&self, missing: Vec<String>) -> anyhow::Result<Plan> {
         let mut plan = Plan::default();
         let provided: Vec<usize> =
             missing.into_iter().map(|name| plan.push(Action::Provide(name), Cause::Missing, [])).collect();
         let mut ready: BTreeMap<&str, usize> = BTreeMap::new();
+        let contained =
+            reconcile_up(&[], &self.containers.named(), &self.observe()?, self.restart, self.needed_by);
+        let first = plan.steps.len();
+        for step in contained.steps {
+            let after: Vec<usize> = step.after.iter().map(|id| id + first).collect();
+            let id = plan.push(step.action.clone(), step.cause, after);
+            if let Action::Await(service) | Action::Verify(service) = step.action
+                && let Some(service) = self.services.iter().find(|s| s.name == service)
+            {
+                ready.insert(&service.name, id);
+            }
+        }
         // Each stands behind what it starts after.
-        for service in self.services {
+        for service in self.processes() {
             let after = service.after().iter().filter_map(|name| ready.get(name.as_str())).copied();
             let after: Vec<usize> = provided.iter().copied().chain(after).collect();
             let needed = self.needed_by.get(&service.name).map(|by| Cause::Needed { by: by.clone() });
@@ -296,7 +353,7 @@ impl Wanted<'_> {
             }
         }
         self.push_seed(&mut plan);
-        plan
+        Ok(plan)
     }
 
     /// Packs are laid into what is ready. What runs already is looked at right away.
@@ -324,12 +381,13 @@ fn plan_only(
 ) -> anyhow::Result<()> {
     wanted.refuse_taken_ports()?;
     let mut provisioner = wanted.stack.provisioner(context, wanted.run_as, Mode::Locked, events)?;
-    let needs = provisioner.plan(wanted.services)?;
+    let processes = wanted.processes();
+    let needs = provisioner.plan(&processes)?;
     let missing: Vec<String> = needs.into_iter().filter(|need| !need.present).map(|need| need.name).collect();
     let plan = if missing.is_empty() {
-        wanted.plan(&wanted.launches(&provisioner.provide(wanted.services)?))?
+        wanted.plan(&wanted.launches(&provisioner.provide(&processes)?))?
     } else {
-        wanted.first_plan(missing)
+        wanted.first_plan(missing)?
     };
     output::report(&report::Planned { plan, last: wanted.stack.state.durations() }, global.format)
 }
@@ -345,7 +403,7 @@ fn ended_meanwhile(plan: &Plan, outcome: &Outcome) -> bool {
 }
 
 /// An interrupted `up` stops what it started itself and leaves what ran before.
-fn undo_if_interrupted(place: &Place, outcome: &Outcome, events: &dyn Events) {
+fn undo_if_interrupted(place: &Place, containers: &Containers, outcome: &Outcome, events: &dyn Events) {
     let interrupted = outcome
         .failures
         .iter()
@@ -362,6 +420,7 @@ fn undo_if_interrupted(place: &Place, outcome: &Outcome, events: &dyn Events) {
         events.emit(Event::Fact { title: "Ctrl-C", text });
     }
     // The interruption is what is reported; `status` shows what could not be stopped.
+    let _shown_by_status = containers.stop(&outcome.started);
     let _shown_by_status = native::stop_all(place, &started);
     if native::list(place).is_ok_and(|processes| processes.iter().all(|p| p.status.pid.is_none())) {
         let _shown_by_status = native::shutdown(place);

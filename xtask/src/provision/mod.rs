@@ -33,3 +33,4 @@ pub use maven::Gav;
 pub use provisioner::{InUse, Mode, Need, Provisioner};
 pub use store::{Guard, Id, Source, Store};
 pub use tools::{Source as ToolSource, Tool};
+pub use want::possible;

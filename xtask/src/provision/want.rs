@@ -70,9 +70,17 @@ pub(super) fn wants(service: &Service, host: &Host) -> Result<Vec<Want>, Failure
         // Its programs are the person's.
         Kind::Process => vec![],
         kind => {
-            let message = format!("{kind} cannot be provisioned natively by this version");
+            let message = format!("services.{}: this version runs {kind} as a container only", service.name);
             return Err(Failure::new(Class::Manifest, "service-unsupported", message));
         }
+    })
+}
+
+/// Whether the native backend can have this server on this machine.
+pub fn possible(service: &Service, host: &Host) -> Result<(), Failure> {
+    wants(service, host)?.iter().try_for_each(|want| match want {
+        Want::Packages(recipe) => debian::require(host, recipe),
+        _ => Ok(()),
     })
 }
 
@@ -85,10 +93,11 @@ fn source(service: &Service) -> Result<&str, Failure> {
     let release = image.map(|image| format!(" of {}", image.origin)).unwrap_or_default();
     let image = image.map_or_else(String::new, |image| format!(" ({})", image.value));
     let message = format!(
-        "services.{}: the {}{release} runs from its container image only{image}, and this version has no container backend",
+        "services.{}: the {}{release} runs from its container image only{image}",
         service.name, service.kind
     );
     Err(Failure::new(Class::Host, "image-only", message)
+        .hint("run it as a container, with Docker: {program} up --backend compose")
         .hint("start the others by name: {program} up postgresql redis rabbitmq"))
 }
 

@@ -9,7 +9,7 @@ use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::endpoint::Secret;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::model::Asked;
+use ecosystem_core::model::{Asked, Backend};
 use ecosystem_core::place::{Place, place_id};
 use ecosystem_core::process::quoted;
 use serde::{Deserialize, Serialize};
@@ -30,11 +30,14 @@ struct Remembered {
     /// The offset of a flag, which holds against the manifest; `port_offset` is the one that was used last, whoever named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked_offset: Option<u16>,
+    /// What ran its servers last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backend: Option<Backend>,
 }
 
 impl Remembered {
     fn asked(&self) -> Asked {
-        Asked { release: self.release.clone(), port_offset: self.asked_offset }
+        Asked { release: self.release.clone(), port_offset: self.asked_offset, backend: self.backend }
     }
 }
 
@@ -138,7 +141,8 @@ impl State {
         if asked == known.asked() {
             return Ok(());
         }
-        self.remember(&Remembered { release: asked.release, asked_offset: asked.port_offset, ..known })
+        let Asked { release, port_offset, backend } = asked;
+        self.remember(&Remembered { release, asked_offset: port_offset, backend, ..known })
     }
 
     fn remember(&self, known: &Remembered) -> anyhow::Result<()> {
@@ -194,6 +198,7 @@ impl State {
                 port_offset: offset,
                 release: None,
                 asked_offset: None,
+                backend: None,
             },
         };
         if known.as_ref() != Some(&wanted) {

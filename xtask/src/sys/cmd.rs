@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ pub struct Cmd {
     cwd: Option<Utf8PathBuf>,
     limit: Duration,
     leashed: bool,
+    to_the_end: bool,
 }
 
 /// How often a running command is looked at, where somebody wants to know how far it is.
@@ -66,6 +67,7 @@ impl Cmd {
             cwd: None,
             limit: Duration::from_mins(1),
             leashed: false,
+            to_the_end: false,
         }
     }
 
@@ -73,6 +75,13 @@ impl Cmd {
     #[must_use]
     pub fn leashed(mut self) -> Self {
         self.leashed = true;
+        self
+    }
+
+    /// Runs it whole, also when somebody has asked this program to stop: for what puts things back in order.
+    #[must_use]
+    pub fn to_the_end(mut self) -> Self {
+        self.to_the_end = true;
         self
     }
 
@@ -118,9 +127,22 @@ impl Cmd {
 
     /// Runs it and asks `go_on` a few times a second: where that says no, it is ended as if its time were up.
     pub fn run_while(self, mut go_on: impl FnMut() -> bool) -> anyhow::Result<Output> {
+        self.run_looking(|_| go_on())
+    }
+
+    /// Runs it and shows a few times a second what it has printed so far.
+    pub fn run_seeing(self, mut see: impl FnMut(&str)) -> anyhow::Result<Output> {
+        self.run_looking(|out| {
+            // What cannot be read now is read at the end.
+            see(&printed(out).unwrap_or_default());
+            true
+        })
+    }
+
+    fn run_looking(self, mut go_on: impl FnMut(&std::fs::File) -> bool) -> anyhow::Result<Output> {
         let name = self.program.to_string_lossy().into_owned();
         // Files, not pipes: a grandchild that keeps a pipe open would hold us after the command itself is gone.
-        let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        let (out, err) = (tempfile::tempfile()?, tempfile::tempfile()?);
         let (program, args) = if self.leashed {
             let words = [super::launch::FOLLOW.into(), std::process::id().to_string().into(), self.program];
             (super::os::this_program()?.into_os_string(), words.into_iter().chain(self.args).collect())
@@ -149,10 +171,11 @@ impl Cmd {
         if let Some(cwd) = self.cwd {
             expression = expression.dir(cwd);
         }
-        super::interrupt::check()?;
+        let wanted = || if self.to_the_end { Ok(()) } else { super::interrupt::check() };
+        wanted()?;
         let handle = expression.start().with_context(|| format!("cannot run {name}"))?;
         let group = handle.pids().first().and_then(|pid| i32::try_from(*pid).ok());
-        let _follows = group.map(super::interrupt::follow);
+        let _follows = group.filter(|_| !self.to_the_end).map(super::interrupt::follow);
         let mut end = Instant::now() + self.limit;
         let mut asked_to_end = false;
         let (status, timed_out) = loop {
@@ -160,11 +183,11 @@ impl Cmd {
             if let Some(status) = handle.wait_timeout(left.min(PERIOD))?.map(|output| output.status) {
                 break (status, false);
             }
-            if !asked_to_end && super::interrupt::check().is_err() {
+            if !asked_to_end && wanted().is_err() {
                 // It was signalled already; what does not listen is killed.
                 (asked_to_end, end) = (true, end.min(Instant::now() + GRACE));
             }
-            if Instant::now() >= end || !(asked_to_end || go_on()) {
+            if Instant::now() >= end || !(asked_to_end || go_on(&out)) {
                 end_group(group);
                 break (handle.wait()?.status, true);
             }
@@ -172,11 +195,11 @@ impl Cmd {
         // What it has left running in the background was to be as short as itself.
         end_group(group);
         // Whatever it ended with, it ended because somebody wants this program to stop.
-        super::interrupt::check()?;
+        wanted()?;
         Ok(Output {
             status: status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(-1),
-            stdout: read(&mut out)?,
-            stderr: read(&mut err)?,
+            stdout: printed(&out)?,
+            stderr: printed(&err)?,
             timed_out,
         })
     }
@@ -189,11 +212,17 @@ fn end_group(group: Option<i32>) {
     }
 }
 
-fn read(file: &mut std::fs::File) -> anyhow::Result<String> {
-    use std::io::Seek;
-    let mut bytes = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut bytes)?;
+/// What stands in a file that a command writes to. Its own place in the file is the command's, and stays where it is.
+fn printed(file: &std::fs::File) -> std::io::Result<String> {
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], filled as u64)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    bytes.truncate(filled);
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -236,6 +265,14 @@ mod tests {
             })
             .unwrap();
         assert!(output.timed_out && asked == 2);
+    }
+
+    #[test]
+    fn what_a_command_prints_is_seen_while_it_runs() {
+        let mut seen = String::new();
+        let command = Cmd::new("sh").args(["-c", "echo one; read -r line < /dev/null; sleep 0.5; echo two"]);
+        let output = command.run_seeing(|text| seen = text.to_owned()).unwrap();
+        assert_eq!((seen.as_str(), output.stdout.as_str()), ("one\n", "one\ntwo\n"));
     }
 
     #[test]

@@ -113,6 +113,16 @@ impl std::fmt::Display for Unreadable {
 
 impl std::error::Error for Unreadable {}
 
+/// Removes a file; one that is not there is as good.
+pub fn remove_optional(path: &Utf8Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {path}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Reads a text file of at most 1 MB, which no file of a state folder or a store exceeds; `None` where there is none.
 pub fn read_optional(path: &Utf8Path) -> Result<Option<String>, Unreadable> {
     read_at_most(path, 1 << 20)

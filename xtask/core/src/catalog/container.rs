@@ -2,8 +2,13 @@
 //!
 //! Only images that keep the contract of the official ones are described; `${NAME:-value}` in a text is filled in by Compose.
 
+use std::collections::BTreeMap;
+
 use super::{Kind, minio, opensearch, pgadmin, postgresql, rabbitmq, redis};
-use crate::model::{Ecosystem, Service};
+use crate::artifact::Key;
+use crate::endpoint::{Endpoint, Secret};
+use crate::model::{Ecosystem, Origin, Service};
+use crate::place::Place;
 
 /// Everything about a container that its image does not say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,11 +17,7 @@ pub struct Container {
     pub entrypoint: Vec<String>,
     /// The words of the command; none: that of the image.
     pub command: Vec<String>,
-    /// The name that the container has for itself; data of RabbitMQ belong to it.
-    pub hostname: Option<String>,
     pub environment: Vec<(String, String)>,
-    /// Ports within the container that are published, by their role in the manifest. The others stay inside.
-    pub ports: Vec<(&'static str, u16)>,
     /// The folder of the data.
     pub data: &'static str,
     /// A line for a shell in the container. It succeeds once the server takes a login over TCP: on their sockets some answer before that.
@@ -39,9 +40,7 @@ impl Container {
         Self {
             entrypoint: Vec::new(),
             command: Vec::new(),
-            hostname: None,
             environment: Vec::new(),
-            ports: Vec::new(),
             data,
             healthy: "",
             interval_s: 2,
@@ -75,6 +74,60 @@ pub fn container(ecosystem: &Ecosystem, service: &Service) -> Option<Container> 
     }
 }
 
+/// Ports within the container that are published, by their role in the manifest. The others stay inside.
+pub fn published(service: &Service) -> Vec<(&'static str, u16)> {
+    let managed = service.plugins.value.iter().any(|plugin| plugin == rabbitmq::MANAGEMENT);
+    match service.kind {
+        Kind::Postgresql => vec![("sql", 5432)],
+        Kind::Redis => vec![("redis", 6379)],
+        Kind::Rabbitmq if managed => vec![("amqp", 5672), ("http", 15672)],
+        Kind::Rabbitmq => vec![("amqp", 5672)],
+        Kind::Opensearch => vec![("http", 9200), ("cluster", 9300)],
+        Kind::Dashboards => vec![("http", 5601)],
+        Kind::Pgadmin => vec![("http", 80)],
+        Kind::Minio => vec![("s3", 9000), ("console", 9001)],
+        Kind::Invenio | Kind::Process => Vec::new(),
+    }
+}
+
+/// A service as a container of one place: what is to run, and how to know it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contained {
+    /// Its image, as the manifest names it.
+    pub image: String,
+    /// How clients reach it.
+    pub endpoint: Endpoint,
+    /// What was set, as people read it: how it differs from what runs.
+    pub labels: BTreeMap<String, String>,
+    /// What makes its data, where the image tells: data of another major version must not be started.
+    pub made_by: Option<String>,
+    /// Where each of the server's own settings stands in the manifests.
+    pub settings: BTreeMap<String, Origin>,
+}
+
+/// The service as a container of `place`. `text` is what an engine is told of it, without secrets.
+pub fn contained(service: &Service, place: &Place, bind: &str, secret: &Secret, text: &str) -> Contained {
+    let image = service.image.as_ref().map_or_else(String::new, |image| image.value.clone());
+    let endpoint = super::endpoint(service, place, bind, secret);
+    let mut labels = super::said(service, bind, endpoint.ports.clone());
+    let plugins = Some(service.plugins.value.join(", ")).filter(|_| service.kind == Kind::Rabbitmq);
+    let heap = service.heap.as_ref().map(|heap| heap.value.clone());
+    let own = [("image", Some(image.clone())), ("plugins", plugins), ("heap", heap)];
+    labels.extend(own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    labels.insert(super::RECIPE.to_owned(), Key::of([text]).to_string());
+    let made_by = major_of_image(&image).map(|major| format!("{} {major}", service.kind));
+    Contained { made_by, image, endpoint, labels, settings: super::origins(service) }
+}
+
+/// `12` of `postgres:12.4-alpine` and of `registry:5000/postgres:12@sha256:…`; none of `latest`.
+fn major_of_image(image: &str) -> Option<&str> {
+    let name = image.split('@').next()?.rsplit('/').next()?;
+    let (_, tag) = name.split_once(':')?;
+    let digits = tag.strip_prefix('v').unwrap_or(tag);
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    (end > 0 && !digits[end..].starts_with(|c: char| c.is_alphanumeric())).then_some(&digits[..end])
+}
+
 /// The name that servers give themselves. Without this program, one for all.
 pub(super) const IDENTITY: &str = "${ECOSYSTEM_IDENTITY:-ecosystem}";
 
@@ -99,4 +152,26 @@ pub fn literal(text: &str) -> String {
 /// A command for a shell.
 pub(super) fn shell(line: &str) -> Vec<String> {
     ["sh", "-c", line].map(str::to_owned).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::major_of_image;
+
+    #[test]
+    fn a_tag_tells_the_major_version_where_it_is_one() {
+        let majors = [
+            ("postgres:12.4", Some("12")),
+            ("postgres:18-alpine", Some("18")),
+            ("registry:5000/a/postgres:v9@sha256:12", Some("9")),
+            ("rabbitmq:3-management", Some("3")),
+            ("minio/minio:latest", None),
+            ("registry:5000/redis", None),
+            ("redis@sha256:7", None),
+            ("x:2024a", None),
+        ];
+        for (image, major) in majors {
+            assert_eq!(major_of_image(image), major, "{image}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Installation, Key};
 use crate::endpoint::{Endpoint, Secret};
-use crate::model::{Origin, Service};
+use crate::model::{Backend, Origin, Service};
 use crate::place::Place;
 use crate::process::{File, Process, RunAs};
 
@@ -107,9 +107,16 @@ impl Kind {
         }
     }
 
-    /// Whether this version of the project can run it. The others stand in the manifest and say so when asked for.
+    /// Whether this version of the project can run it as processes. The others stand in the manifest and say so when asked for.
     pub const fn runs(self) -> bool {
         matches!(self, Self::Postgresql | Self::Redis | Self::Rabbitmq | Self::Opensearch | Self::Process)
+    }
+}
+
+impl Kind {
+    /// Whether there are images of it that this project knows how to run.
+    pub const fn is_contained(self) -> bool {
+        !matches!(self, Self::Invenio | Self::Process)
     }
 }
 
@@ -226,12 +233,15 @@ impl Around {
                 .collect(),
             endpoints: services
                 .iter()
-                .filter(|(_, service)| service.kind.runs())
+                .filter(|(_, service)| service.runs())
                 .map(|(name, service)| (name.clone(), endpoint(service)))
                 .collect(),
         }
     }
 }
+
+/// The label that stands for everything that has no readable name.
+pub const RECIPE: &str = "recipe";
 
 /// How a service of this kind is launched.
 pub fn launch(inputs: Inputs<'_>) -> Launch {
@@ -246,7 +256,7 @@ pub fn launch(inputs: Inputs<'_>) -> Launch {
     // Files are not part of a process, yet a changed file must count as drift. The key tells that, and nothing of what is in them.
     let recipe = Key::of(launch.files.iter().flat_map(|file| [file.path.as_str(), file.content.text()]));
     for process in &mut launch.processes {
-        process.labels.entry("recipe".to_owned()).or_insert_with(|| recipe.to_string());
+        process.labels.entry(RECIPE.to_owned()).or_insert_with(|| recipe.to_string());
     }
     launch
 }
@@ -259,12 +269,19 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         Kind::Rabbitmq => rabbitmq::access(place),
         Kind::Opensearch => opensearch::access(place),
         Kind::Process => process::access(),
-        kind => unreachable!("{kind} is refused before it is reached"),
+        Kind::Minio => minio::access(),
+        Kind::Pgadmin => pgadmin::access(),
+        Kind::Dashboards => opensearch::dashboards_access(),
+        kind @ Kind::Invenio => unreachable!("{kind} is refused before it is reached"),
     };
     let mut ports = service.ports_at(place.offset);
     if service.kind == Kind::Rabbitmq && !service.plugins.value.iter().any(|p| p == rabbitmq::MANAGEMENT) {
         // Only the management plugin listens there.
         ports.remove("http");
+    }
+    if service.backend.value == Backend::Compose {
+        let published = container::published(service);
+        ports.retain(|role, _| published.iter().any(|(name, _)| name == role));
     }
     Endpoint {
         kind: service.kind,
@@ -353,23 +370,27 @@ fn origins(service: &Service) -> BTreeMap<String, Origin> {
 
 /// What was set, for drift and snapshots: the same entries for every kind, then the kind's own.
 fn labels(inputs: Inputs<'_>, version: &str, own: &[(&str, String)]) -> BTreeMap<String, String> {
-    let mut labels = BTreeMap::from([
-        ("version".to_owned(), version.to_owned()),
-        ("bind".to_owned(), inputs.bind.to_owned()),
-    ]);
-    for (role, port) in inputs.service.ports_at(inputs.place.offset) {
+    let mut labels = said(inputs.service, inputs.bind, inputs.service.ports_at(inputs.place.offset));
+    labels.insert("version".to_owned(), version.to_owned());
+    for (name, value) in own {
+        labels.insert((*name).to_owned(), value.clone());
+    }
+    labels
+}
+
+/// What the manifest says of a service, whatever runs it.
+fn said(service: &Service, bind: &str, ports: BTreeMap<String, u16>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([("bind".to_owned(), bind.to_owned())]);
+    for (role, port) in ports {
         labels.insert(format!("ports.{role}"), port.to_string());
     }
-    for (name, value) in &inputs.service.settings {
+    for (name, value) in &service.settings {
         let shown = if is_secret_setting(name) {
             Key::of([value.value.as_str()]).to_string()
         } else {
             value.value.clone()
         };
         labels.insert(format!("settings.{name}"), shown);
-    }
-    for (name, value) in own {
-        labels.insert((*name).to_owned(), value.clone());
     }
     labels
 }

@@ -147,7 +147,6 @@ pub(super) fn container(service: &Service) -> Container {
     for (name, value) in &service.settings {
         container = container.with(name, literal(&value.value));
     }
-    container.ports = vec![("http", 9200), ("cluster", 9300)];
     container.healthy = "curl -fsS 'http://127.0.0.1:9200/_cluster/health?wait_for_status=yellow&timeout=1s'";
     if !service.plugins.value.is_empty() {
         let names = service.plugins.value.join(", ");
@@ -155,6 +154,10 @@ pub(super) fn container(service: &Service) -> Container {
             Some(format!("the image does not have these plugins of the manifest: {names}"));
     }
     container
+}
+
+pub(super) fn dashboards_access() -> Access {
+    Access { user: None, database: None, authenticated: false, identity: String::new() }
 }
 
 /// OpenSearch Dashboards, which this version does not run natively. `server` is the service that it shows.
@@ -166,7 +169,6 @@ pub(super) fn dashboards(server: Option<&str>) -> Container {
     }
     // Its own has to go where that of the server is off.
     container = container.with("DISABLE_SECURITY_DASHBOARDS_PLUGIN", "true");
-    container.ports = vec![("http", 5601)];
     container.healthy = "curl -fsS http://127.0.0.1:5601/api/status";
     container.interval_s = 5;
     container

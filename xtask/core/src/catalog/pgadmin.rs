@@ -3,13 +3,18 @@
 use serde_json::json;
 
 use super::container::{Container, KNOWN, literal, password, shell};
-use super::postgresql;
+use super::{Access, postgresql};
 use crate::model::Service;
 
 /// Where the image reads which servers it shall know.
 const SERVERS: &str = "/tmp/servers.json";
 
 /// `database` is the service that it shows.
+/// It asks for no login: nobody but this machine reaches it.
+pub(super) fn access() -> Access {
+    Access { user: None, database: None, authenticated: false, identity: String::new() }
+}
+
 pub(super) fn container(service: &Service, database: Option<&str>) -> Container {
     let mut container = Container::new("/var/lib/pgadmin", 512)
         .with("PGADMIN_DEFAULT_EMAIL", "invenio@example.org")
@@ -29,7 +34,6 @@ pub(super) fn container(service: &Service, database: Option<&str>) -> Container 
         container.entrypoint = shell(&line);
         container.after = vec![database.to_owned()];
     }
-    container.ports = vec![("http", 80)];
     container.healthy = "wget -qO- http://127.0.0.1/misc/ping";
     container
 }

@@ -143,7 +143,6 @@ pub(super) fn container(service: &Service) -> Container {
     for (name, value) in &service.settings {
         container.command.extend(["-c".to_owned(), literal(&format!("{name}={}", value.value))]);
     }
-    container.ports = vec![("sql", 5432)];
     // Over TCP: while the image sets the database up, a server answers on the socket that is not the one to come.
     container.healthy = "PGPASSWORD=\"$$POSTGRES_PASSWORD\" psql -h 127.0.0.1 -U \"$$POSTGRES_USER\" -d \"$$POSTGRES_DB\" -Atqc 'SELECT 1'";
     container

@@ -141,21 +141,17 @@ fn enabled(service: &Service) -> String {
 
 pub(super) fn container(service: &Service) -> Container {
     let mut container = Container::new("/var/lib/rabbitmq", 1024)
+        // The cluster and the folder of the data are named after it, and the name of the host is another one in every container.
+        .with("RABBITMQ_NODENAME", format!("{IDENTITY}@localhost"))
         .with("RABBITMQ_DEFAULT_USER", "invenio")
         .with("RABBITMQ_DEFAULT_PASS", password(service, KNOWN))
         .with("ECOSYSTEM_PLUGINS", literal(&enabled(service)))
         .with("ECOSYSTEM_SETTINGS", literal(&settings(service)));
-    // The node, and with it the cluster and the folder of the data, is named after it.
-    container.hostname = Some(IDENTITY.to_owned());
     container.command = shell(
         "printf %s \"$$ECOSYSTEM_PLUGINS\" > /etc/rabbitmq/enabled_plugins \
          && printf %s \"$$ECOSYSTEM_SETTINGS\" > /etc/rabbitmq/conf.d/90-ecosystem.conf \
          && exec docker-entrypoint.sh rabbitmq-server",
     );
-    container.ports = vec![("amqp", 5672)];
-    if service.plugins.value.iter().any(|plugin| plugin == MANAGEMENT) {
-        container.ports.push(("http", 15672));
-    }
     container.healthy = "rabbitmq-diagnostics -q check_port_listener 5672 \
      && printf '%s\\n' \"$$RABBITMQ_DEFAULT_PASS\" | rabbitmqctl -q authenticate_user \"$$RABBITMQ_DEFAULT_USER\"";
     // Each check boots a virtual machine, twice.

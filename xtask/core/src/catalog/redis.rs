@@ -8,7 +8,7 @@ use camino::Utf8Path;
 
 use super::container::{Container, IDENTITY, KNOWN, literal, password, shell};
 use super::{Access, Data, Fresh, Inputs, Launch};
-use crate::model::Service;
+use crate::model::{Backend, Service};
 use crate::place::Place;
 use crate::process::{Content, File, Process, Rules, Signal, Stop};
 
@@ -41,7 +41,10 @@ pub(super) const RESERVED: &[&str] = &[
 ];
 
 pub(super) fn access(service: &Service, place: &Place) -> Access {
-    let conf = place.service(&service.name).join("redis.conf");
+    let conf = match service.backend.value {
+        Backend::Native => place.service(&service.name).join("redis.conf"),
+        Backend::Compose => format!("/data/{}.conf", place.identity()).into(),
+    };
     Access { user: None, database: None, authenticated: true, identity: pattern(&conf) }
 }
 
@@ -116,7 +119,6 @@ pub(super) fn container(service: &Service) -> Container {
     let line = "umask 077 && printf '%s\\nrequirepass %s\\n' \"$$ECOSYSTEM_SETTINGS\" \"$$REDIS_PASSWORD\" > \"/data/$$ECOSYSTEM_IDENTITY.conf\" \
                 && exec docker-entrypoint.sh redis-server \"/data/$$ECOSYSTEM_IDENTITY.conf\"";
     container.command = shell(line);
-    container.ports = vec![("redis", 6379)];
     container.healthy = "REDISCLI_AUTH=\"$$REDIS_PASSWORD\" redis-cli -h 127.0.0.1 ping | grep -q PONG";
     container.grace_s = 10;
     container

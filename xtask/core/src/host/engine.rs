@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::{Finding, Section, Verdict};
+use crate::failure::{Failure, Kind};
 use crate::tool::Version;
 
 /// What was learnt of the engine.
@@ -25,6 +26,17 @@ pub enum Engine {
 
 /// The engine from which on a port of 127.0.0.1 is kept from others on the same network segment.
 const GUARDED: u64 = 28;
+
+/// The oldest Docker Compose whose files are written here.
+const COMPOSE: (u64, u64) = (2, 13);
+
+/// Nobody has tried it.
+fn podman() -> Failure {
+    let message = "Podman answers in Docker's place; it was never tried with this program, so it is not used";
+    Failure::new(Kind::Host, "podman-untested", message)
+        .hint("point DOCKER_HOST or `docker context use` to a Docker Engine")
+        .hint("or run the servers without containers: {program} up --backend native")
+}
 
 impl Engine {
     /// Reads what `docker version --format '{{json .}}'` printed.
@@ -48,6 +60,41 @@ impl Engine {
             (false, Some(said)) => said.chars().take(200).collect(),
             (false, None) => "it printed nothing that can be read".to_owned(),
         })
+    }
+
+    /// Whether containers can be run with it. `compose` is what `docker compose version --short` printed, where it ran.
+    pub fn fit(&self, compose: Option<&str>) -> Result<(), Failure> {
+        let natively = "or run the servers without containers: {program} up --backend native";
+        match self {
+            Self::NoClient => {
+                let message = "containers take Docker with Compose, and there is no docker on PATH";
+                return Err(Failure::new(Kind::Host, "no-docker", message)
+                    .hint("install Docker Engine")
+                    .hint(natively));
+            }
+            Self::Silent(reason) if reason.to_lowercase().contains("podman") => return Err(podman()),
+            Self::Silent(reason) => {
+                let message = format!("containers take a container engine, and none answers: {reason}");
+                return Err(Failure::new(Kind::Host, "docker-silent", message)
+                    .hint("start it; `docker version` must show a server")
+                    .hint(natively));
+            }
+            Self::Answers { name, .. } if name != "Docker Engine" => return Err(podman()),
+            Self::Answers { .. } => {}
+        }
+        let version = compose.and_then(Version::read);
+        let fits = |version: &Version| (version.major(), version.minor()) >= COMPOSE;
+        if version.as_ref().is_some_and(fits) {
+            return Ok(());
+        }
+        let found = compose
+            .filter(|_| version.is_some())
+            .map_or("there is none".to_owned(), |text| format!("this is {text}"));
+        let message =
+            format!("containers take Docker Compose {}.{} or newer, and {found}", COMPOSE.0, COMPOSE.1);
+        Err(Failure::new(Kind::Host, "compose-too-old", message)
+            .hint("install the plugin docker-compose-plugin; `docker compose version` must show it")
+            .hint(natively))
     }
 
     /// Judges it. `podman` is where such a program was found.
@@ -79,7 +126,7 @@ impl Engine {
                 "published ports",
                 format!("Docker Engine {version} is older than {GUARDED}"),
                 "machines on the same network segment reach ports that containers publish on 127.0.0.1 (moby#45610)",
-                "update Docker Engine to 28 or newer; the servers that `up` starts are not concerned",
+                "update Docker Engine to 28 or newer; servers that run as processes are not concerned",
             ));
         }
         if let Some(path) = podman {
@@ -135,7 +182,7 @@ mod tests {
         .collect();
         insta::assert_snapshot!(lines.join("\n"), @"
         Ok engine: Docker Engine 20.10.24 answers | 
-        Warning published ports: Docker Engine 20.10.24 is older than 28 | update Docker Engine to 28 or newer; the servers that `up` starts are not concerned
+        Warning published ports: Docker Engine 20.10.24 is older than 28 | update Docker Engine to 28 or newer; servers that run as processes are not concerned
         Ok engine: Docker Engine 28.2.2 answers | 
         Ok engine: Docker Engine 27.1.1 answers | 
         Ok engine: Docker Engine  answers | 
@@ -146,6 +193,35 @@ mod tests {
         Ok engine: none answers: panic: runtime error | `up` needs none: the servers run without containers
         Ok engine: none answers: podman answers in Docker's place: Emulate Docker CLI using podman. | `up` needs none: the servers run without containers
         Ok engine: no docker on PATH | `up` needs none: the servers run without containers
+        ");
+    }
+
+    #[test]
+    fn containers_take_docker_and_a_compose_that_is_new_enough() {
+        let engine =
+            |name: &str| Engine::Answers { name: name.into(), version: "28.2".into(), machine: false };
+        let docker = engine("Docker Engine");
+        for fits in ["2.13.0", "v2.40.3", "5.0.1"] {
+            assert_eq!(docker.fit(Some(fits)), Ok(()), "{fits}");
+        }
+        let refused = [
+            docker.fit(Some("2.12.2")),
+            docker.fit(Some("1.29.2")),
+            docker.fit(None),
+            engine("Podman Engine").fit(Some("2.40.3")),
+            Engine::Silent("Emulate Docker CLI using podman.".into()).fit(None),
+            Engine::Silent("Cannot connect to the Docker daemon".into()).fit(None),
+            Engine::NoClient.fit(None),
+        ];
+        let lines = refused.map(|refused| refused.map_err(|f| format!("{}: {f}", f.code)).unwrap_err());
+        insta::assert_snapshot!(lines.join("\n"), @"
+        compose-too-old: containers take Docker Compose 2.13 or newer, and this is 2.12.2
+        compose-too-old: containers take Docker Compose 2.13 or newer, and this is 1.29.2
+        compose-too-old: containers take Docker Compose 2.13 or newer, and there is none
+        podman-untested: Podman answers in Docker's place; it was never tried with this program, so it is not used
+        podman-untested: Podman answers in Docker's place; it was never tried with this program, so it is not used
+        docker-silent: containers take a container engine, and none answers: Cannot connect to the Docker daemon
+        no-docker: containers take Docker with Compose, and there is no docker on PATH
         ");
     }
 

@@ -1,5 +1,9 @@
 //! The ports of a profile: free, held by what this project runs, or taken by somebody who can be told.
 
+use std::fmt;
+
+use serde::Serialize;
+
 use super::{Finding, Section, Verdict};
 use crate::plan::Holder;
 use crate::process::quoted;
@@ -14,13 +18,20 @@ pub enum Use {
 }
 
 /// A container that publishes a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Container {
     pub name: String,
     /// The Compose project that it belongs to.
     pub project: Option<String>,
     /// The port on this machine.
     pub port: u16,
+}
+
+impl fmt::Display for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the container {}", self.name)?;
+        self.project.as_ref().map_or(Ok(()), |project| write!(f, " of the Compose project {project}"))
+    }
 }
 
 /// Judges one port. `offset` is one at which all ports are free.
@@ -43,17 +54,14 @@ pub fn judge(
     };
     let elsewhere = || format!("{{program}} up --port-offset {offset}");
     let (by, next) = if let Some(container) = containers.iter().find(|container| container.port == port) {
-        let project = container.project.as_ref().map(|p| format!(" of the Compose project {p}"));
-        let name = &container.name;
-        let by = format!("the container {name}{}", project.unwrap_or_default());
-        (by, format!("docker stop {}", quoted(name)))
+        (container.to_string(), format!("docker stop {}", quoted(&container.name)))
     } else {
         match holder {
             Some(Holder { pid, place: Some(place), .. }) => (
                 format!("pid {pid} of the stack of {place}"),
                 format!("{{program}} down -C {}", quoted(place)),
             ),
-            Some(Holder { pid, command, cwd, place: None }) => {
+            Some(Holder { pid, command, cwd, place: None, .. }) => {
                 let folder = cwd.as_ref().map(|cwd| format!(", in {cwd}")).unwrap_or_default();
                 (format!("pid {pid}: {command}{folder}"), elsewhere())
             }
@@ -118,6 +126,7 @@ mod tests {
                 command: "python3 -m http.server 5632".into(),
                 cwd: Some("/home/me/site".into()),
                 place: place.map(str::to_owned),
+                container: None,
             }))
         };
         let container =

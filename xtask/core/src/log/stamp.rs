@@ -18,6 +18,16 @@ impl Time {
         Self(seconds.saturating_mul(SECOND))
     }
 
+    /// Reads `2026-11-24T22:05:00.123456789Z`.
+    pub fn read(text: &str) -> Option<Self> {
+        iso(text).map(|(at, _)| at)
+    }
+
+    /// Milliseconds from this time to another one; 0 where that is earlier.
+    pub fn milliseconds_until(self, later: Self) -> u64 {
+        u64::try_from(later.0.saturating_sub(self.0) / 1_000).unwrap_or(0)
+    }
+
     /// The time so many seconds before.
     #[must_use]
     pub fn before(self, seconds: u64) -> Self {

@@ -4,6 +4,7 @@
 
 use toml::de::DeValue;
 
+use super::Backend;
 use crate::process::Restart;
 
 /// One key of the manifest.
@@ -56,6 +57,11 @@ pub const KEYS: &[Key] = &[
         doc: "The loopback address that every server binds; 0.0.0.0 opens them to the network.",
     },
     Key { path: "port_offset", shape: Shape::Offset, doc: "A number added to every port." },
+    Key {
+        path: "backend",
+        shape: Shape::OneOf(Backend::WORDS),
+        doc: "What runs the servers: processes of yours, or Docker Compose. Left out, the first `up` decides, and says why.",
+    },
     Key { path: "seed", shape: Shape::Text, doc: "The pack of data that `up` loads by itself." },
     Key {
         path: "profiles.<profile>",
@@ -78,6 +84,11 @@ pub const KEYS: &[Key] = &[
         doc: "A line for the server's own configuration file, in the server's own words.",
     },
     Key { path: "services.<service>.image", shape: Shape::Text, doc: "The container image of the service." },
+    Key {
+        path: "services.<service>.via",
+        shape: Shape::OneOf(Backend::WORDS),
+        doc: "What runs this one service, where it is not what runs the others.",
+    },
     Key {
         path: "services.<service>.from",
         shape: Shape::OneOf(&["store", "path"]),

@@ -328,7 +328,7 @@ minio = true
         ecosystem.toml:1: this is not TOML: invalid float, expected nothing | put texts in "quotes", one `key = value` a line, each key once
         ecosystem.toml:2: this is not TOML: invalid basic string, expected `"` | put texts in "quotes", one `key = value` a line, each key once
         ecosystem.toml:4: this is not TOML: duplicate key | put texts in "quotes", one `key = value` a line, each key once
-        ecosystem.toml:5: unknown key `prots` | known here: bind, port_offset, profiles, release, seed, services
+        ecosystem.toml:5: unknown key `prots` | known here: backend, bind, port_offset, profiles, release, seed, services
         ecosystem.toml:6: this is not TOML: unclosed table, expected `]` | put texts in "quotes", one `key = value` a line, each key once
         "#);
     }

@@ -15,8 +15,9 @@ pub(crate) mod suggest;
 pub(crate) mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use keys::{KEYS, Key, Shape};
 pub use origin::{Origin, Sourced};
@@ -37,6 +38,8 @@ pub struct Ecosystem {
     pub bind: Sourced<String>,
     /// Added to every port.
     pub port_offset: Sourced<u16>,
+    /// What runs servers of which nothing else is said. Of the release: nobody has decided yet.
+    pub backend: Sourced<Backend>,
     /// The pack that `up` loads by itself.
     pub seed: Option<Sourced<String>>,
     /// Named sets of services; members are resolved, `@other` is expanded.
@@ -68,6 +71,8 @@ pub struct Service {
     pub accept: Option<Sourced<String>>,
     /// A Package URL that says what the native backend fetches.
     pub get: Option<Sourced<String>>,
+    /// What runs it.
+    pub backend: Sourced<Backend>,
     /// Where the native backend takes the server from.
     pub from: Sourced<From>,
     /// Plugins by name: RabbitMQ's and OpenSearch's.
@@ -84,8 +89,42 @@ pub struct Service {
 impl Ecosystem {
     /// The ports of everything that this version can start.
     pub fn ports_at(&self, offset: u16) -> BTreeSet<u16> {
-        let startable = self.services.values().filter(|service| service.kind.runs());
+        let startable = self.services.values().filter(|service| service.runs());
         startable.flat_map(|service| service.ports_at(offset).into_values()).collect()
+    }
+}
+
+/// What runs a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// Processes of the person, without a container engine.
+    Native,
+    /// Containers of the images of the manifest, by Docker Compose.
+    Compose,
+}
+
+impl Backend {
+    /// The words of manifests and flags.
+    pub const WORDS: &[&str] = &["native", "compose"];
+
+    /// The word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Compose => "compose",
+        }
+    }
+
+    /// The backend of a word.
+    pub fn of(word: &str) -> Option<Self> {
+        [Self::Native, Self::Compose].into_iter().find(|backend| backend.name() == word)
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -100,6 +139,14 @@ pub enum From {
 }
 
 impl Service {
+    /// Whether this version can run it.
+    pub fn runs(&self) -> bool {
+        match self.backend.value {
+            Backend::Native => self.kind.runs(),
+            Backend::Compose => self.image.is_some() && self.kind.is_contained(),
+        }
+    }
+
     /// The services that it starts after.
     pub fn after(&self) -> &[String] {
         self.program.as_ref().map_or(&[], |program| &program.after.value)

@@ -38,6 +38,7 @@ cwd     = "site/../site"
       "image": null,
       "accept": null,
       "get": null,
+      "backend": "native",
       "from": "store",
       "plugins": [],
       "modules": [],

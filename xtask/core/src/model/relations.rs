@@ -143,6 +143,7 @@ pub(super) fn service(service: &Service) -> Vec<Problem> {
         unwanted("settings", service.settings.values().next().map(|setting| &setting.origin));
         unwanted("image", service.image.as_ref().map(|image| &image.origin));
         unwanted("from", Some(&service.from.origin));
+        unwanted("via", Some(&service.backend.origin));
     }
     if !plugins {
         unwanted("plugins", Some(&service.plugins.origin));

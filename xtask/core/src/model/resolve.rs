@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::Value;
 use super::manifest::{self, Entry};
-use super::{Ecosystem, From, Origin, Problem, Service, Sourced, program, relations, suggest};
+use super::{Backend, Ecosystem, From, Origin, Problem, Service, Sourced, program, relations, suggest};
 use crate::catalog::Kind;
 use crate::release::{self, Defaults, Detected, Release};
 
@@ -23,6 +23,7 @@ pub struct Layer<'a> {
 pub struct Flags {
     pub release: Option<String>,
     pub port_offset: Option<u16>,
+    pub backend: Option<Backend>,
     /// What an earlier `up` was told.
     pub earlier: Asked,
     /// What the project's own files say; holds where nobody else names a release.
@@ -36,6 +37,13 @@ pub struct Asked {
     pub release: Option<String>,
     /// Holds against a manifest: it keeps this one checkout apart from others.
     pub port_offset: Option<u16>,
+    /// What ran its servers last, and has their data. Holds where no manifest names one.
+    pub backend: Option<Backend>,
+}
+
+/// What a flag says, where it was given.
+fn flag<T>(value: Option<T>, said: &'static str) -> Option<Sourced<T>> {
+    Some(Sourced { value: value?, origin: Origin::Flag(said) })
 }
 
 /// Resolves all layers, lowest first. No layer at all means the built-in defaults.
@@ -105,13 +113,26 @@ impl Draft {
         let pins = release::find(&name.value).map_or(release::DEFAULT, |_| name.value.as_str()).to_owned();
         let named = |value: &str| Sourced::release(value.to_owned(), &pins);
         let bind = self.text(&["bind"]).unwrap_or_else(|| named("127.0.0.1"));
-        let flag = |value, said| Some(Sourced { value: value?, origin: Origin::Flag(said) });
         let port_offset = flag(flags.port_offset, "--port-offset")
             .or_else(|| flag(flags.earlier.port_offset, "--port-offset of an earlier up"))
             .or_else(|| self.number(&["port_offset"]))
             .unwrap_or_else(|| Sourced::release(0, &pins));
+        let backend = flag(flags.backend, "--backend")
+            .or_else(|| self.backend(&["backend"]))
+            .or_else(|| flag(flags.earlier.backend, "what an earlier up has chosen"))
+            .unwrap_or_else(|| Sourced::release(Backend::Native, &pins));
         let seed = self.text(&["seed"]);
-        let services = self.services(&release, &pins);
+        let mut services = self.services(&release, &pins);
+        for service in services.values_mut() {
+            let via = self.backend(&["services", &service.name, "via"]);
+            let only = service.kind.is_contained() && !service.kind.runs();
+            service.backend = match via {
+                Some(via) => via,
+                None if only => Sourced::release(Backend::Compose, &pins),
+                None if service.kind.is_contained() => backend.clone(),
+                None => service.backend.clone(),
+            };
+        }
         let mut profiles: BTreeMap<String, Sourced<Vec<String>>> = release
             .profiles
             .into_iter()
@@ -131,6 +152,7 @@ impl Draft {
             release: name,
             bind,
             port_offset,
+            backend,
             seed,
             profiles,
             services,
@@ -164,13 +186,9 @@ impl Draft {
 
     /// The release that was asked for; the default one where there is no such release, so that the rest is checked too.
     fn release(&mut self, flags: &Flags) -> (Sourced<String>, Release) {
-        let flag = flags.release.clone().map(|value| Sourced { value, origin: Origin::Flag("--release") });
-        let asked = flag
+        let asked = flag(flags.release.clone(), "--release")
             .or_else(|| self.text(&["release"]))
-            .or_else(|| {
-                let value = flags.earlier.release.clone()?;
-                Some(Sourced { value, origin: Origin::Flag("--release of an earlier up") })
-            })
+            .or_else(|| flag(flags.earlier.release.clone(), "--release of an earlier up"))
             .or_else(|| {
                 let Detected { release, file, line, .. } = flags.project.as_ref()?;
                 let origin = Origin::File { name: file.clone(), line: *line };
@@ -311,6 +329,11 @@ impl Draft {
         Some(Sourced { value, origin: entry.origin.clone() })
     }
 
+    fn backend(&self, path: &[&str]) -> Option<Sourced<Backend>> {
+        let Sourced { value, origin } = self.text(path)?;
+        Some(Sourced { value: Backend::of(&value)?, origin })
+    }
+
     fn number(&self, path: &[&str]) -> Option<Sourced<u16>> {
         let entry = self.entry(path)?;
         let Value::Number(value) = entry.value else { return None };
@@ -333,6 +356,7 @@ fn blank(name: &str, kind: Kind, defaults: &Defaults, release: &str) -> Service 
         image: sourced(&defaults.image),
         accept: sourced(&defaults.accept),
         get: sourced(&defaults.get),
+        backend: Sourced::release(Backend::Native, release),
         from: Sourced::release(From::Store, release),
         plugins: Sourced::release(defaults.plugins.clone(), release),
         modules: Sourced::release(defaults.modules.clone(), release),

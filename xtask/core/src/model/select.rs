@@ -86,14 +86,14 @@ impl Ecosystem {
 fn not_yet(selected: &[&Service]) -> Option<Failure> {
     let waiting: Vec<String> = selected
         .iter()
-        .filter(|service| !service.kind.runs())
+        .filter(|service| !service.runs())
         .map(|service| format!("{} ({})", service.name, service.kind.purpose()))
         .collect();
     if waiting.is_empty() {
         return None;
     }
-    let servers = Kind::ALL.into_iter().filter(|kind| kind.runs() && *kind != Kind::Process);
-    let running: Vec<&str> = servers.map(Kind::name).collect();
+    let running: Vec<&str> =
+        Kind::ALL.into_iter().filter(|kind| kind.is_contained()).map(Kind::name).collect();
     Some(
         Failure::new(
             FailureKind::Host,
@@ -137,14 +137,16 @@ mod tests {
 
     #[test]
     fn services_of_later_versions_say_what_they_are_in_one_line() {
-        let failure = select("", None, &["minio", "redis", "pgadmin"]).unwrap_err();
+        let text = "services.minio = { via = \"native\" }";
+        let failure = select(text, None, &["minio", "redis", "invenio"]).unwrap_err();
         assert_eq!((failure.code, failure.kind), ("service-not-yet", FailureKind::Host));
         assert_eq!(failure.message.lines().count(), 1);
         insta::assert_snapshot!(format!("{failure}\n{}", failure.hints.join("\n")), @"
-        this version cannot start minio (MinIO, the object storage) and pgadmin (pgAdmin, a web console for the database) yet
-        what it can start: postgresql, redis, rabbitmq, opensearch
+        this version cannot start minio (MinIO, the object storage) and invenio (the Invenio application) yet
+        what it can start: postgresql, redis, rabbitmq, opensearch, dashboards, pgadmin, minio
         ");
-        assert_eq!(select("", Some("recommended"), &[]).unwrap_err().code, "service-not-yet");
+        assert_eq!(select("", Some("app"), &[]).unwrap_err().code, "service-not-yet");
+        assert_eq!(select("", None, &["minio", "pgadmin"]).unwrap(), "minio pgadmin");
     }
 
     #[test]
@@ -164,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_started_cannot_be_brought_along() {
-        let text = "services.web = { kind = \"process\", command = [\"w\"], after = [\"minio\"] }";
+        let text = "services.web = { kind = \"process\", command = [\"w\"], after = [\"invenio\"] }";
         let ecosystem = resolve(&[Layer { name: "m", text }], &Flags::default()).unwrap();
         let selected = ecosystem.select(None, &["web".into()]).unwrap();
         assert_eq!(ecosystem.with_needed(&selected).unwrap_err().code, "service-not-yet");

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::{Action, Cause, Holder, Obstacle, Plan};
 use crate::failure::{Failure, Kind};
+use crate::model::Backend;
 use crate::process::quoted;
 use crate::release;
 
@@ -28,15 +29,24 @@ pub fn render(plan: &Plan, last: &BTreeMap<String, u64>) -> String {
                 let _ = writeln!(text, "       asks: {check}");
             }
         }
-        if let Cause::Drifted { changes } = &step.cause {
-            for change in changes {
-                let none = "not set".to_owned();
-                let (was, now) = (change.was.as_ref().unwrap_or(&none), change.now.as_ref().unwrap_or(&none));
-                let _ = writeln!(text, "       {}: {was} → {now}", change.path);
+        write_changes(&mut text, &step.cause);
+        if let Cause::Each { causes } = &step.cause {
+            for (service, cause) in causes {
+                let _ = writeln!(text, "       {service}: {}", because(cause));
+                write_changes(&mut text, cause);
             }
         }
     }
     text
+}
+
+fn write_changes(text: &mut String, cause: &Cause) {
+    let Cause::Drifted { changes } = cause else { return };
+    for change in changes {
+        let none = "not set".to_owned();
+        let (was, now) = (change.was.as_ref().unwrap_or(&none), change.now.as_ref().unwrap_or(&none));
+        let _ = writeln!(text, "       {}: {was} → {now}", change.path);
+    }
 }
 
 fn because(cause: &Cause) -> String {
@@ -51,6 +61,7 @@ fn because(cause: &Cause) -> String {
         Cause::Silent => "it does not answer".to_owned(),
         Cause::Follows => "follows".to_owned(),
         Cause::Requested => "asked for".to_owned(),
+        Cause::Each { .. } => "in one call of Docker Compose".to_owned(),
     }
 }
 
@@ -104,6 +115,19 @@ pub fn obstacles_failure(obstacles: &[Obstacle], retry: &Retry) -> Option<Failur
         hints.push("end all of it: {program} down".to_owned());
     }
     let _ = write!(text, "{}", held_by(&ports, &mut hints));
+    let backend = obstacles.iter().find_map(|obstacle| match obstacle {
+        Obstacle::OtherBackend { services, wanted } => Some((services, *wanted)),
+        _ => None,
+    });
+    if let Some((services, wanted)) = backend {
+        let (are, shall) = match wanted {
+            Backend::Native => ("containers", "processes of yours"),
+            Backend::Compose => ("processes of yours", "containers"),
+        };
+        let _ = writeln!(text, "what runs as {are} shall run as {shall}: {}", services.join(", "));
+        hints.push("stop what runs, then try again: {program} down".to_owned());
+        hints.push("data does not come along: it stays where it is, for when you go back".to_owned());
+    }
     for (service, folder, made_by, wanted) in data {
         let _ = writeln!(
             text,
@@ -122,11 +146,12 @@ pub fn obstacles_failure(obstacles: &[Obstacle], retry: &Retry) -> Option<Failur
             "run all of it on other ports from now on: {{program}} {words} --port-offset {offset}"
         ));
     }
-    let code = match (silent, other, ports.is_empty()) {
-        (Some(_), _, _) => "supervisor-silent",
-        (None, Some(_), _) => "supervisor-other",
-        (None, None, false) => "port-taken",
-        (None, None, true) => "data-other-version",
+    let code = match (silent, other, backend, ports.is_empty()) {
+        (Some(_), ..) => "supervisor-silent",
+        (None, Some(_), ..) => "supervisor-other",
+        (None, None, Some(_), _) => "backend-differs",
+        (None, None, None, false) => "port-taken",
+        (None, None, None, true) => "data-other-version",
     };
     (!obstacles.is_empty()).then(|| Failure {
         kind: Kind::Service,
@@ -179,7 +204,10 @@ fn held_by(ports: &Ports<'_>, hints: &mut Vec<String>) -> String {
             continue;
         }
         let _ = write!(text, "{} held by ", numbers(wanted));
-        if let Some(Holder { pid, command, cwd, .. }) = holder {
+        if let Some(container) = holder.and_then(|holder| holder.container.as_ref()) {
+            let _ = write!(text, "{container}");
+            hints.push(format!("stop the container: docker stop {}", quoted(&container.name)));
+        } else if let Some(Holder { pid, command, cwd, .. }) = holder {
             let _ = write!(text, "pid {pid}: {command}");
             if let Some(cwd) = cwd {
                 let _ = write!(text, "\n  in {cwd}");

@@ -2,6 +2,7 @@
 //!
 //! `--dry-run` prints a plan; `engine` carries it out without deciding anything.
 
+mod containers;
 mod display;
 mod reconcile;
 
@@ -10,12 +11,16 @@ use std::collections::BTreeMap;
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
+pub use containers::{backend_obstacles, own_ports};
 pub use display::{Retry, obstacles_failure, render, silence, taken_meanwhile};
 pub use reconcile::{port_obstacles, reconcile_down, reconcile_up, silent_supervisor};
 
 use crate::catalog::{Kind, Launch};
 use crate::endpoint::Ready;
+use crate::host::ports::Container;
+use crate::model::Backend;
 use crate::process::{Process, command_line};
+use crate::seen::Seen;
 use crate::supervise::Status;
 
 /// One thing to do.
@@ -52,6 +57,14 @@ pub enum Action {
     Seed(String),
     /// End the supervisor.
     Shutdown,
+    /// Fetch an image.
+    Pull(String),
+    /// Make, change and start containers, in one call of Docker Compose.
+    Apply(Vec<String>),
+    /// Stop containers, and keep them.
+    Halt(Vec<String>),
+    /// Stop containers and remove them; where these are all, their network as well.
+    Remove { services: Vec<String>, all: bool },
 }
 
 impl Action {
@@ -73,6 +86,10 @@ impl Action {
             Self::Verify(service) => format!("verify {service}"),
             Self::Seed(pack) => format!("seed {pack}"),
             Self::Shutdown => "end supervisor".to_owned(),
+            Self::Pull(image) => format!("pull {image}"),
+            Self::Apply(services) => format!("start containers {}", services.join(", ")),
+            Self::Halt(services) => format!("stop containers {}", services.join(", ")),
+            Self::Remove { services, .. } => format!("remove containers {}", services.join(", ")),
         }
     }
 }
@@ -97,6 +114,8 @@ pub enum Cause {
     Follows,
     /// A person, or the manifest, asked for it.
     Requested,
+    /// Each of its services has its own.
+    Each { causes: BTreeMap<String, Cause> },
 }
 
 /// A difference that a person can read: never two hashes.
@@ -117,6 +136,8 @@ pub enum Obstacle {
     OtherData { service: String, folder: Utf8PathBuf, made_by: String, wanted: String },
     /// There is a supervisor, and it does not answer.
     SilentSupervisor { pid: u32, stopped: bool },
+    /// These run already, and not by what they shall be run by from now on.
+    OtherBackend { services: Vec<String>, wanted: Backend },
     /// There is a supervisor that can be ended, and not asked for anything else.
     OtherSupervisor { build: String },
 }
@@ -130,6 +151,8 @@ pub struct Holder {
     pub cwd: Option<String>,
     /// The other place whose supervisor runs it, where known.
     pub place: Option<String>,
+    /// The container that it serves, where it is the engine's.
+    pub container: Option<Container>,
 }
 
 /// Steps, and what stands in their way. With obstacles nothing is started.
@@ -184,6 +207,10 @@ pub struct Observed {
     pub supervisor: Option<Supervisor>,
     /// By process id as the supervisor names them.
     pub processes: BTreeMap<String, (Process, Status)>,
+    /// The containers of this place, by service.
+    pub containers: BTreeMap<String, Seen>,
+    /// The ids of the images that are there, by the names that the manifest gives them.
+    pub images: BTreeMap<String, String>,
     /// Ports that somebody else listens on, where it would be in our way.
     pub held: BTreeMap<u16, Option<Holder>>,
     /// What made the data of each service; absent where there is no data yet, `None` where nothing tells.

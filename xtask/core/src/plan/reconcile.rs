@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::containers::{self, backend_obstacles};
 use super::{Action, Cause, Change, Observed, Obstacle, Plan, Voice};
-use crate::catalog::{Fresh, Launch};
+use crate::catalog::container::Contained;
+use crate::catalog::{Fresh, Launch, RECIPE};
 use crate::endpoint::Endpoint;
 use crate::process::Process;
 use crate::supervise::{Phase, Status};
-
-/// The label that stands for everything that has no readable name: see [`drift`].
-const RECIPE: &str = "recipe";
 
 /// What it takes to have these services running, usable and ours.
 ///
@@ -17,6 +16,7 @@ const RECIPE: &str = "recipe";
 /// nobody asked for, one that starts after it: those are not restarted.
 pub fn reconcile_up(
     wanted: &[(&str, &Launch)],
+    contained: &[(&str, &Contained)],
     observed: &Observed,
     restart: bool,
     needed_by: &BTreeMap<String, String>,
@@ -29,6 +29,9 @@ pub fn reconcile_up(
         replaced.push(plan.push(Action::Replace, Cause::OtherBuild { build: build.clone() }, []));
     }
     let wanted = in_order(wanted);
+    let (processes, containers): (Vec<&str>, Vec<&str>) =
+        (wanted.iter().map(|(s, _)| *s).collect(), contained.iter().map(|(s, _)| *s).collect());
+    plan.obstacles.extend(backend_obstacles(&processes, &containers, observed));
     let mut reasons: BTreeMap<&str, Cause> = BTreeMap::new();
     for (service, launch) in &wanted {
         let needed = || needed_by.get(*service).map(|by| Cause::Needed { by: by.clone() });
@@ -49,6 +52,8 @@ pub fn reconcile_up(
         .collect();
     let mut stops: BTreeMap<&str, usize> = BTreeMap::new();
     let mut ready: BTreeMap<&str, usize> = BTreeMap::new();
+    // First: processes of the manifest start after them.
+    containers::add(&mut plan, contained, observed, restart, needed_by, &mut ready);
     for (service, launch) in &wanted {
         let Some(cause) = reasons.get(service) else {
             let cause =
@@ -129,6 +134,19 @@ fn push_stop<'a>(
 
 /// What it takes to stop these services; all of them, and the supervisor with them, where none is named.
 pub fn reconcile_down(services: &[String], observed: &Observed) -> Plan {
+    let mut plan = reconcile_down_processes(services, observed);
+    let named = |service: &&String| services.is_empty() || services.contains(service);
+    let chosen: Vec<String> = observed.containers.keys().filter(named).cloned().collect();
+    if !chosen.is_empty() {
+        let all = chosen.len() == observed.containers.len();
+        // What starts after a server stops before it.
+        let after: Vec<usize> = plan.steps.iter().map(|step| step.id).collect();
+        plan.push(Action::Remove { services: chosen, all }, Cause::Requested, after);
+    }
+    plan
+}
+
+fn reconcile_down_processes(services: &[String], observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     let Some(supervisor) = &observed.supervisor else { return plan };
     if let Voice::Silent { .. } = supervisor.voice {
@@ -246,24 +264,31 @@ fn drift(running: &Process, wanted: &Process) -> Vec<Change> {
     if running == *wanted {
         return Vec::new();
     }
-    let names: BTreeSet<&String> = running.labels.keys().chain(wanted.labels.keys()).collect();
-    let mut changes: Vec<Change> = names
-        .into_iter()
-        .filter(|name| *name != RECIPE && running.labels.get(*name) != wanted.labels.get(*name))
-        .map(|name| Change {
-            path: name.clone(),
-            was: running.labels.get(name).cloned(),
-            now: wanted.labels.get(name).cloned(),
-        })
-        .collect();
-    if changes.is_empty() {
-        changes.push(Change {
-            path: "how it is started".to_owned(),
-            was: Some("as another build of this program does".to_owned()),
-            now: Some("as this build does".to_owned()),
-        });
+    let changes = differences(&running.labels, &wanted.labels);
+    if changes.is_empty() { vec![other_recipe()] } else { changes }
+}
+
+/// How what is wanted differs from what was set, as people read it.
+pub(super) fn differences(was: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<Change> {
+    let names: BTreeSet<&String> = was.keys().chain(now.keys()).collect();
+    let differ = |name: &&&String| was.get(**name) != now.get(**name);
+    let (recipe, named): (Vec<&String>, Vec<&String>) =
+        names.iter().filter(differ).copied().partition(|name| *name == RECIPE);
+    let change = |name: &String| Change {
+        path: name.clone(),
+        was: was.get(name).cloned(),
+        now: now.get(name).cloned(),
+    };
+    let changes: Vec<Change> = named.into_iter().map(change).collect();
+    if changes.is_empty() && !recipe.is_empty() { vec![other_recipe()] } else { changes }
+}
+
+fn other_recipe() -> Change {
+    Change {
+        path: "how it is started".to_owned(),
+        was: Some("as another build of this program does".to_owned()),
+        now: Some("as this build does".to_owned()),
     }
-    changes
 }
 
 /// A supervisor that is there and does not answer: nothing can be started beside it. Killing it is for a person to decide.

@@ -142,6 +142,7 @@ fn world() -> impl Strategy<Value = Observed> {
                 held: held.into_iter().map(|port| (port, None)).collect(),
                 data: data.into_iter().map(|(s, major)| (s.clone(), made_by(&s, major))).collect(),
                 supervisor,
+                ..Observed::default()
             }
         },
     )
@@ -155,6 +156,9 @@ fn made_by(service: &str, major: u8) -> Option<String> {
 /// What `supervise::Loop` and `backend::native` do, on values.
 fn perform(action: &Action, wanted: &BTreeMap<String, Launch>, world: &mut Observed) {
     match action {
+        Action::Pull(_) | Action::Apply(_) | Action::Halt(_) | Action::Remove { .. } => {
+            panic!("there are no containers")
+        }
         Action::Replace | Action::Kill | Action::Shutdown => {
             world.supervisor = None;
             world.processes.clear();
@@ -241,7 +245,7 @@ fn up(
     needed_by: &BTreeMap<String, String>,
 ) -> Plan {
     let list: Vec<(&str, &Launch)> = wanted.iter().map(|(name, launch)| (name.as_str(), launch)).collect();
-    reconcile_up(&list, world, restart, needed_by)
+    reconcile_up(&list, &[], world, restart, needed_by)
 }
 
 fn service_of(action: &Action) -> Option<&str> {

@@ -16,6 +16,24 @@ use crate::process::{Content, RunAs};
 
 /// How a service is launched, without what differs from machine to machine: paths, the port offset, the heap, secrets, the user.
 pub fn portable(ecosystem: &Ecosystem, service: &Service, installed: &Installation) -> String {
+    let (service, place, secret) = anywhere(service);
+    let installed = installed.iter().map(|(name, i)| (name.clone(), nowhere(i))).collect();
+    let bind = ecosystem.bind.value.as_str();
+    let around = Around::of(&ecosystem.services, &place, bind, "{path}", |_| secret.clone());
+    let inputs = Inputs {
+        service: &service,
+        place: &place,
+        bind,
+        installed: &installed,
+        run_as: RunAs::Me,
+        secret: &secret,
+        around: &around,
+    };
+    render(&launch(inputs)).replace(STATE, "{state}")
+}
+
+/// The service without what differs from machine to machine, a place that is none, and what stands for its secret.
+pub(super) fn anywhere(service: &Service) -> (Service, Place, Secret) {
     let mut service = service.clone();
     if let Some(heap) = &service.heap {
         service.heap = Some(Sourced { value: "{heap}".to_owned(), origin: heap.origin.clone() });
@@ -34,20 +52,7 @@ pub fn portable(ecosystem: &Ecosystem, service: &Service, installed: &Installati
         store: "{store}".into(),
         offset: 0,
     };
-    let installed = installed.iter().map(|(name, i)| (name.clone(), nowhere(i))).collect();
-    let secret = Secret::new("{secret}");
-    let bind = ecosystem.bind.value.as_str();
-    let around = Around::of(&ecosystem.services, &place, bind, "{path}", |_| secret.clone());
-    let inputs = Inputs {
-        service: &service,
-        place: &place,
-        bind,
-        installed: &installed,
-        run_as: RunAs::Me,
-        secret: &secret,
-        around: &around,
-    };
-    render(&launch(inputs)).replace(STATE, "{state}")
+    (service, place, Secret::new("{secret}"))
 }
 
 /// Stands for the state folder while a launch is computed: a path like most, without anything that a server would have to be kept from.

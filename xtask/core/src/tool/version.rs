@@ -74,6 +74,11 @@ impl Version {
         self.triple()[0]
     }
 
+    /// The second number; 0 where it was not printed.
+    pub fn minor(&self) -> u64 {
+        self.triple()[1]
+    }
+
     fn triple(&self) -> [u64; 3] {
         std::array::from_fn(|index| self.numbers.get(index).copied().unwrap_or(0))
     }

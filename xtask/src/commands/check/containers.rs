@@ -6,12 +6,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::host::compose_file::{NAMES, Scan, scan};
 use ecosystem_core::host::engine::Engine;
-use ecosystem_core::host::ports::{Container, containers};
+use ecosystem_core::host::ports::Container;
 use ecosystem_core::host::{Finding, Section, Verdict};
+use ecosystem_core::model::Backend;
 
 use super::project::Project;
+use crate::backend::compose;
 use crate::context::Context;
-use crate::sys::cmd::Cmd;
 use crate::sys::fs::{Unreadable, read_at_most};
 
 /// How long the engine may take.
@@ -21,24 +22,29 @@ const LONGEST: u64 = 256 << 10;
 
 /// Asks whether an engine answers.
 pub(super) fn engine(context: &Context) -> Engine {
-    let Some(docker) = context.find("docker") else { return Engine::NoClient };
-    match Cmd::new(docker.as_str()).args(["version", "--format", "{{json .}}"]).limit(LIMIT).run() {
-        Ok(output) => Engine::read(&output.stdout, &output.stderr, output.timed_out),
-        Err(error) => Engine::Silent(format!("{error:#}")),
-    }
+    context.find("docker").map_or(Engine::NoClient, |docker| compose::engine(docker.as_str(), LIMIT))
 }
 
 /// The containers that publish ports, where an engine answers.
 pub(super) fn publishing(context: &Context, engine: &Engine) -> Vec<Container> {
     let (Engine::Answers { .. }, Some(docker)) = (engine, context.find("docker")) else { return Vec::new() };
-    let listed = Cmd::new(docker.as_str()).args(["ps", "--format", "{{json .}}"]).limit(LIMIT).run();
-    listed.map_or_else(|_| Vec::new(), |output| containers(&output.stdout))
+    compose::publishing(docker.as_str(), LIMIT)
 }
 
 /// Judges both.
 pub(super) fn check(context: &Context, project: &Project, engine: &Engine) -> Vec<Finding> {
     let podman = context.find("podman");
     let mut findings = engine.judge(podman.as_deref().map(Utf8Path::as_str));
+    let wanted = project.services();
+    let wanted: Vec<&str> =
+        wanted.iter().filter(|s| s.backend.value == Backend::Compose).map(|s| s.name.as_str()).collect();
+    if !wanted.is_empty()
+        && let Err(unfit) = compose::fit(context.find("docker").as_deref().map(Utf8Path::as_str))
+    {
+        let why = format!("these are to run as containers: {}", wanted.join(", "));
+        let next = unfit.hints.first().cloned().unwrap_or_default();
+        findings[0] = Finding::of(Verdict::Problem, Section::Containers, "engine", unfit.message, why, next);
+    }
     for file in files(project) {
         let name = file.strip_prefix(&project.start).unwrap_or(&file).to_string();
         findings.extend(match read(&file) {

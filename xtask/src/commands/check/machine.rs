@@ -4,6 +4,7 @@ use camino::Utf8Path;
 use ecosystem_core::catalog;
 use ecosystem_core::host::Finding;
 use ecosystem_core::host::limits::{Disk, Files, Machine, Memory, Namespaces, windows_folder};
+use ecosystem_core::model::{Backend, Service};
 use rustix::process::{Resource, getrlimit};
 
 use super::project::Project;
@@ -45,7 +46,10 @@ pub(super) fn check(context: &Context, project: &Project) -> Vec<Finding> {
 fn needed(project: &Project) -> u64 {
     let running = project.place.as_ref().and_then(|place| native::running(place).ok()).unwrap_or_default();
     let services = project.services();
-    services.iter().filter(|service| !running.contains(&service.name)).map(|s| catalog::memory(s)).sum()
+    let starts =
+        |service: &&&Service| service.backend.value == Backend::Native && !running.contains(&service.name);
+    // What containers take is the engine's, which may have a machine of its own.
+    services.iter().filter(starts).map(|s| catalog::memory(s)).sum()
 }
 
 fn disks(project: &Project) -> Vec<Disk> {

@@ -4,9 +4,13 @@ use std::collections::BTreeSet;
 
 use ecosystem_core::host::ports::{Container, Use, judge as judge_one};
 use ecosystem_core::host::{Finding, Section, Verdict};
+use ecosystem_core::model::Backend;
+use ecosystem_core::plan::own_ports;
 
 use super::project::Project;
 use crate::backend::native;
+use crate::context::Context;
+use crate::stack::Stack;
 
 /// A port, what it is for, and how it stands with it.
 pub(super) struct Port {
@@ -23,16 +27,26 @@ pub(super) struct Seen {
 }
 
 /// Looks at the ports; `None` where there is no place to look from.
-pub(super) fn look(project: &Project) -> anyhow::Result<Option<Seen>> {
+pub(super) fn look(context: &Context, project: &Project) -> anyhow::Result<Option<Seen>> {
     let Some(place) = &project.place else { return Ok(None) };
     let services = project.services();
     let endpoints = project.endpoints(&services, place);
-    let named: Vec<_> = endpoints.iter().map(|(name, endpoint)| (*name, endpoint)).collect();
-    let observed = native::observe(place, &named)?;
+    let as_container =
+        |name: &str| services.iter().any(|s| s.name == name && s.backend.value == Backend::Compose);
+    let (contained, named): (Vec<_>, Vec<_>) =
+        endpoints.iter().map(|(name, endpoint)| (*name, endpoint)).partition(|(name, _)| as_container(name));
+    let mut observed = native::observe(place, &named)?;
+    if let Some(compose) = Stack::compose(context, place)? {
+        // An engine that does not answer runs none.
+        observed.containers = compose.containers().unwrap_or_default();
+    }
+    observed.held.extend(native::held_by_others(place, &contained)?);
+    let own: BTreeSet<u16> = own_ports(&observed).collect();
     let mut ports = Vec::new();
     for (service, endpoint) in &endpoints {
         for (role, number) in &endpoint.ports {
             let using = match observed.held.get(number) {
+                _ if own.contains(number) => Use::Ours,
                 Some(holder) => Use::Taken(holder.clone()),
                 None if observed.runs(service) => Use::Ours,
                 None => Use::Free,

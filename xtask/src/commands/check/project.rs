@@ -35,7 +35,7 @@ impl Project {
     /// Opens the project that the person is in. A manifest that cannot be read is a failure.
     pub(super) fn open(context: &Context, global: &Global) -> anyhow::Result<Self> {
         let folder = context.cwd.join(global.directory.as_deref().unwrap_or(Utf8Path::new("")));
-        let (site, place, trouble) = match Stack::open(context, global, None) {
+        let (site, place, trouble) = match Stack::open(context, global) {
             Ok(stack) => {
                 let place = stack.place().unwrap_or_else(|| stack.imagined_place());
                 (stack.site, Some(place), None)

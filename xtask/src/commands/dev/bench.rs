@@ -137,7 +137,7 @@ impl Bench<'_> {
     fn lag(&self) -> anyhow::Result<BTreeMap<String, f64>> {
         let global =
             Global { directory: Some(self.root.clone()), release: None, format: output::Format::Json };
-        let stack = Stack::open(self.context, &global, None)?;
+        let stack = Stack::open(self.context, &global)?;
         let services: Vec<&Service> = stack.site.ecosystem.select(None, &[])?;
         let place = stack.place().context("the place is set up")?;
         let endpoints = stack.endpoints(&services, &place, &stack.state.secrets()?);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use camino::Utf8Path;
+use ecosystem_core::place::Place;
 use serde::Serialize;
 
 use crate::backend::native;
@@ -12,14 +13,15 @@ use crate::event::Events;
 use crate::output::{self, Report};
 use crate::site::State;
 use crate::site::places::{self, Known};
+use crate::stack::Stack;
 
 #[derive(Debug, Serialize)]
 struct Stopped {
-    stacks: Vec<Stack>,
+    stacks: Vec<StoppedStack>,
 }
 
 #[derive(Debug, Serialize)]
-struct Stack {
+struct StoppedStack {
     root: String,
     /// What ran there; empty where that could not be asked any more.
     stopped: Vec<String>,
@@ -31,7 +33,7 @@ pub(super) fn run(context: &Context, global: &Global, events: &dyn Events) -> Re
     let store = context.store().map_err(|e| vec![e.into()])?;
     for known in places::all(&store).known {
         match stop(&known, &store, context, events) {
-            Ok(Some(stopped)) => stacks.push(Stack { root: known.root.to_string(), stopped }),
+            Ok(Some(stopped)) => stacks.push(StoppedStack { root: known.root.to_string(), stopped }),
             Ok(None) => {}
             Err(error) => errors.push(error.context(format!("cannot stop the stack of {}", known.root))),
         }
@@ -54,19 +56,38 @@ fn stop(
     let Some(place) = place else { return Ok(None) };
     let _lock =
         State::at(place.state.clone()).lock(&format!("{} down --all", context.program), &[], events)?;
-    if !native::supervised(&place)? {
+    let processes = stop_processes(&place)?;
+    let containers = stop_containers(context, &place)?;
+    Ok(match (processes, containers) {
+        (None, None) => None,
+        (some, others) => Some(some.into_iter().chain(others).flatten().collect()),
+    })
+}
+
+fn stop_processes(place: &Place) -> anyhow::Result<Option<Vec<String>>> {
+    if !native::supervised(place)? {
         // What it started may have outlived it.
-        return native::end_leftovers(&place, &BTreeSet::new()).map(|()| None);
+        return native::end_leftovers(place, &BTreeSet::new()).map(|()| None);
     }
-    if native::silent(&place)?.is_some() {
-        native::kill(&place)?;
+    if native::silent(place)?.is_some() {
+        native::kill(place)?;
         return Ok(Some(Vec::new()));
     }
-    let mut running = native::running(&place)?;
+    let mut running = native::running(place)?;
     running.sort();
     running.dedup();
-    native::shutdown(&place)?;
+    native::shutdown(place)?;
     Ok(Some(running))
+}
+
+fn stop_containers(context: &Context, place: &Place) -> anyhow::Result<Option<Vec<String>>> {
+    let Some(compose) = Stack::compose(context, place)? else { return Ok(None) };
+    let containers = compose.containers()?;
+    if containers.is_empty() {
+        return Ok(None);
+    }
+    compose.remove_all()?;
+    Ok(Some(containers.into_keys().collect()))
 }
 
 impl Report for Stopped {
@@ -74,7 +95,7 @@ impl Report for Stopped {
         if self.stacks.is_empty() {
             return "Nothing was running.\n".to_owned();
         }
-        let line = |stack: &Stack| match stack.stopped.as_slice() {
+        let line = |stack: &StoppedStack| match stack.stopped.as_slice() {
             [] => format!("Stopped what was left of {}.\n", stack.root),
             services => format!("Stopped {} of {}.\n", services.join(", "), stack.root),
         };

@@ -36,7 +36,7 @@ pub(super) fn run(
     args: &Provision,
     events: &dyn Events,
 ) -> anyhow::Result<()> {
-    let here = Stack::open(context, global, None)?;
+    let here = Stack::open(context, global)?;
     let store = here.store.clone();
     if !store.is_dir() {
         let report = Cleaned { store, projects: vec![], removed: false, bytes: 0, items: vec![] };
@@ -91,11 +91,8 @@ fn needs(
     root: &Utf8Path,
     events: &dyn Events,
 ) -> anyhow::Result<BTreeSet<String>> {
-    let stack = Stack::open(
-        context,
-        &Global { directory: Some(root.to_owned()), release: None, ..global.clone() },
-        None,
-    )?;
+    let stack =
+        Stack::open(context, &Global { directory: Some(root.to_owned()), release: None, ..global.clone() })?;
     let services: Vec<_> = stack.site.ecosystem.services.values().collect();
     let provisioner = stack.provisioner(context, RunAs::Me, Mode::Normal, events)?;
     let mut folders = provisioner.needed(&services)?;

@@ -41,7 +41,7 @@ pub(super) fn run(
     args: &Provision,
     events: &dyn Events,
 ) -> anyhow::Result<()> {
-    let stack = Stack::open(context, global, None)?;
+    let stack = Stack::open(context, global)?;
     let ecosystem = &stack.site.ecosystem;
     let mut provisioner = stack.provisioner(context, RunAs::Me, mode(args), events)?;
     provisioner.offline = args.offline;

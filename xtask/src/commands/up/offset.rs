@@ -25,20 +25,20 @@ pub(super) fn asked(
         None => Ok((None, None)),
         Some(PortOffset::By(number)) => Ok((Some(number), None)),
         Some(PortOffset::Auto) => {
-            let stack = Stack::open(context, global, None)?;
+            let stack = Stack::open(context, global)?;
             // A look leaves nothing behind.
             let lock = || Store::at(&stack.store).lock("ports", events);
             let guard = (!args.dry_run).then(lock).transpose()?;
-            Ok((Some(choose(&stack)?), guard))
+            Ok((Some(choose(context, &stack, events)?), guard))
         }
     }
 }
 
 /// The present offset where something runs at it, or nobody else claims it; else the first free one.
-fn choose(stack: &Stack) -> anyhow::Result<u16> {
+fn choose(context: &Context, stack: &Stack, events: &dyn Events) -> anyhow::Result<u16> {
     let present = stack.present_place()?;
     if let Some(place) = &present
-        && !native::running(place)?.is_empty()
+        && !stack.running(context, place, events)?.is_empty()
     {
         return Ok(place.offset);
     }

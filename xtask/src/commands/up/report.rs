@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use ecosystem_core::catalog::Kind;
 use ecosystem_core::endpoint::Endpoint;
-use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Plan, render};
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
+use super::Wanted;
+use crate::backend::compose::Compose;
 use crate::backend::native;
 use crate::context::Context;
 use crate::engine::Outcome;
@@ -63,22 +64,24 @@ pub(super) struct Planned {
 /// The report of an `up` that succeeded.
 pub(super) fn running(
     context: &Context,
-    place: &Place,
-    endpoints: &BTreeMap<String, Endpoint>,
+    wanted: &Wanted<'_>,
     unchanged: bool,
-    open: bool,
     outcome: &Outcome,
     took: Duration,
 ) -> anyhow::Result<Running> {
     let mut memory_bytes = 0;
     if !unchanged {
-        let pids = native::list(place)?.into_iter().filter_map(|s| s.status.pid);
+        let seen =
+            wanted.containers.compose.as_ref().map(Compose::containers).transpose()?.unwrap_or_default();
+        let pids = native::list(wanted.place)?.into_iter().filter_map(|s| s.status.pid);
         memory_bytes = pids
+            .chain(seen.into_values().filter_map(|seen| seen.pid))
             .flat_map(|pid| os::descendants(pid).into_iter().chain([pid]))
             .filter_map(os::resident_memory)
             .sum();
     }
-    let services = endpoints
+    let services = wanted
+        .endpoints
         .iter()
         .map(|(name, endpoint)| Ready {
             name: name.clone(),
@@ -91,13 +94,13 @@ pub(super) fn running(
         })
         .collect();
     Ok(Running {
-        place: place.id.clone(),
+        place: wanted.place.id.clone(),
         took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         memory_bytes,
         unchanged,
-        open,
+        open: wanted.stack.bind() == "0.0.0.0",
         services,
-        processes: endpoints.values().any(|endpoint| endpoint.kind == Kind::Process),
+        processes: wanted.endpoints.values().any(|endpoint| endpoint.kind == Kind::Process),
         program: context.program.clone(),
     })
 }
@@ -154,7 +157,8 @@ fn addresses(endpoint: &Endpoint) -> String {
     match (endpoint.kind, shown.as_slice()) {
         (Kind::Process, all) => all.join("  "),
         (Kind::Rabbitmq, [amqp, http, ..]) => format!("{amqp:<24} console http://{http}"),
-        (Kind::Opensearch, [http, ..]) => format!("http://{http}"),
+        (Kind::Opensearch | Kind::Dashboards | Kind::Pgadmin, [http, ..]) => format!("http://{http}"),
+        (Kind::Minio, [s3, ..]) => format!("{s3:<24} console http://{}", endpoint.address("console")),
         (_, all) => all.first().cloned().unwrap_or_default(),
     }
 }

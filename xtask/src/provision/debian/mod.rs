@@ -62,6 +62,21 @@ pub(super) fn id(recipe: &Recipe, suite: &str, pins: &[String]) -> Id {
     }
 }
 
+/// Whether this machine has what fetches and unpacks the packages.
+pub(super) fn require(host: &Host, recipe: &Recipe) -> Result<(), Failure> {
+    let absent = ["apt-get", "dpkg"].into_iter().find(|program| host.find(program).is_none());
+    let Some(program) = absent else { return Ok(()) };
+    let (apt, dnf, homebrew) = recipe.elsewhere;
+    let by_hand = host.family().install(apt, dnf, homebrew);
+    let way_out = match recipe.service {
+        Some(service) => {
+            format!("{by_hand}, then `from = \"path\"` in [services.{service}] of ecosystem.toml")
+        }
+        None => by_hand,
+    };
+    Err(host::missing(program, &format!("{} from Debian packages", recipe.name), way_out))
+}
+
 impl<'a> Debian<'a> {
     pub(super) fn new(
         store: &'a Store,
@@ -84,7 +99,7 @@ impl<'a> Debian<'a> {
         {
             return Ok(installed);
         }
-        self.require(recipe)?;
+        require(self.host, recipe)?;
         let _guard = self.store.lock("apt", self.events)?;
         // Whoever held the lock may have done the work.
         self.pins.reload(self.store)?;
@@ -125,20 +140,6 @@ impl<'a> Debian<'a> {
         self.trouble = apt.update()?;
         self.fresh = true;
         Ok(true)
-    }
-
-    fn require(&self, recipe: &Recipe) -> Result<(), Failure> {
-        let absent = ["apt-get", "dpkg"].into_iter().find(|program| self.host.find(program).is_none());
-        let Some(program) = absent else { return Ok(()) };
-        let (apt, dnf, homebrew) = recipe.elsewhere;
-        let by_hand = self.host.family().install(apt, dnf, homebrew);
-        let way_out = match recipe.service {
-            Some(service) => {
-                format!("{by_hand}, then `from = \"path\"` in [services.{service}] of ecosystem.toml")
-            }
-            None => by_hand,
-        };
-        Err(host::missing(program, &format!("{} from Debian packages", recipe.name), way_out))
     }
 
     /// The locked packages, or others where the suite has dropped one of them.

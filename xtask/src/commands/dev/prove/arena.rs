@@ -127,7 +127,7 @@ impl<'a> Arena<'a> {
     /// How to reach these services, once they were set up.
     pub(super) fn endpoints(&self, services: &[&str]) -> anyhow::Result<BTreeMap<String, Endpoint>> {
         let global = Global { directory: Some(self.root.clone()), release: None, format: Format::Json };
-        let stack = Stack::open(self.context, &global, None)?;
+        let stack = Stack::open(self.context, &global)?;
         let names: Vec<String> = services.iter().map(ToString::to_string).collect();
         let services: Vec<&Service> = stack.site.ecosystem.select(None, &names)?;
         let place = stack.place().context("the place is set up")?;

@@ -1,0 +1,338 @@
+//! The compose backend: asks the engine what is there, and lets Docker Compose do what a plan says. It decides nothing, and waits for nothing
+//! but the ends of its commands.
+//!
+//! Everything is found again by labels: of the Compose project, which is named after the place, and of the place itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::Context;
+use camino::Utf8PathBuf;
+use ecosystem_core::failure::{Failure, Kind, harmless};
+use ecosystem_core::host::engine::Engine;
+use ecosystem_core::host::ports::{Container, containers};
+use ecosystem_core::place::Place;
+use ecosystem_core::plan::Holder;
+use ecosystem_core::seen::{self, Seen};
+
+use crate::sys::cmd::{Cmd, Output};
+use crate::sys::fs::{read_optional, remove_optional, write_atomic};
+
+/// How long a look may take. An engine that has to be woken up takes seconds.
+const LOOK: Duration = Duration::from_secs(20);
+/// How long changing containers may take: stopping has a grace of half a minute each, all at once.
+const CHANGE: Duration = Duration::from_mins(5);
+/// How long fetching an image may take.
+const PULL: Duration = Duration::from_hours(1);
+
+/// The file that Docker Compose is given, in the state folder. It holds passwords.
+const FILE: &str = "compose.yaml";
+/// What made the data in each volume, in the state folder.
+const MADE_BY: &str = "volumes.toml";
+
+/// Docker, asked about the containers of one place.
+#[derive(Debug, Clone)]
+pub struct Compose {
+    docker: Utf8PathBuf,
+    place: Place,
+}
+
+/// Whether this place ever had containers. Where it had none, no engine is asked.
+pub fn is_set_up(place: &Place) -> bool {
+    place.state.join(FILE).exists()
+}
+
+/// The engine that `docker` speaks to.
+pub fn engine(docker: &str, limit: Duration) -> Engine {
+    match Cmd::new(docker).args(["version", "--format", "{{json .}}"]).limit(limit).run() {
+        Ok(output) => Engine::read(&output.stdout, &output.stderr, output.timed_out),
+        Err(error) => Engine::Silent(format!("{error:#}")),
+    }
+}
+
+/// The containers that publish ports, of whatever project; none where they cannot be listed.
+pub fn publishing(docker: &str, limit: Duration) -> Vec<Container> {
+    let listed = Cmd::new(docker).args(["ps", "--format", "{{json .}}"]).limit(limit).run();
+    listed.map_or_else(|_| Vec::new(), |output| containers(&output.stdout))
+}
+
+/// Whether containers can be run at all: Docker, an engine that answers, and Compose. `docker` is where it was found on PATH.
+pub fn fit(docker: Option<&str>) -> Result<(), Failure> {
+    let Some(docker) = docker else { return Engine::NoClient.fit(None) };
+    let engine = engine(docker, LOOK);
+    let compose = Cmd::new(docker).args(["compose", "version", "--short"]).limit(LOOK).run();
+    let compose = compose.ok().filter(Output::ok).map(|output| output.stdout);
+    engine.fit(compose.as_deref().map(str::trim))
+}
+
+/// Docker, where it was found.
+pub fn client(docker: Option<Utf8PathBuf>, place: &Place) -> Result<Compose, Failure> {
+    match docker {
+        Some(docker) => Ok(Compose::new(docker, place)),
+        None => {
+            Err(Engine::NoClient.fit(None).err().unwrap_or_else(|| unreachable!("nothing fits no client")))
+        }
+    }
+}
+
+impl Compose {
+    /// The containers of this place, by the `docker` at this path.
+    pub fn new(docker: Utf8PathBuf, place: &Place) -> Self {
+        Self { docker, place: place.clone() }
+    }
+
+    fn project(&self) -> String {
+        self.place.identity()
+    }
+
+    fn docker<const N: usize>(&self, args: [&str; N]) -> Cmd {
+        Cmd::new(self.docker.as_str()).args(args).limit(LOOK).to_the_end()
+    }
+
+    /// One call of Docker Compose on this place's own file, whatever the environment says of others.
+    fn compose(&self, args: &[&str]) -> Cmd {
+        let file = self.place.state.join(FILE);
+        let (state, project) = (self.place.state.as_str(), self.project());
+        let words = ["compose", "--project-directory", state, "--file", file.as_str()];
+        let words = words.into_iter().chain(["--project-name", &project, "--ansi", "never"]);
+        Cmd::new(self.docker.as_str()).args(words.chain(args.iter().copied())).limit(CHANGE)
+    }
+
+    /// Writes the file that Docker Compose is given.
+    pub fn write(&self, text: &str) -> anyhow::Result<()> {
+        write_atomic(&self.place.state.join(FILE), text.as_bytes(), 0o600)
+    }
+
+    /// The containers of this place, by service.
+    pub fn containers(&self) -> anyhow::Result<BTreeMap<String, Seen>> {
+        let ids = self.of_project(["ps", "--all", "--quiet", "--no-trunc"])?;
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let looked = self.docker(["inspect", "--type", "container"]).args(&ids).run()?;
+        // One that has gone meanwhile is no fault.
+        if looked.stdout.trim().is_empty() {
+            return Err(silent(&looked).into());
+        }
+        Ok(seen::read(&looked.stdout, &self.place.id))
+    }
+
+    /// What a list of the engine holds of this project, a line each.
+    fn of_project<const N: usize>(&self, args: [&str; N]) -> anyhow::Result<Vec<String>> {
+        let filter = format!("label=com.docker.compose.project={}", self.project());
+        let listed = self.docker(args).args(["--filter", &filter]).run()?;
+        if !listed.ok() {
+            return Err(silent(&listed).into());
+        }
+        Ok(listed.stdout.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// The ids of those of these images that are there.
+    pub fn images<'a>(&self, names: &[&'a str]) -> anyhow::Result<BTreeMap<&'a str, String>> {
+        let id = |name: &'a str| -> anyhow::Result<Option<(&'a str, String)>> {
+            let looked = self.docker(["image", "inspect", "--format", "{{.Id}}", "--", name]).run()?;
+            Ok(looked.ok().then(|| (name, looked.stdout.trim().to_owned())))
+        };
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = names.iter().map(|name| scope.spawn(move || id(name))).collect();
+            let answers = asked.into_iter().map(|thread| match thread.join() {
+                Ok(answer) => answer.map(Option::into_iter),
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            answers.collect::<anyhow::Result<Vec<_>>>().map(|found| found.into_iter().flatten().collect())
+        })
+    }
+
+    /// Names the containers among those who hold ports: to the system they are the engine's.
+    pub fn name_holders(&self, held: &mut BTreeMap<u16, Option<Holder>>) {
+        if held.is_empty() {
+            return;
+        }
+        for container in publishing(self.docker.as_str(), LOOK) {
+            if let Some(holder) = held.get_mut(&container.port) {
+                let unseen =
+                    Holder { pid: 0, command: String::new(), cwd: None, place: None, container: None };
+                holder.get_or_insert(unseen).container = Some(container);
+            }
+        }
+    }
+
+    /// Fetches an image. `layers` is told how many of its layers are there, and of how many.
+    pub fn pull(&self, image: &str, layers: impl Fn(u64, u64)) -> anyhow::Result<()> {
+        let command = Cmd::new(self.docker.as_str()).args(["pull", "--", image]);
+        let pulled = command.limit(PULL).run_seeing(|text| {
+            let count = |word: &str| text.lines().filter(|line| line.ends_with(word)).count() as u64;
+            let (all, done) = (count("Pulling fs layer"), count("Pull complete") + count("Already exists"));
+            layers(done, all + count("Already exists"));
+        })?;
+        if pulled.ok() {
+            return Ok(());
+        }
+        let message = format!("the image {image} could not be fetched\n{}", quoted(&pulled));
+        Err(Failure::new(Kind::Host, "image-not-fetched", message)
+            .hint(format!("what happens by hand: docker pull {image}"))
+            .hint("another image or registry: `image` of this service in ecosystem.toml")
+            .into())
+    }
+
+    /// Makes, changes and starts the containers of these services, in one call.
+    pub fn apply(&self, services: &[String]) -> anyhow::Result<()> {
+        let words = ["up", "--detach", "--no-deps", "--pull", "never"].into_iter();
+        let words: Vec<&str> = words.chain(services.iter().map(String::as_str)).collect();
+        self.insist(self.compose(&words), "started")
+    }
+
+    /// Remembers what makes the data of these services.
+    pub fn remember_data(&self, made_by: &BTreeMap<String, String>) -> anyhow::Result<()> {
+        let path = self.place.state.join(MADE_BY);
+        let known = self.data()?;
+        let mut all = known.clone();
+        all.extend(made_by.iter().map(|(service, by)| (service.clone(), by.clone())));
+        if all == known { Ok(()) } else { write_atomic(&path, toml::to_string(&all)?.as_bytes(), 0o600) }
+    }
+
+    /// What made the data of each service, where that is known.
+    pub fn data(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let path = self.place.state.join(MADE_BY);
+        let text = read_optional(&path)?.unwrap_or_default();
+        toml::from_str(&text).with_context(|| format!("cannot read {path}"))
+    }
+
+    /// Stops the containers of these services, and keeps them.
+    pub fn halt(&self, services: &[String]) -> anyhow::Result<()> {
+        let ids = self.ids(services)?;
+        if ids.is_empty() { Ok(()) } else { self.insist(self.on("stop", &ids), "stopped") }
+    }
+
+    /// Stops and removes the containers of these services, also those that the file does not name any more.
+    pub fn remove(&self, services: &[String]) -> anyhow::Result<()> {
+        self.halt(services)?;
+        let ids = self.ids(services)?;
+        if ids.is_empty() { Ok(()) } else { self.insist(self.on("rm", &ids), "removed") }
+    }
+
+    /// The same for all of them, and their network. Fails where anything is left.
+    pub fn remove_all(&self) -> anyhow::Result<()> {
+        self.insist(self.compose(&["down", "--remove-orphans"]), "removed")?;
+        let mut left = self.of_project(["ps", "--all", "--format", "container {{.Names}}"])?;
+        left.extend(self.of_project(["network", "ls", "--format", "network {{.Name}}"])?);
+        if left.is_empty() {
+            return Ok(());
+        }
+        let message = format!("Docker Compose says that all is gone, and there still is {}", left.join(", "));
+        Err(Failure::new(Kind::Service, "containers-left", message)
+            .hint("look at it: docker ps --all")
+            .hint("then try again: {program} down")
+            .into())
+    }
+
+    fn on(&self, verb: &str, ids: &[String]) -> Cmd {
+        self.docker([verb]).args(ids).limit(CHANGE)
+    }
+
+    fn ids(&self, services: &[String]) -> anyhow::Result<Vec<String>> {
+        let all = self.containers()?.into_iter();
+        Ok(all.filter(|(service, _)| services.contains(service)).map(|(_, seen)| seen.id).collect())
+    }
+
+    /// The services that have data in a volume.
+    pub fn with_data(&self) -> anyhow::Result<BTreeSet<String>> {
+        let prefix = format!("{}_", self.project());
+        let volumes = self.of_project(["volume", "ls", "--quiet"])?;
+        Ok(volumes.iter().filter_map(|name| name.strip_prefix(&prefix)).map(str::to_owned).collect())
+    }
+
+    /// Deletes the volumes of these services. Their containers are gone.
+    pub fn delete_data(&self, services: &BTreeSet<String>) -> anyhow::Result<()> {
+        let volumes: Vec<String> =
+            services.iter().map(|service| format!("{}_{service}", self.project())).collect();
+        if !volumes.is_empty() {
+            self.insist(self.docker(["volume", "rm"]).args(volumes).limit(CHANGE), "deleted")?;
+        }
+        let mut known = self.data()?;
+        known.retain(|service, _| !services.contains(service));
+        let path = self.place.state.join(MADE_BY);
+        if known.is_empty() {
+            remove_optional(&path)?;
+        } else {
+            write_atomic(&path, toml::to_string(&known)?.as_bytes(), 0o600)?;
+        }
+        if self.with_data()?.is_empty() && self.containers()?.is_empty() {
+            // From now on no engine is asked.
+            remove_optional(&self.place.state.join(FILE))?;
+        }
+        Ok(())
+    }
+
+    /// What a container has written: the last `lines` of it, or what it has written since a time, each line behind the time when it came.
+    pub fn log(
+        &self,
+        container: &str,
+        lines: Option<usize>,
+        since: Option<&str>,
+    ) -> anyhow::Result<Vec<String>> {
+        let mut command = self.docker(["logs", "--timestamps"]);
+        if let Some(lines) = lines {
+            command = command.args(["--tail", &lines.to_string()]);
+        }
+        if let Some(since) = since {
+            command = command.args(["--since", since]);
+        }
+        let read = command.args([container]).run()?;
+        if !read.ok() {
+            return Err(silent(&read).into());
+        }
+        // Two streams: the times, all of one width, put them together again.
+        let mut all: Vec<String> =
+            read.stdout.lines().chain(read.stderr.lines()).map(str::to_owned).collect();
+        all.sort_by(|a, b| a.split(' ').next().cmp(&b.split(' ').next()));
+        Ok(all)
+    }
+
+    /// Runs a command that changes something. What it ends with is never dropped.
+    fn insist(&self, command: Cmd, done: &str) -> anyhow::Result<()> {
+        let output = command.run()?;
+        if output.ok() {
+            return Ok(());
+        }
+        let how = if output.timed_out {
+            "it took too long".to_owned()
+        } else {
+            format!("exit status {}", output.status)
+        };
+        let message = format!("Docker could not have the containers {done} ({how})\n{}", quoted(&output));
+        let file = self.place.state.join(FILE);
+        Err(Failure::new(Kind::Service, "compose-failed", message)
+            .hint("how it stands now: {program} status")
+            .hint(format!("what Docker is told: {file}"))
+            .into())
+    }
+}
+
+/// The engine does not answer a question.
+fn silent(output: &Output) -> Failure {
+    let said = Engine::read("", &output.stderr, output.timed_out);
+    match said.fit(None) {
+        Err(failure) => failure,
+        Ok(()) => unreachable!("an engine that says nothing is not fit"),
+    }
+}
+
+/// How lines begin in which Docker Compose tells how far it is.
+const PROGRESS: [&str; 3] = ["Container ", "Network ", "Volume "];
+
+/// The last lines of what a command said, set off from the message.
+fn quoted(output: &Output) -> String {
+    let said: Vec<&str> = output.stderr.lines().chain(output.stdout.lines()).map(str::trim_end).collect();
+    let said: Vec<&str> = said.into_iter().filter(|line| !line.trim().is_empty()).collect();
+    // How far it came is of interest only where nothing else was said.
+    let progress = |line: &&&str| PROGRESS.iter().any(|word| line.trim_start().starts_with(word));
+    let told: Vec<&str> = said.iter().filter(|line| !progress(line)).copied().collect();
+    let told = if told.is_empty() { said } else { told };
+    let lines: Vec<String> = told.into_iter().map(|line| format!("  | {}", harmless(line))).collect();
+    if lines.is_empty() {
+        "  it said nothing".to_owned()
+    } else {
+        lines[lines.len().saturating_sub(8)..].join("\n")
+    }
+}

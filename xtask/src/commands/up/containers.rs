@@ -1,0 +1,127 @@
+//! The containers of an `up`: what they shall be, and what is there of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8Path;
+use ecosystem_core::catalog::container::Contained;
+use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::model::{Backend, Service};
+use ecosystem_core::place::Place;
+use ecosystem_core::plan::{Action, Observed, Plan, own_ports};
+use ecosystem_core::render::compose::of_place;
+
+use crate::backend::compose::{self, Compose};
+use crate::backend::native;
+use crate::context::Context;
+use crate::site::Secrets;
+use crate::stack::Stack;
+
+/// What of an `up` is about containers.
+pub(super) struct Containers {
+    /// Docker; where there is none, nothing of this place was ever a container.
+    pub(super) compose: Option<Compose>,
+    /// The services that were asked for and run as containers.
+    pub(super) wanted: BTreeMap<String, Contained>,
+    /// What Docker Compose is told.
+    file: String,
+}
+
+impl Containers {
+    pub(super) fn of(
+        context: &Context,
+        stack: &Stack,
+        services: &[&Service],
+        place: &Place,
+        secrets: &Secrets,
+    ) -> Self {
+        let (file, mut wanted) = of_place(&stack.site.ecosystem, place, |name| secrets.of(name));
+        let asked =
+            |name: &String| services.iter().any(|s| s.name == *name && s.backend.value == Backend::Compose);
+        wanted.retain(|name, _| asked(name));
+        let docker = context.find("docker");
+        let docker = docker.filter(|_| !wanted.is_empty() || compose::is_set_up(place));
+        Self { compose: docker.map(|docker| Compose::new(docker, place)), wanted, file }
+    }
+
+    pub(super) fn has(&self, service: &str) -> bool {
+        self.wanted.contains_key(service)
+    }
+
+    pub(super) fn named(&self) -> Vec<(&str, &Contained)> {
+        self.wanted.iter().map(|(name, contained)| (name.as_str(), contained)).collect()
+    }
+
+    /// Fails where containers are wanted and cannot be had.
+    pub(super) fn require(&self, context: &Context) -> Result<(), Failure> {
+        if self.wanted.is_empty() {
+            return Ok(());
+        }
+        compose::fit(context.find("docker").as_deref().map(Utf8Path::as_str))
+    }
+
+    /// Adds what there is of them, and who holds their ports where they are not there.
+    pub(super) fn observe(
+        &self,
+        place: &Place,
+        endpoints: &[(&str, &Endpoint)],
+        observed: &mut Observed,
+    ) -> anyhow::Result<()> {
+        let Some(compose) = &self.compose else { return Ok(()) };
+        observed.containers = match compose.containers() {
+            // None of them is wanted, and an engine that does not answer runs none.
+            Err(_) if self.wanted.is_empty() => BTreeMap::new(),
+            containers => containers?,
+        };
+        if self.wanted.is_empty() {
+            return Ok(());
+        }
+        let images: BTreeSet<&str> = self.wanted.values().map(|contained| contained.image.as_str()).collect();
+        let images = compose.images(&images.into_iter().collect::<Vec<_>>())?;
+        observed.images = images.into_iter().map(|(name, id)| (name.to_owned(), id)).collect();
+        observed.data.extend(compose.data()?.into_iter().map(|(service, by)| (service, Some(by))));
+        let own: BTreeSet<u16> = own_ports(observed).collect();
+        let settled = |endpoint: &Endpoint| endpoint.ports.values().all(|port| own.contains(port));
+        if !endpoints.iter().all(|(_, endpoint)| settled(endpoint)) {
+            let mut held = native::held_by_others(place, endpoints)?;
+            held.retain(|port, _| !own.contains(port));
+            observed.held.extend(held);
+        }
+        compose.name_holders(&mut observed.held);
+        Ok(())
+    }
+
+    /// Gets ready for a plan: what Docker Compose is told stands in its file.
+    pub(super) fn prepare(&self, plan: &Plan, offline: bool) -> anyhow::Result<()> {
+        let images: Vec<&str> = plan
+            .steps
+            .iter()
+            .filter_map(|step| match &step.action {
+                Action::Pull(image) => Some(image.as_str()),
+                _ => None,
+            })
+            .collect();
+        if offline && !images.is_empty() {
+            let message = format!("--offline: these images are not there: {}", images.join(", "));
+            return Err(Failure::new(Kind::Host, "offline-missing", message)
+                .hint("with a network: {program} up")
+                .into());
+        }
+        let starts = plan.steps.iter().any(|step| matches!(step.action, Action::Apply(_)));
+        match &self.compose {
+            Some(compose) if starts => compose.write(&self.file),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the containers of these services; without any left, their network as well.
+    pub(super) fn stop(&self, services: &BTreeSet<String>) -> anyhow::Result<()> {
+        let Some(compose) = &self.compose else { return Ok(()) };
+        let ours: Vec<String> = services.iter().filter(|service| self.has(service)).cloned().collect();
+        if ours.is_empty() {
+            return Ok(());
+        }
+        compose.remove(&ours)?;
+        if compose.containers()?.is_empty() { compose.remove_all() } else { Ok(()) }
+    }
+}
