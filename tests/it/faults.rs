@@ -68,7 +68,7 @@ pub(crate) fn installed(program: &str) -> bool {
 
 /// Whether this is the machine that has to run everything.
 #[expect(clippy::disallowed_methods, reason = "tests that depend on the machine ask it")]
-fn must_run() -> bool {
+pub(crate) fn must_run() -> bool {
     std::env::var("CI").is_ok_and(|ci| ci == "true")
 }
 

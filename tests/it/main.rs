@@ -10,6 +10,7 @@ mod clients;
 mod comfort;
 mod command_line;
 mod compose_file;
+mod containers;
 mod faults;
 mod faults_environment;
 mod faults_limits;

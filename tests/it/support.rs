@@ -18,6 +18,8 @@ pub(crate) struct Place {
     _folder: tempfile::TempDir,
     pub(crate) root: Utf8PathBuf,
     pub(crate) offset: u16,
+    /// What is set on top of the environment, such as where a container engine is.
+    pub(crate) env: Vec<(&'static str, String)>,
     // Given back last, when nothing of the place runs any more.
     turn: Option<Turn>,
 }
@@ -40,7 +42,7 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let root = Utf8PathBuf::from_path_buf(folder.path().canonicalize().unwrap()).unwrap().join(name);
         std::fs::create_dir_all(&root).unwrap();
-        let place = Self { _folder: folder, root, offset: free_offset(), turn: None };
+        let place = Self { _folder: folder, root, offset: free_offset(), env: Vec::new(), turn: None };
         place.manifest("");
         place
     }
@@ -79,7 +81,7 @@ impl Place {
             .stdin(Stdio::null())
             .env_remove("CARGO_PKG_NAME")
             .env("CI", "1");
-        command.env_remove("ECOSYSTEM_STATE");
+        command.env_remove("ECOSYSTEM_STATE").envs(self.env.iter().cloned());
         command
     }
 

@@ -20,6 +20,8 @@ use crate::sys::fs::{read_optional, remove_optional, write_atomic};
 
 /// How long a look may take. An engine that has to be woken up takes seconds.
 const LOOK: Duration = Duration::from_secs(20);
+/// How long it may take where the answer is only a comfort.
+const BRIEFLY: Duration = Duration::from_secs(3);
 /// How long changing containers may take: stopping has a grace of half a minute each, all at once.
 const CHANGE: Duration = Duration::from_mins(5);
 /// How long fetching an image may take.
@@ -54,6 +56,19 @@ pub fn engine(docker: &str, limit: Duration) -> Engine {
 pub fn publishing(docker: &str, limit: Duration) -> Vec<Container> {
     let listed = Cmd::new(docker).args(["ps", "--format", "{{json .}}"]).limit(limit).run();
     listed.map_or_else(|_| Vec::new(), |output| containers(&output.stdout))
+}
+
+/// Names the containers among those who hold ports: to the system they are the engine's.
+pub fn name_holders(docker: &str, held: &mut BTreeMap<u16, Option<Holder>>) {
+    if held.is_empty() {
+        return;
+    }
+    for container in publishing(docker, BRIEFLY) {
+        if let Some(holder) = held.get_mut(&container.port) {
+            let unseen = Holder { pid: 0, command: String::new(), cwd: None, place: None, container: None };
+            holder.get_or_insert(unseen).container = Some(container);
+        }
+    }
 }
 
 /// Whether containers can be run at all: Docker, an engine that answers, and Compose. `docker` is where it was found on PATH.
@@ -112,7 +127,7 @@ impl Compose {
         let looked = self.docker(["inspect", "--type", "container"]).args(&ids).run()?;
         // One that has gone meanwhile is no fault.
         if looked.stdout.trim().is_empty() {
-            return Err(silent(&looked).into());
+            return Err(self.unanswered(&looked).into());
         }
         Ok(seen::read(&looked.stdout, &self.place.id))
     }
@@ -122,7 +137,7 @@ impl Compose {
         let filter = format!("label=com.docker.compose.project={}", self.project());
         let listed = self.docker(args).args(["--filter", &filter]).run()?;
         if !listed.ok() {
-            return Err(silent(&listed).into());
+            return Err(self.unanswered(&listed).into());
         }
         Ok(listed.stdout.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
     }
@@ -141,20 +156,6 @@ impl Compose {
             });
             answers.collect::<anyhow::Result<Vec<_>>>().map(|found| found.into_iter().flatten().collect())
         })
-    }
-
-    /// Names the containers among those who hold ports: to the system they are the engine's.
-    pub fn name_holders(&self, held: &mut BTreeMap<u16, Option<Holder>>) {
-        if held.is_empty() {
-            return;
-        }
-        for container in publishing(self.docker.as_str(), LOOK) {
-            if let Some(holder) = held.get_mut(&container.port) {
-                let unseen =
-                    Holder { pid: 0, command: String::new(), cwd: None, place: None, container: None };
-                holder.get_or_insert(unseen).container = Some(container);
-            }
-        }
     }
 
     /// Fetches an image. `layers` is told how many of its layers are there, and of how many.
@@ -280,13 +281,24 @@ impl Compose {
         }
         let read = command.args([container]).run()?;
         if !read.ok() {
-            return Err(silent(&read).into());
+            return Err(self.unanswered(&read).into());
         }
         // Two streams: the times, all of one width, put them together again.
         let mut all: Vec<String> =
             read.stdout.lines().chain(read.stderr.lines()).map(str::to_owned).collect();
         all.sort_by(|a, b| a.split(' ').next().cmp(&b.split(' ').next()));
         Ok(all)
+    }
+
+    /// The failure of a question that was not answered.
+    fn unanswered(&self, output: &Output) -> Failure {
+        // The engine may be there by now; what Compose is, is of no interest.
+        let unfit = engine(self.docker.as_str(), LOOK).fit(Some("2.13")).err();
+        unfit.unwrap_or_else(|| {
+            let message = format!("Docker did not answer a question about containers\n{}", quoted(output));
+            Failure::new(Kind::Host, "docker-silent", message)
+                .hint("try again; `docker ps` shows the same problem")
+        })
     }
 
     /// Runs a command that changes something. What it ends with is never dropped.
@@ -306,15 +318,6 @@ impl Compose {
             .hint("how it stands now: {program} status")
             .hint(format!("what Docker is told: {file}"))
             .into())
-    }
-}
-
-/// The engine does not answer a question.
-fn silent(output: &Output) -> Failure {
-    let said = Engine::read("", &output.stderr, output.timed_out);
-    match said.fit(None) {
-        Err(failure) => failure,
-        Ok(()) => unreachable!("an engine that says nothing is not fit"),
     }
 }
 

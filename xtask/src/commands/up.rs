@@ -6,6 +6,7 @@ mod offset;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -56,23 +57,30 @@ struct Wanted<'a> {
     pack: Option<&'a str>,
 }
 
-/// A release of the command line would hold for this one command only where the manifest names another one: what `env` and `status`
-/// say next would not be about these servers.
-fn refuse_other_release(context: &Context, global: &Global, stack: &Stack) -> anyhow::Result<()> {
-    let asked = &stack.site.ecosystem.release;
-    if global.release.is_none() {
+/// A release or backend of the command line would hold for this one command only where the manifest names another one: what `env` and
+/// `status` say next would not be about these servers.
+fn refuse_others(context: &Context, global: &Global, args: &Up, stack: &Stack) -> anyhow::Result<()> {
+    if global.release.is_none() && args.backend.is_none() {
         return Ok(());
     }
-    let without = Stack::look(context, &Global { release: None, ..global.clone() })?.site.ecosystem.release;
-    if !matches!(&without.origin, Origin::File { name, .. } if [MANIFEST, LOCAL].contains(&name.as_str()))
-        || without.value == asked.value
-    {
-        return Ok(());
+    let asked = &stack.site.ecosystem;
+    let without = Stack::look(context, &Global { release: None, ..global.clone() })?.site.ecosystem;
+    let of_manifest = |origin: &Origin| matches!(origin, Origin::File { name, .. } if [MANIFEST, LOCAL].contains(&name.as_str()));
+    let refused = |what: &str, asked: &dyn Display, without: &dyn Display, origin: &Origin| {
+        let message = format!("--{what} {asked}: {origin} names {what} {without}");
+        (message, format!("change that line, or write `{what} = \"{asked}\"` into {LOCAL}"))
+    };
+    let (present, others) = (&asked.release, &without.release);
+    if others.value != present.value && of_manifest(&others.origin) {
+        let (message, hint) = refused("release", present, others, &others.origin);
+        return Err(Failure::new(Kind::Usage, "release-differs", message).hint(hint).into());
     }
-    let message = format!("--release {asked}: {} names release {without}", without.origin);
-    Err(Failure::new(Kind::Usage, "release-differs", message)
-        .hint(format!("change that line, or write `release = \"{asked}\"` into {LOCAL}"))
-        .into())
+    let (present, others) = (&asked.backend, &without.backend);
+    if others.value != present.value && of_manifest(&others.origin) {
+        let (message, hint) = refused("backend", present, others, &others.origin);
+        return Err(Failure::new(Kind::Usage, "backend-of-manifest", message).hint(hint).into());
+    }
+    Ok(())
 }
 
 /// Brings services up.
@@ -88,7 +96,7 @@ pub fn run(
     let (port_offset, block) = offset::asked(context, global, args, events).map_err(one)?;
     let asked = Asked { port_offset, backend: args.backend, release: None };
     let mut stack = Stack::open_with(context, global, &asked).map_err(one)?;
-    refuse_other_release(context, global, &stack).map_err(one)?;
+    refuse_others(context, global, args, &stack).map_err(one)?;
     warn_of(&stack.site.ecosystem, events);
     let (services, _) = wanted_services(&stack, args).map_err(|e| one(e.into()))?;
     let choice = backend::choose(context, &stack, &services);
@@ -258,6 +266,7 @@ impl Wanted<'_> {
             self.named_endpoints().into_iter().partition(|(service, _)| self.containers.has(service));
         let mut observed = native::observe(self.place, &processes)?;
         self.containers.observe(self.place, &contained, &mut observed)?;
+        self.containers.name_holders(&mut observed);
         Ok(observed)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::catalog::container::Contained;
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
@@ -21,6 +21,7 @@ use crate::stack::Stack;
 pub(super) struct Containers {
     /// Docker; where there is none, nothing of this place was ever a container.
     pub(super) compose: Option<Compose>,
+    docker: Option<Utf8PathBuf>,
     /// The services that were asked for and run as containers.
     pub(super) wanted: BTreeMap<String, Contained>,
     /// What Docker Compose is told.
@@ -40,8 +41,9 @@ impl Containers {
             |name: &String| services.iter().any(|s| s.name == *name && s.backend.value == Backend::Compose);
         wanted.retain(|name, _| asked(name));
         let docker = context.find("docker");
-        let docker = docker.filter(|_| !wanted.is_empty() || compose::is_set_up(place));
-        Self { compose: docker.map(|docker| Compose::new(docker, place)), wanted, file }
+        let some = !wanted.is_empty() || compose::is_set_up(place);
+        let compose = docker.clone().filter(|_| some).map(|docker| Compose::new(docker, place));
+        Self { compose, docker, wanted, file }
     }
 
     pub(super) fn has(&self, service: &str) -> bool {
@@ -87,8 +89,14 @@ impl Containers {
             held.retain(|port, _| !own.contains(port));
             observed.held.extend(held);
         }
-        compose.name_holders(&mut observed.held);
         Ok(())
+    }
+
+    /// Names the containers among those who hold ports.
+    pub(super) fn name_holders(&self, observed: &mut Observed) {
+        if let Some(docker) = &self.docker {
+            compose::name_holders(docker.as_str(), &mut observed.held);
+        }
     }
 
     /// Gets ready for a plan: what Docker Compose is told stands in its file.

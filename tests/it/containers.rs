@@ -1,0 +1,5 @@
+//! The compose backend against a real container engine, with stand-ins for the images of the release.
+
+mod engine;
+mod faults;
+mod whole;

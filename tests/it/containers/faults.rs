@@ -1,0 +1,212 @@
+//! What goes wrong with containers: ports, settings, engines, signals.
+
+use rustix::process::Signal;
+
+use super::engine::Contained;
+use crate::support::{Place, Run, eventually, kill};
+
+/// The run with what differs from place to place taken out.
+fn plain(contained: &Contained, run: &Run) -> String {
+    let text =
+        run.to_string().replace(&contained.id(), "<id>").replace(contained.place.root.as_str(), "<root>");
+    let mut text = text;
+    for port in [5632, 6579] {
+        text = text.replace(&contained.place.port(port).to_string(), &format!("<{port}>"));
+    }
+    text
+}
+
+#[test]
+fn a_foreign_container_on_a_port_is_named_and_left_alone() {
+    let Some(contained) = Contained::new() else { return };
+    contained.manifest("");
+    let port = format!("127.0.0.1:{}:5432", contained.place.port(5632));
+    let name = format!("stranger-{}", contained.place.offset);
+    contained.docker(&[
+        "run",
+        "--detach",
+        "--rm",
+        "--name",
+        &name,
+        "--publish",
+        &port,
+        "--env",
+        "POSTGRES_PASSWORD=x",
+        "postgres:12.4",
+    ]);
+    let run = contained.place.run(&["up", "postgresql", "redis"]);
+    let as_process = contained.place.run(&["up", "--backend", "native", "postgresql"]);
+    contained.docker(&["rm", "--force", &name]);
+    assert_eq!(run.status, 5, "{run}");
+    let expected = format!(
+        "error[port-taken]: nothing was started\nport {} (postgresql sql) is held by the container {name}\n  → stop the container: docker stop {name}\n",
+        contained.place.port(5632)
+    );
+    assert!(run.stderr.contains(&expected), "{run}");
+    assert_eq!(contained.containers(), Vec::<String>::new());
+    assert_eq!(as_process.status, 2, "the manifest says otherwise\n{as_process}");
+}
+
+#[test]
+fn nothing_is_switched_below_what_runs() {
+    let Some(contained) = Contained::new() else { return };
+    let place = &contained.place;
+    place.ok(&["up", "redis"]);
+    let run = place.run(&["up", "--backend", "compose", "redis"]);
+    insta::assert_snapshot!(plain(&contained, &run), @r"
+
+    error[backend-differs]: nothing was started
+    what runs as processes of yours shall run as containers: redis
+      → stop what runs, then try again: ecosystem down
+      → data does not come along: it stays where it is, for when you go back
+    [exit status: 5]
+    ");
+    place.ok(&["down"]);
+    place.ok(&["up", "--backend", "compose", "redis"]);
+    assert_eq!(place.run(&["up", "--backend", "native", "redis"]).status, 5);
+    // It is remembered, also by commands that only look.
+    assert_eq!(place.json(&["up", "redis"])["unchanged"], true);
+    place.ok(&["down"]);
+    place.ok(&["up", "--backend", "native", "redis"]);
+    assert_eq!(contained.containers(), Vec::<String>::new());
+    assert_eq!(contained.volumes().len(), 1, "data stays where it is");
+}
+
+#[test]
+fn a_setting_that_a_server_does_not_take_is_named_with_its_line() {
+    let Some(contained) = Contained::new() else { return };
+    contained.manifest("[services.redis]\nsettings = { maxmemory = \"lots\" }\n");
+    let run = contained.place.run(&["up", "redis"]);
+    assert_eq!(run.status, 5, "{run}");
+    let said = "error[service-ended]: redis ended before it was ready";
+    let hint = "correct `maxmemory` in ecosystem.toml:4";
+    assert!(run.stderr.contains(said) && run.stderr.contains(hint), "{run}");
+    // Nobody waits for it any more: the engine does not try without end.
+    let state =
+        contained.docker(&["inspect", "--format", "{{.State.Status}}", &contained.container("redis")]);
+    assert_eq!(state, "exited");
+}
+
+#[test]
+fn data_of_another_major_version_is_refused() {
+    let Some(contained) = Contained::new() else { return };
+    contained.manifest("");
+    contained.place.ok(&["up", "postgresql"]);
+    contained.manifest("services.postgresql.image = \"postgres:13.1\"\n");
+    let run = contained.place.run(&["up", "postgresql"]);
+    insta::assert_snapshot!(plain(&contained, &run), @r"
+
+    error[data-other-version]: nothing was started
+    the data of postgresql was made by postgresql 12 and cannot be used by postgresql 13
+      in the volume of postgresql
+      → keep the data, with the release that has postgresql 12: ecosystem up --release documented
+      → start postgresql afresh, losing its data: ecosystem down --data postgresql
+    [exit status: 5]
+    ");
+}
+
+#[test]
+fn an_image_that_was_fetched_anew_is_drift() {
+    let Some(contained) = Contained::new() else { return };
+    let image = format!("ecosystem-test/redis:7-{}", contained.place.offset);
+    contained.docker(&["tag", "redis:7", &image]);
+    contained.manifest(&format!("services.redis.image = \"{image}\"\n"));
+    contained.place.ok(&["up", "redis"]);
+    let redis = contained.container("redis");
+    contained.docker(&["commit", "--change", "LABEL another=one", &redis, &image]);
+    let plan = contained.place.ok(&["up", "--dry-run", "redis"]).stdout;
+    assert!(plan.contains(&format!("image: {image} as it was → {image} as it was fetched since")), "{plan}");
+    contained.place.ok(&["up", "redis"]);
+    assert_eq!(contained.place.json(&["up", "redis"])["unchanged"], true);
+    contained.place.ok(&["down"]);
+    contained.docker(&["rmi", "--force", &image]);
+}
+
+#[test]
+fn an_image_that_cannot_be_had_is_told_in_the_words_of_the_engine() {
+    let Some(contained) = Contained::new() else { return };
+    contained.manifest("services.redis.image = \"localhost:1/nobody/redis:7\"\n");
+    let offline = contained.place.run(&["up", "--offline", "redis"]);
+    assert_eq!(offline.status, 3, "{offline}");
+    assert!(
+        offline.stderr.contains("error[offline-missing]")
+            && offline.stderr.contains("localhost:1/nobody/redis:7"),
+        "{offline}"
+    );
+    let run = contained.place.run(&["up", "redis"]);
+    assert_eq!(run.status, 3, "{run}");
+    assert!(run.stderr.contains("error[image-not-fetched]: the image localhost:1/nobody/redis:7"), "{run}");
+    assert!(run.stderr.contains("connection refused"), "{run}");
+}
+
+#[test]
+fn ctrl_c_removes_what_was_started_and_leaves_what_ran() {
+    let Some(contained) = Contained::new() else { return };
+    // It never becomes ready: the password is another one for whoever asks from outside.
+    contained.manifest("");
+    let place = &contained.place;
+    place.ok(&["up", "redis"]);
+    let mut up = place.command(&["up", "redis", "opensearch"]);
+    let mut child =
+        up.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().unwrap();
+    eventually("the container is there", || {
+        contained.containers().contains(&contained.container("opensearch"))
+    });
+    kill(child.id(), Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(contained.containers(), [contained.container("redis")]);
+    assert_eq!(place.json(&["up", "redis"])["unchanged"], true);
+}
+
+#[test]
+fn a_paused_container_is_told_and_not_undone() {
+    let Some(contained) = Contained::new() else { return };
+    contained.manifest("");
+    contained.place.ok(&["up", "redis"]);
+    let redis = contained.container("redis");
+    contained.docker(&["pause", &redis]);
+    let run = contained.place.run(&["up", "redis"]);
+    contained.docker(&["unpause", &redis]);
+    assert_eq!(run.status, 5, "{run}");
+    assert!(run.stderr.contains(&format!("docker unpause {redis}")), "{run}");
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_told_and_keeps_nobody_from_stopping_processes() {
+    let place = Place::new();
+    place.ok(&["up", "redis"]);
+    // As after an earlier try with containers.
+    place.file(".ecosystem/compose.yaml", "services: {}\n");
+    let silent = |args: &[&str]| {
+        let mut command = place.command(args);
+        Run::of(command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock"))
+    };
+    let status = silent(&["status"]);
+    assert!(
+        status.status == 0
+            && status.stderr.contains("warning: containers of this project cannot be looked at"),
+        "{status}"
+    );
+    let wanted = silent(&["up", "--backend", "compose", "postgresql"]);
+    assert_eq!(wanted.status, 3, "{wanted}");
+    let down = silent(&["down"]);
+    assert_eq!(down.status, 0, "{down}");
+    std::fs::remove_file(place.state().join("compose.yaml")).unwrap();
+}
+
+#[test]
+fn podman_in_dockers_place_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let bin = place.root.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    place.file(
+        "bin/docker",
+        "#!/bin/sh\n[ \"$1\" = version ] && echo '{\"Client\":{},\"Server\":{\"Version\":\"4.9.3\",\"Components\":[{\"Name\":\"Podman Engine\"}]}}'\n",
+    );
+    std::fs::set_permissions(bin.join("docker"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{bin}:/usr/bin:/bin");
+    let run = Run::of(place.command(&["up", "--backend", "compose", "redis"]).env("PATH", path));
+    assert_eq!(run.status, 3, "{run}");
+    assert!(run.stderr.contains("error[podman-untested]"), "{run}");
+}

@@ -1,0 +1,166 @@
+//! What works: the whole core as containers, from the first `up` to the last `down`.
+
+use serde_json::Value;
+
+use super::engine::Contained;
+use crate::clients::{number, sql};
+use crate::support::{Place, eventually};
+use crate::whole::seeded;
+
+/// The core profile with the pack of this repository.
+fn core() -> Option<Contained> {
+    let contained = Contained::at(seeded)?;
+    contained.manifest("seed = \"demo\"\n");
+    Some(contained)
+}
+
+#[track_caller]
+fn states(place: &Place) -> Vec<String> {
+    let status = place.json(&["status"]);
+    let services = status["services"].as_array().unwrap().iter();
+    services.map(|s| format!("{} {}", s["name"].as_str().unwrap(), s["state"].as_str().unwrap())).collect()
+}
+
+const READY: [&str; 4] = ["opensearch ready", "postgresql ready", "rabbitmq ready", "redis ready"];
+
+#[test]
+fn the_core_runs_as_containers_from_the_first_up_to_the_last_down() {
+    let Some(contained) = core() else { return };
+    let place = &contained.place;
+    let up = place.ok(&["up"]);
+    assert!(up.stderr.contains("compose: the servers run as containers"), "{up}");
+    assert_eq!(states(place), READY);
+    let env = place.env();
+    assert_eq!(number(&env, "SELECT count(*) FROM rdm_records_metadata"), 120);
+
+    // Nothing but loopback, and only what the manifest names.
+    let published = contained.listed(&["ps"], "Ports").join(", ");
+    let open = published.split(", ").filter(|port| port.contains("->") && !port.starts_with("127.0.0.1:"));
+    assert_eq!(open.collect::<Vec<_>>(), Vec::<&str>::new());
+    assert!(published.contains(&format!("127.0.0.1:{}->5432/tcp", place.port(5632))), "{published}");
+    for image in ["postgres:12.4", "redis:7", "rabbitmq:3-management", "opensearchproject/opensearch:2.3.0"] {
+        assert!(contained.listed(&["ps"], "Image").contains(&image.to_owned()), "{image}");
+    }
+
+    let again = place.json(&["up"]);
+    assert_eq!(again["unchanged"], true, "{again}");
+    assert!(!place.listening().is_empty());
+    place.ok(&["snapshot", "--accept"]);
+    place.ok(&["snapshot", "--check"]);
+    let log = place.ok(&["logs", "postgresql", "rabbitmq", "-n", "500"]).stdout;
+    assert!(log.contains("database system is ready to accept connections"), "{log}");
+    assert!(log.contains("rabbitmq   | ") && !log.contains('\u{1b}'), "{log}");
+    let check = place.run(&["check"]).stdout;
+    assert!(check.contains(&format!("{} is held by this project's own server", place.port(5632))), "{check}");
+    let listed = place.json(&["list"]);
+    let mine = |stack: &&Value| stack["root"] == place.root.as_str();
+    let stack = listed["stacks"].as_array().unwrap().iter().find(mine).unwrap();
+    assert_eq!(stack["services"].as_array().unwrap().len(), 4, "{stack}");
+
+    // What ends is started again, and the others are left alone.
+    let server = contained.container("opensearch");
+    let started = || contained.docker(&["inspect", "--format", "{{.State.StartedAt}}", &server]);
+    let before = started();
+    contained.docker(&["kill", &contained.container("redis"), &contained.container("postgresql")]);
+    let failed = place.run(&["status"]);
+    assert_eq!(failed.status, 1, "{failed}");
+    assert!(failed.stdout.contains("ended by signal 9"), "{failed}");
+    let plan = place.ok(&["up", "--dry-run"]).stdout;
+    assert!(plan.contains("redis: it ended by itself: ended by signal 9"), "{plan}");
+    place.ok(&["up"]);
+    assert_eq!((states(place), started()), (READY.map(str::to_owned).to_vec(), before));
+    assert_eq!(number(&place.env(), "SELECT count(*) FROM rdm_records_metadata"), 120);
+
+    // A change of the manifest is told by its name.
+    contained.manifest("seed = \"demo\"\nservices.redis.settings.maxmemory = \"64mb\"\n");
+    let plan = place.ok(&["up", "--dry-run"]).stdout;
+    assert!(plan.contains("settings.maxmemory: not set → 64mb") && !plan.contains("opensearch:"), "{plan}");
+    place.ok(&["up"]);
+    let redis = contained.container("redis");
+    let info = contained.docker(&[
+        "exec",
+        &redis,
+        "sh",
+        "-c",
+        "REDISCLI_AUTH=$REDIS_PASSWORD redis-cli config get maxmemory",
+    ]);
+    assert!(info.contains("67108864"), "{info}");
+
+    place.ok(&["down"]);
+    assert_eq!((contained.containers(), place.listening()), (vec![], vec![]));
+    assert_eq!(contained.listed(&["network", "ls"], "Name"), Vec::<String>::new());
+    assert_eq!(contained.volumes().len(), 4);
+    place.ok(&["up", "postgresql"]);
+    assert_eq!(number(&place.env(), "SELECT count(*) FROM rdm_records_metadata"), 120);
+    let volumes = contained.volumes();
+    assert_eq!(place.run(&["down", "--data"]).status, 2, "it needs a yes");
+    assert_eq!(contained.volumes(), volumes);
+    place.ok(&["down", "--data", "--yes"]);
+    assert_eq!((contained.containers(), contained.volumes()), (vec![], vec![]));
+}
+
+#[test]
+fn two_checkouts_are_told_apart_by_the_engine_and_by_their_ports() {
+    let (Some(one), Some(other)) = (Contained::new(), Contained::new()) else { return };
+    for contained in [&one, &other] {
+        contained.manifest("");
+        contained.place.ok(&["up", "redis"]);
+    }
+    assert_ne!(one.project(), other.project());
+    one.place.ok(&["down", "--data", "--yes"]);
+    assert_eq!(other.containers(), [other.container("redis")]);
+    assert_eq!(other.place.json(&["up", "redis"])["unchanged"], true);
+}
+
+#[test]
+fn one_service_as_a_container_beside_processes() {
+    let Some(contained) = Contained::new() else { return };
+    let place = &contained.place;
+    place.manifest(
+        "services.redis.via = \"compose\"\n[services.web]\nkind = \"process\"\nafter = [\"redis\"]\n\
+         command = [\"sleep\", \"1000\"]\n",
+    );
+    let plan = place.ok(&["up", "web", "postgresql", "--dry-run"]).stdout;
+    let order =
+        |text: &str| plan.lines().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{plan}"));
+    assert!(order("await redis") < order("start web"), "{plan}");
+    place.ok(&["up", "web", "postgresql"]);
+    assert_eq!(states(place), ["postgresql ready", "redis ready", "web ready"]);
+    assert_eq!(contained.containers(), [contained.container("redis")]);
+    // The password of each is its own, and both are reached as `env` says.
+    sql(&place.env()).batch_execute("SELECT 1").unwrap();
+    let plan = place.ok(&["up", "web", "postgresql", "--dry-run"]).stdout;
+    assert!(plan.contains("Nothing to start"), "{plan}");
+    let down = place.json(&["down"]);
+    assert_eq!(down["stopped"], serde_json::json!(["postgresql", "web", "redis"]), "{down}");
+    assert_eq!(contained.containers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_server_that_is_only_an_image_is_a_container_without_asking() {
+    let Some(contained) = Contained::new() else { return };
+    let place = &contained.place;
+    place.manifest("services.minio.ports = { s3 = 9003, console = 9002 }\n");
+    let up = place.ok(&["up", "minio"]);
+    assert!(up.stderr.contains("compose"), "{up}");
+    assert!(up.stdout.contains(&format!("127.0.0.1:{}", place.port(9003))), "{up}");
+    assert_eq!(states(place), ["minio ready"]);
+}
+
+#[test]
+fn what_a_container_says_is_followed() {
+    let Some(contained) = Contained::new() else { return };
+    contained.manifest("");
+    let place = &contained.place;
+    place.ok(&["up", "redis"]);
+    let mut follow = place.command(&["logs", "-f", "redis"]);
+    let follow = crate::support::Watched::new(follow.stdout(std::process::Stdio::piped()).spawn().unwrap());
+    eventually("the end of the log", || follow.seen().contains("Ready to accept connections"));
+    let redis = contained.container("redis");
+    let save = "REDISCLI_AUTH=$REDIS_PASSWORD redis-cli bgsave";
+    contained.docker(&["exec", &redis, "sh", "-c", save]);
+    eventually("what comes after", || follow.seen().contains("Background saving"));
+    let seen = follow.seen();
+    let ready = seen.matches("Ready to accept connections").count();
+    assert_eq!(ready, 1, "{seen}");
+}
