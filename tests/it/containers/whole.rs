@@ -1,5 +1,7 @@
 //! What works: the whole core as containers, from the first `up` to the last `down`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::engine::Contained;
@@ -163,4 +165,72 @@ fn what_a_container_says_is_followed() {
     let seen = follow.seen();
     let ready = seen.matches("Ready to accept connections").count();
     assert_eq!(ready, 1, "{seen}");
+}
+
+/// What a server says of itself, as the accepted snapshot of this name has it.
+fn said(place: &Place, name: &str) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(place.root.join("snapshots").join(format!("{name}.snap"))).unwrap();
+    let (_, said) = text.split_once("as the server says\n").unwrap();
+    let pairs = said.lines().filter_map(|line| line.trim().split_once(" = "));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The differences are explained in docs/compose.md.
+#[test]
+fn both_backends_configure_the_servers_alike_but_for_what_is_listed() {
+    let Some(contained) = Contained::at(Place::heavy) else { return };
+    let place = &contained.place;
+    let settings = "services.postgresql.settings.max_connections = 77\nservices.redis.settings.maxmemory = \"64mb\"\n\
+                    services.rabbitmq.settings.heartbeat = 30\nservices.opensearch.settings.\"action.auto_create_index\" = false\n";
+    place.manifest(settings);
+    place.ok(&["up"]);
+    place.ok(&["snapshot", "--accept"]);
+    place.ok(&["down"]);
+    contained.manifest(settings);
+    place.ok(&["up"]);
+    place.ok(&["snapshot", "--accept"]);
+    let mut lines = Vec::new();
+    for service in ["opensearch", "postgresql", "rabbitmq", "redis"] {
+        let (process, container) = (said(place, service), said(place, &format!("{service}.container")));
+        let names: BTreeSet<&String> = process.keys().chain(container.keys()).collect();
+        let mut alike = 0;
+        for name in names {
+            let shown =
+                |said: &BTreeMap<String, String>| said.get(name).map_or("-".to_owned(), String::clone);
+            match (shown(&process), shown(&container)) {
+                (a, b) if a == b => alike += 1,
+                (a, b) => lines.push(format!("{service} {name}: {a} | {b}")),
+            }
+        }
+        lines.push(format!("{service}: {alike} alike"));
+    }
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    opensearch node.http.port: {port.http} | -
+    opensearch node.network.host: 127.0.0.1 | 0.0.0.0
+    opensearch node.transport.port: {port.cluster} | -
+    opensearch: 10 alike
+    postgresql DateStyle: - | ISO, MDY
+    postgresql TimeZone: - | UTC
+    postgresql default_text_search_config: - | pg_catalog.english
+    postgresql dynamic_shared_memory_type: - | posix
+    postgresql lc_messages: - | C.UTF-8
+    postgresql lc_monetary: - | C.UTF-8
+    postgresql lc_numeric: - | C.UTF-8
+    postgresql lc_time: - | C.UTF-8
+    postgresql listen_addresses: 127.0.0.1 | *
+    postgresql log_timezone: - | UTC
+    postgresql max_wal_size: - | 1GB
+    postgresql min_wal_size: - | 80MB
+    postgresql port: {port.sql} | -
+    postgresql shared_buffers: - | 128MB
+    postgresql unix_socket_directories: - | /var/run/postgresql
+    postgresql: 6 alike
+    rabbitmq listener.amqp: 127.0.0.1:{port.amqp} | :::5672
+    rabbitmq listener.clustering: 127.0.0.1:{port.distribution} | :::25672
+    rabbitmq listener.http: 127.0.0.1:{port.http} | :::15672
+    rabbitmq: 3 alike
+    redis bind: 127.0.0.1 | * -::*
+    redis port: {port.redis} | 6379
+    redis: 2 alike
+    ");
 }
