@@ -24,11 +24,11 @@ fn every_problem_of_a_manifest_arrives_in_one_run() {
 #[test]
 fn a_service_of_a_later_version_says_so() {
     let place = Place::new();
-    let run = place.run(&["up", "pgadmin"]);
+    let run = place.run(&["up", "invenio"]);
     insta::assert_snapshot!(run, @"
 
-    error[service-not-yet]: this version cannot start pgadmin (pgAdmin, a web console for the database) yet
-      → what it can start: postgresql, redis, rabbitmq, opensearch
+    error[service-not-yet]: this version cannot start invenio (the Invenio application) yet
+      → what it can start: postgresql, redis, rabbitmq, opensearch, dashboards, pgadmin, minio
     [exit status: 3]
     ");
 }

@@ -11,6 +11,7 @@ mod comfort;
 mod command_line;
 mod compose_file;
 mod containers;
+mod external;
 mod faults;
 mod faults_environment;
 mod faults_limits;

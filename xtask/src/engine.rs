@@ -28,7 +28,9 @@ pub struct Engine<'a> {
     pub launches: &'a BTreeMap<String, Launch>,
     /// What the services of the plan that run as containers shall be.
     pub contained: &'a BTreeMap<String, Contained>,
-    /// What does it; where a plan says nothing of containers there is none.
+    /// How every service of the plan is reached.
+    pub endpoints: &'a BTreeMap<String, Endpoint>,
+    /// What runs containers; where a plan says nothing of containers there is none.
     pub compose: Option<&'a Compose>,
     pub events: &'a dyn Events,
     /// When the command began: what `Outcome` tells is counted from there.
@@ -120,11 +122,9 @@ impl Engine<'_> {
         outcome
     }
 
-    fn endpoint(&self, service: &str) -> &Endpoint {
-        match self.contained.get(service) {
-            Some(contained) => &contained.endpoint,
-            None => &self.launches[service].endpoint,
-        }
+    /// Whether somebody else runs it.
+    fn is_elsewhere(&self, service: &str) -> bool {
+        !self.launches.contains_key(service) && !self.contained.contains_key(service)
     }
 
     /// What a second Ctrl-C leaves to the supervisor: to stop what this plan has started.
@@ -204,8 +204,7 @@ impl Engine<'_> {
                 if !error.downcast_ref::<Failure>().is_some_and(|failure| failure.kind == Kind::Service) {
                     return Err(error);
                 }
-                let mut all = self.launches.keys().chain(self.contained.keys());
-                all.try_for_each(|service| self.wait_until_ready(service, detected))?;
+                self.endpoints.keys().try_for_each(|service| self.wait_until_ready(service, detected))?;
                 (self.seed)(pack)
             }),
         };

@@ -84,6 +84,7 @@ impl Endpoint {
     /// `host:port` of a role. A role that the catalog did not declare is a fault of this program.
     pub fn address(&self, role: &str) -> String {
         match self.ports.get(role) {
+            Some(port) if self.host.contains(':') => format!("[{}]:{port}", self.host),
             Some(port) => format!("{}:{port}", self.host),
             None => unreachable!("{} has no port called {role}", self.kind),
         }
@@ -126,6 +127,19 @@ impl Endpoint {
     }
 }
 
+/// A text as one part of a URL: `/` becomes `%2F`.
+pub fn encoded(text: &str) -> String {
+    use fmt::Write;
+    text.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
+}
+
 /// The answer to "is it usable, and is it ours?".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attempt {
@@ -142,6 +156,12 @@ pub enum Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_becomes_one_part_of_a_url() {
+        assert_eq!(encoded("/"), "%2F");
+        assert_eq!(encoded("a-b_c.d ž"), "a-b_c.d%20%C5%BE");
+    }
 
     #[test]
     fn a_secret_does_not_print() {

@@ -121,28 +121,9 @@ fn error(error: ureq::Error) -> io::Error {
     }
 }
 
-/// A name as one segment of a path: `/` becomes `%2F`.
-pub(super) fn segment(name: &str) -> String {
-    use std::fmt::Write;
-    name.bytes().fold(String::new(), |mut text, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_becomes_one_segment() {
-        assert_eq!(segment("/"), "%2F");
-        assert_eq!(segment("a-b_c.d ž"), "a-b_c.d%20%C5%BE");
-    }
 
     #[test]
     fn the_servers_own_reason_is_shown() {

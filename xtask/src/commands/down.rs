@@ -90,6 +90,7 @@ pub fn run(
         place: &place,
         launches: &BTreeMap::new(),
         contained: &BTreeMap::new(),
+        endpoints: &BTreeMap::new(),
         compose: compose.as_ref(),
         events,
         begin,

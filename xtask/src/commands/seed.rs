@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::model::Service;
+use ecosystem_core::model::{Backend, Service};
 
 use crate::cli::{Global, Seed};
 use crate::context::Context;
@@ -20,8 +20,8 @@ pub fn run(context: &Context, global: &Global, args: &Seed, events: &dyn Events)
     let Some(place) = stack.place() else { return Err(nothing_runs(&stack).into()) };
     let _lock = stack.state.lock(&format!("{} seed", context.program), &[], events)?;
     let running = stack.running(context, &place, events)?;
-    let services: Vec<&Service> =
-        stack.site.ecosystem.services.values().filter(|s| running.contains(&s.name)).collect();
+    let there = |s: &&Service| running.contains(&s.name) || s.backend.value == Backend::External;
+    let services: Vec<&Service> = stack.site.ecosystem.services.values().filter(there).collect();
     if services.is_empty() {
         return Err(nothing_runs(&stack).into());
     }

@@ -157,20 +157,18 @@ fn gather(context: &Context, stack: &Stack, events: &dyn Events) -> anyhow::Resu
     let (compose, containers) = stack.containers(context, &place, events)?.unzip();
     let containers = containers.unwrap_or_default();
     let known = &stack.site.ecosystem.services;
-    for name in holder
-        .iter()
-        .flat_map(|holder| &holder.starts)
-        .filter(|name| known.contains_key(*name) && !containers.contains_key(*name))
-    {
-        by_service.entry(name.clone()).or_default();
+    let by = |name: &str, backend| known.get(name).is_some_and(|s| s.backend.value == backend);
+    for name in holder.iter().flat_map(|holder| &holder.starts) {
+        let ours = known.contains_key(name) && !by(name, Backend::External);
+        if ours && !containers.contains_key(name) {
+            by_service.entry(name.clone()).or_default();
+        }
     }
-    let known: Vec<_> = known
-        .values()
-        .filter(|s| s.runs() && (by_service.contains_key(&s.name) || containers.contains_key(&s.name)))
-        .collect();
-    let endpoints = stack.endpoints(&known, &place, &secrets);
-    let as_container =
-        |name: &str| known.iter().any(|s| s.name == name && s.backend.value == Backend::Compose);
+    let there = |name: &String| {
+        by_service.contains_key(name) || containers.contains_key(name) || by(name, Backend::External)
+    };
+    let services: Vec<_> = known.values().filter(|s| s.runs() && there(&s.name)).collect();
+    let endpoints = stack.endpoints(&services, &place, &secrets);
     status.services = std::thread::scope(|scope| {
         let asked: Vec<_> = by_service
             .iter()
@@ -187,12 +185,19 @@ fn gather(context: &Context, stack: &Stack, events: &dyn Events) -> anyhow::Resu
         let contained: Vec<_> = containers
             .iter()
             .map(|(name, seen)| {
-                let endpoint = endpoints.get(name).filter(|_| as_container(name) && stack.broken.is_none());
+                let ours = by(name, Backend::Compose) && stack.broken.is_none();
+                let endpoint = endpoints.get(name).filter(|_| ours);
                 let starts = holder.as_ref().filter(|holder| holder.starts.contains(name));
                 scope.spawn(move || Some(container::row(name, seen, endpoint, starts, &context.program)))
             })
             .collect();
-        asked.into_iter().chain(contained).filter_map(|thread| thread.join().ok().flatten()).collect()
+        let elsewhere: Vec<_> = endpoints
+            .iter()
+            .filter(|(name, _)| by(name, Backend::External))
+            .map(|(name, endpoint)| scope.spawn(move || Some(container::elsewhere(name, endpoint))))
+            .collect();
+        let all = asked.into_iter().chain(contained).chain(elsewhere);
+        all.filter_map(|thread| thread.join().ok().flatten()).collect()
     });
     status.services.sort_by(|a, b| a.name.cmp(&b.name));
     for service in status.services.iter_mut().filter(|service| service.bad()) {
@@ -203,7 +208,8 @@ fn gather(context: &Context, stack: &Stack, events: &dyn Events) -> anyhow::Resu
             continue;
         }
         // Its own alone: `redis-queue` may be another service than `redis`.
-        let logs = by_service[&service.name].iter().map(|supervised| supervised.process.log.as_path());
+        let Some(processes) = by_service.get(&service.name) else { continue };
+        let logs = processes.iter().map(|supervised| supervised.process.log.as_path());
         service.error = first_error(logs).map(|line| harmless(&line));
     }
     Ok(status)

@@ -14,11 +14,11 @@ use ecosystem_core::artifact::Installation;
 use ecosystem_core::catalog::{Around, Inputs, Kind as ServiceKind, Launch, launch};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::model::{Asked, Origin, Service};
+use ecosystem_core::model::{Asked, Backend, Origin, Service};
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{
-    Action, Cause, Observed, Plan, Retry, backend_obstacles, obstacles_failure, port_obstacles, reconcile_up,
-    silent_supervisor,
+    self, Action, Cause, Observed, Plan, Retry, backend_obstacles, obstacles_failure, port_obstacles,
+    reconcile_up, silent_supervisor,
 };
 use ecosystem_core::process::RunAs;
 use ecosystem_core::seen::Seen;
@@ -154,6 +154,7 @@ pub fn run(
         place: &place,
         launches: &launches,
         contained: &wanted.containers.wanted,
+        endpoints: &wanted.endpoints,
         compose: wanted.containers.compose.as_ref(),
         events,
         begin,
@@ -242,11 +243,13 @@ impl Wanted<'_> {
     fn refuse_taken_ports(&self) -> anyhow::Result<bool> {
         let endpoints = self.named_endpoints();
         let observed = self.observe()?;
-        let runs = |service: &str| {
-            observed.runs(service) || observed.containers.get(service).is_some_and(Seen::runs)
+        let runs = |service: &&Service| match service.backend.value {
+            Backend::Native => observed.runs(&service.name),
+            Backend::Compose => observed.containers.get(&service.name).is_some_and(Seen::runs),
+            Backend::External => true,
         };
-        let all_run = endpoints.iter().all(|(service, _)| runs(service));
-        let (processes, containers) = self.named();
+        let all_run = self.services.iter().all(runs);
+        let (processes, containers) = (self.names(Backend::Native), self.names(Backend::Compose));
         let other = backend_obstacles(&processes, &containers, &observed);
         // Those of the other backend hold the ports.
         let mut obstacles = if other.is_some() { Vec::new() } else { port_obstacles(&endpoints, &observed) };
@@ -262,22 +265,29 @@ impl Wanted<'_> {
 
     /// Looks once at processes, containers and ports.
     fn observe(&self) -> anyhow::Result<Observed> {
-        let (contained, processes): (Vec<_>, Vec<_>) =
-            self.named_endpoints().into_iter().partition(|(service, _)| self.containers.has(service));
+        let of = |backend| -> Vec<(&str, &Endpoint)> {
+            let names = self.names(backend).into_iter();
+            names
+                .filter_map(|name| self.endpoints.get_key_value(name))
+                .map(|(n, e)| (n.as_str(), e))
+                .collect()
+        };
+        let (processes, contained) = (of(Backend::Native), of(Backend::Compose));
         let mut observed = native::observe(self.place, &processes)?;
         self.containers.observe(self.place, &contained, &mut observed)?;
         self.containers.name_holders(&mut observed);
         Ok(observed)
     }
 
-    /// The names of the services that shall run as processes, and as containers.
-    fn named(&self) -> (Vec<&str>, Vec<&str>) {
-        self.services.iter().map(|s| s.name.as_str()).partition(|name| !self.containers.has(name))
+    /// The names of the services that this runs.
+    fn names(&self, backend: Backend) -> Vec<&str> {
+        let of = self.services.iter().filter(|service| service.backend.value == backend);
+        of.map(|service| service.name.as_str()).collect()
     }
 
     /// The services that are provided for here.
     fn processes(&self) -> Vec<&Service> {
-        self.services.iter().copied().filter(|service| !self.containers.has(&service.name)).collect()
+        self.services.iter().copied().filter(|service| service.backend.value == Backend::Native).collect()
     }
 
     /// The words that were typed, and an offset at which they would succeed.
@@ -314,8 +324,12 @@ impl Wanted<'_> {
         observed.data.extend(native::data(self.place, &launches)?);
         // The slowest to start goes first: nothing waits for it, and it has the most to gain.
         launches.sort_by_key(|(_, launch)| std::cmp::Reverse(launch.endpoint.kind.start_cost()));
-        let contained = self.containers.named();
-        let mut plan = reconcile_up(&launches, &contained, &observed, self.restart, self.needed_by);
+        let wanted = plan::Wanted {
+            processes: &launches,
+            containers: &self.containers.named(),
+            elsewhere: &self.names(Backend::External),
+        };
+        let mut plan = reconcile_up(wanted, &observed, self.restart, self.needed_by);
         if !plan.obstacles.is_empty()
             && let Some(failure) = obstacles_failure(&plan.obstacles, &self.again()?)
         {
@@ -337,10 +351,14 @@ impl Wanted<'_> {
         let provided: Vec<usize> =
             missing.into_iter().map(|name| plan.push(Action::Provide(name), Cause::Missing, [])).collect();
         let mut ready: BTreeMap<&str, usize> = BTreeMap::new();
-        let contained =
-            reconcile_up(&[], &self.containers.named(), &self.observe()?, self.restart, self.needed_by);
+        let others = plan::Wanted {
+            processes: &[],
+            containers: &self.containers.named(),
+            elsewhere: &self.names(Backend::External),
+        };
+        let others = reconcile_up(others, &self.observe()?, self.restart, self.needed_by);
         let first = plan.steps.len();
-        for step in contained.steps {
+        for step in others.steps {
             let after: Vec<usize> = step.after.iter().map(|id| id + first).collect();
             let id = plan.push(step.action.clone(), step.cause, after);
             if let Action::Await(service) | Action::Verify(service) = step.action
@@ -378,7 +396,9 @@ impl Wanted<'_> {
     }
 
     fn ports(&self) -> BTreeSet<u16> {
-        self.endpoints.values().flat_map(|endpoint| endpoint.ports.values().copied()).collect()
+        let ours = self.services.iter().filter(|service| service.backend.value != Backend::External);
+        let endpoints = ours.filter_map(|service| self.endpoints.get(&service.name));
+        endpoints.flat_map(|endpoint| endpoint.ports.values().copied()).collect()
     }
 }
 

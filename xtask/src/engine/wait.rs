@@ -50,7 +50,8 @@ impl Engine<'_> {
         service: &str,
         detected: &Mutex<BTreeMap<String, u64>>,
     ) -> anyhow::Result<()> {
-        let endpoint = self.endpoint(service);
+        let endpoint = &self.endpoints[service];
+        let elsewhere = self.is_elsewhere(service);
         let mut ended = self.watch(service)?;
         let begin = Instant::now();
         let (mut pause, mut effort) = (FIRST_PAUSE, Effort::Look);
@@ -59,7 +60,8 @@ impl Engine<'_> {
             // Read before asking: an end that happens while we ask is seen in the next round.
             let gone = ended.yet();
             let last = match client::probe(endpoint, effort) {
-                Attempt::Ready if effort == Effort::Write => return Ok(()),
+                // In what is somebody else's, nothing is tried.
+                Attempt::Ready if effort == Effort::Write || elsewhere => return Ok(()),
                 Attempt::Ready => {
                     let mut detected = detected.lock().unwrap_or_else(PoisonError::into_inner);
                     detected.insert(service.to_owned(), ms(self.begin.elapsed()));
@@ -99,6 +101,9 @@ impl Engine<'_> {
         if let Some(contained) = self.contained.get(service) {
             return self.look_at_container(service, contained);
         }
+        if self.is_elsewhere(service) {
+            return Ok(());
+        }
         // Whoever stopped it knows when it will go on; nobody is going to wait for that here.
         match native::stopped(self.place, service)?.first() {
             Some((process, pid)) => Err(stopped(service, process, *pid).into()),
@@ -108,7 +113,7 @@ impl Engine<'_> {
 
     fn watch(&self, service: &str) -> anyhow::Result<Ended> {
         let flag = Arc::new(AtomicBool::new(false));
-        if self.contained.contains_key(service) {
+        if !self.launches.contains_key(service) {
             return Ok(Ended { flag, _watch: None });
         }
         let set = Arc::clone(&flag);
@@ -118,7 +123,7 @@ impl Engine<'_> {
 
     /// A running service is asked once, whether it is usable by now; nothing is written.
     pub(super) fn verify(&self, service: &str) -> anyhow::Result<bool> {
-        match client::probe(self.endpoint(service), Effort::Look) {
+        match client::probe(&self.endpoints[service], Effort::Look) {
             Attempt::Ready => Ok(true),
             Attempt::NotYet(_) => Ok(false),
             Attempt::Never(reason) => Err(self.refused(service, &reason)),
@@ -168,6 +173,9 @@ impl Engine<'_> {
         if let Some(contained) = self.contained.get(service) {
             return self.container_without_port(service, contained);
         }
+        if self.is_elsewhere(service) {
+            return Ok(None);
+        }
         let mut strangers = native::strangers(self.place, service, &self.launches[service].endpoint)?;
         // Who cannot be seen may be ours.
         strangers.retain(|obstacle| matches!(obstacle, Obstacle::PortTaken { holder: Some(_), .. }));
@@ -176,6 +184,12 @@ impl Engine<'_> {
 
     /// Somebody else answers: who, where that can be seen.
     fn refused(&self, service: &str, reason: &str) -> anyhow::Error {
+        if self.is_elsewhere(service) {
+            let message = format!("what answers for {service} is not what `external` says: {reason}");
+            return Failure::new(Kind::Service, "service-not-ours", message)
+                .hint(format!("correct `external` in [services.{service}] of ecosystem.toml"))
+                .into();
+        }
         match self.taken(service) {
             Ok(Some(mut taken)) => {
                 taken.message =
@@ -192,6 +206,16 @@ impl Engine<'_> {
         }
         if let Some(contained) = self.contained.get(service) {
             return self.container_timed_out(service, contained, last);
+        }
+        if self.is_elsewhere(service) {
+            let seconds = self.patience.as_secs();
+            let message = format!(
+                "{service}, which somebody else runs, was not ready after {seconds} s; last answer: {last}"
+            );
+            return Failure::new(Kind::Service, "service-not-ready", message)
+                .hint(format!("start it, or correct `external` in [services.{service}] of ecosystem.toml"))
+                .hint("give it more time: {program} up --timeout 300")
+                .into();
         }
         // It comes up, is killed, and comes up again.
         let killed = |one: &Supervised| {

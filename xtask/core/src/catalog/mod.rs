@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Installation, Key};
 use crate::endpoint::{Endpoint, Secret};
-use crate::model::{Backend, Origin, Service};
+use crate::model::external::scheme;
+use crate::model::{Backend, External, Origin, Service};
 use crate::place::Place;
 use crate::process::{File, Process, RunAs};
 
@@ -263,6 +264,9 @@ pub fn launch(inputs: Inputs<'_>) -> Launch {
 
 /// How clients reach a service, whether it runs or not.
 pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -> Endpoint {
+    if let Some(external) = &service.external {
+        return elsewhere(service, &external.value);
+    }
     let access = match service.kind {
         Kind::Redis => redis::access(service, place),
         Kind::Postgresql => postgresql::access(place),
@@ -293,6 +297,25 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         database: access.database.map(ToOwned::to_owned),
         identity: access.identity,
         watched: process::watched(service, place),
+    }
+}
+
+/// How clients reach a server that somebody else runs. Which one it is, nobody can prove: the manifest says that it is the one.
+fn elsewhere(service: &Service, external: &External) -> Endpoint {
+    let main = scheme(service.kind).map(|(_, role, _)| (role.to_owned(), external.port));
+    // Its other ports are those that the manifest names; those of the release are of servers that run here.
+    let named = service.ports.iter().filter(|(_, port)| matches!(port.origin, Origin::File { .. }));
+    let mut ports: BTreeMap<String, u16> = named.map(|(role, port)| (role.clone(), port.value)).collect();
+    ports.extend(main);
+    Endpoint {
+        kind: service.kind,
+        host: external.host.clone(),
+        ports,
+        user: external.user.clone(),
+        secret: external.password.clone(),
+        database: external.database.clone(),
+        identity: String::new(),
+        watched: None,
     }
 }
 

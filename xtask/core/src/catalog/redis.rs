@@ -42,7 +42,7 @@ pub(super) const RESERVED: &[&str] = &[
 
 pub(super) fn access(service: &Service, place: &Place) -> Access {
     let conf = match service.backend.value {
-        Backend::Native => place.service(&service.name).join("redis.conf"),
+        Backend::Native | Backend::External => place.service(&service.name).join("redis.conf"),
         Backend::Compose => format!("/data/{}.conf", place.identity()).into(),
     };
     Access { user: None, database: None, authenticated: true, identity: pattern(&conf) }

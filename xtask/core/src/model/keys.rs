@@ -90,6 +90,11 @@ pub const KEYS: &[Key] = &[
         doc: "What runs this one service, where it is not what runs the others.",
     },
     Key {
+        path: "services.<service>.external",
+        shape: Shape::Text,
+        doc: "The URL of a server that somebody else runs, such as a service of a CI: nothing is started, everything else is as ever.",
+    },
+    Key {
         path: "services.<service>.from",
         shape: Shape::OneOf(&["store", "path"]),
         doc: "Where the server comes from: the per-user store, or the programs on PATH.",

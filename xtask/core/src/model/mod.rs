@@ -3,6 +3,7 @@
 //! Values are resolved from layers and every one of them remembers where it came from:
 //! built-in release ← `ecosystem.toml` ← `ecosystem.local.toml` ← flags.
 
+pub(crate) mod external;
 mod keys;
 mod manifest;
 mod origin;
@@ -19,6 +20,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use external::External;
 pub use keys::{KEYS, Key, Shape};
 pub use origin::{Origin, Sourced};
 pub use problem::{Problem, failure};
@@ -73,6 +75,9 @@ pub struct Service {
     pub get: Option<Sourced<String>>,
     /// What runs it.
     pub backend: Sourced<Backend>,
+    /// Where it is, where somebody else runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external: Option<Sourced<External>>,
     /// Where the native backend takes the server from.
     pub from: Sourced<From>,
     /// Plugins by name: RabbitMQ's and OpenSearch's.
@@ -89,7 +94,10 @@ pub struct Service {
 impl Ecosystem {
     /// The ports of everything that this version can start.
     pub fn ports_at(&self, offset: u16) -> BTreeSet<u16> {
-        let startable = self.services.values().filter(|service| service.runs());
+        let startable = self
+            .services
+            .values()
+            .filter(|service| service.runs() && service.backend.value != Backend::External);
         startable.flat_map(|service| service.ports_at(offset).into_values()).collect()
     }
 }
@@ -102,6 +110,8 @@ pub enum Backend {
     Native,
     /// Containers of the images of the manifest, by Docker Compose.
     Compose,
+    /// Nothing here: somebody else runs it.
+    External,
 }
 
 impl Backend {
@@ -113,6 +123,7 @@ impl Backend {
         match self {
             Self::Native => "native",
             Self::Compose => "compose",
+            Self::External => "external",
         }
     }
 
@@ -144,6 +155,7 @@ impl Service {
         match self.backend.value {
             Backend::Native => self.kind.runs(),
             Backend::Compose => self.image.is_some() && self.kind.is_contained(),
+            Backend::External => true,
         }
     }
 
@@ -152,9 +164,10 @@ impl Service {
         self.program.as_ref().map_or(&[], |program| &program.after.value)
     }
 
-    /// Whether a password is made for it. A process of the manifest is told those of others, and has none.
+    /// Whether a password is made for it. A process of the manifest is told those of others, and has none; one that somebody else runs
+    /// has its own.
     pub fn has_secret(&self) -> bool {
-        self.kind != Kind::Process
+        self.kind != Kind::Process && self.backend.value != Backend::External
     }
 
     /// The ports that it really uses: the manifest's plus the offset.

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::Value;
 use super::manifest::{self, Entry};
-use super::{Backend, Ecosystem, From, Origin, Problem, Service, Sourced, program, relations, suggest};
+use super::{
+    Backend, Ecosystem, External, From, Origin, Problem, Service, Sourced, program, relations, suggest,
+};
 use crate::catalog::Kind;
 use crate::release::{self, Defaults, Detected, Release};
 
@@ -125,6 +127,14 @@ impl Draft {
         let mut services = self.services(&release, &pins);
         for service in services.values_mut() {
             let via = self.backend(&["services", &service.name, "via"]);
+            match self.external(service) {
+                Ok(external) => service.external = external,
+                Err(problem) => self.problems.push(problem),
+            }
+            if let Some(external) = &service.external {
+                service.backend = Sourced { value: Backend::External, origin: external.origin.clone() };
+                continue;
+            }
             let only = service.kind.is_contained() && !service.kind.runs();
             service.backend = match via {
                 Some(via) => via,
@@ -334,6 +344,21 @@ impl Draft {
         Some(Sourced { value: Backend::of(&value)?, origin })
     }
 
+    /// Where a service is that somebody else runs.
+    fn external(&self, service: &Service) -> Result<Option<Sourced<External>>, Problem> {
+        let Some(url) = self.text(&["services", &service.name, "external"]) else { return Ok(None) };
+        let read = External::read(service.kind, &url.value);
+        let origin = url.origin;
+        match read {
+            Ok(value) => Ok(Some(Sourced { value, origin })),
+            Err(wrong) => Err(Problem::at(
+                &origin,
+                format!("services.{}.external: {wrong}", service.name),
+                "write such as \"postgresql://user:password@host:5432/database\"; % and two digits for what is special",
+            )),
+        }
+    }
+
     fn number(&self, path: &[&str]) -> Option<Sourced<u16>> {
         let entry = self.entry(path)?;
         let Value::Number(value) = entry.value else { return None };
@@ -357,6 +382,7 @@ fn blank(name: &str, kind: Kind, defaults: &Defaults, release: &str) -> Service 
         accept: sourced(&defaults.accept),
         get: sourced(&defaults.get),
         backend: Sourced::release(Backend::Native, release),
+        external: None,
         from: Sourced::release(From::Store, release),
         plugins: Sourced::release(defaults.plugins.clone(), release),
         modules: Sourced::release(defaults.modules.clone(), release),

@@ -1,6 +1,6 @@
 //! Plans with containers as a person reads them.
 
-use super::super::{Holder, Retry, obstacles_failure, reconcile_down, reconcile_up, render};
+use super::super::{Holder, Retry, Wanted, obstacles_failure, reconcile_down, reconcile_up, render};
 use super::*;
 use crate::model::{Flags, Layer, resolve};
 use crate::place::Place;
@@ -45,7 +45,7 @@ fn running(wanted: &BTreeMap<String, Contained>) -> Observed {
 
 fn up(wanted: &BTreeMap<String, Contained>, observed: &Observed, restart: bool) -> Plan {
     let wanted: Vec<(&str, &Contained)> = wanted.iter().map(|(name, c)| (name.as_str(), c)).collect();
-    reconcile_up(&[], &wanted, observed, restart, &BTreeMap::new())
+    reconcile_up(Wanted { containers: &wanted, ..Wanted::default() }, observed, restart, &BTreeMap::new())
 }
 
 fn printed(plan: &Plan) -> String {
@@ -189,4 +189,11 @@ fn ports_that_lead_to_our_own_containers_are_held_by_nobody_else() {
     assert_eq!(own_ports(&seen).collect::<Vec<_>>(), [5632, 6579]);
     seen.containers.get_mut("redis").unwrap().phase = Phase::Ended { how: String::new() };
     assert_eq!(own_ports(&seen).collect::<Vec<_>>(), [5632]);
+}
+
+#[test]
+fn what_somebody_else_runs_is_only_looked_at() {
+    let wanted = Wanted { elsewhere: &["postgresql"], ..Wanted::default() };
+    let plan = reconcile_up(wanted, &Observed::default(), true, &BTreeMap::new());
+    insta::assert_snapshot!(printed(&plan), @"  1  verify postgresql  asked for");
 }

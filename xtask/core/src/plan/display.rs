@@ -122,7 +122,7 @@ pub fn obstacles_failure(obstacles: &[Obstacle], retry: &Retry) -> Option<Failur
     if let Some((services, wanted)) = backend {
         let (are, shall) = match wanted {
             Backend::Native => ("containers", "processes of yours"),
-            Backend::Compose => ("processes of yours", "containers"),
+            Backend::Compose | Backend::External => ("processes of yours", "containers"),
         };
         let _ = writeln!(text, "what runs as {are} shall run as {shall}: {}", services.join(", "));
         hints.push("stop what runs, then try again: {program} down".to_owned());

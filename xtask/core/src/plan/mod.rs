@@ -15,6 +15,7 @@ pub use containers::{backend_obstacles, own_ports};
 pub use display::{Retry, obstacles_failure, render, silence, taken_meanwhile};
 pub use reconcile::{port_obstacles, reconcile_down, reconcile_up, silent_supervisor};
 
+use crate::catalog::container::Contained;
 use crate::catalog::{Kind, Launch};
 use crate::endpoint::Ready;
 use crate::host::ports::Container;
@@ -199,6 +200,15 @@ impl Plan {
         self.steps.push(Step { id, action, cause, after: after.into() });
         id
     }
+}
+
+/// The services that were asked for, by what runs them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    pub processes: &'a [(&'a str, &'a Launch)],
+    pub containers: &'a [(&'a str, &'a Contained)],
+    /// Those that somebody else runs.
+    pub elsewhere: &'a [&'a str],
 }
 
 /// What was found, read once, before planning.

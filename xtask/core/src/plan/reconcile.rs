@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::containers::{self, backend_obstacles};
-use super::{Action, Cause, Change, Observed, Obstacle, Plan, Voice};
-use crate::catalog::container::Contained;
+use super::{Action, Cause, Change, Observed, Obstacle, Plan, Voice, Wanted};
 use crate::catalog::{Fresh, Launch, RECIPE};
 use crate::endpoint::Endpoint;
 use crate::process::Process;
@@ -15,8 +14,7 @@ use crate::supervise::{Phase, Status};
 /// A service that runs as wanted is only verified, unless `restart` asks for more. `needed_by` names, for each service that
 /// nobody asked for, one that starts after it: those are not restarted.
 pub fn reconcile_up(
-    wanted: &[(&str, &Launch)],
-    contained: &[(&str, &Contained)],
+    wanted: Wanted<'_>,
     observed: &Observed,
     restart: bool,
     needed_by: &BTreeMap<String, String>,
@@ -28,7 +26,8 @@ pub fn reconcile_up(
     if let Some(Voice::Other { build }) = observed.supervisor.as_ref().map(|supervisor| &supervisor.voice) {
         replaced.push(plan.push(Action::Replace, Cause::OtherBuild { build: build.clone() }, []));
     }
-    let wanted = in_order(wanted);
+    let Wanted { containers: contained, elsewhere, .. } = wanted;
+    let wanted = in_order(wanted.processes);
     let (processes, containers): (Vec<&str>, Vec<&str>) =
         (wanted.iter().map(|(s, _)| *s).collect(), contained.iter().map(|(s, _)| *s).collect());
     plan.obstacles.extend(backend_obstacles(&processes, &containers, observed));
@@ -53,6 +52,10 @@ pub fn reconcile_up(
     let mut stops: BTreeMap<&str, usize> = BTreeMap::new();
     let mut ready: BTreeMap<&str, usize> = BTreeMap::new();
     // First: processes of the manifest start after them.
+    for service in elsewhere {
+        let cause = needed_by.get(*service).map_or(Cause::Requested, |by| Cause::Needed { by: by.clone() });
+        ready.insert(service, plan.push(Action::Verify((*service).to_owned()), cause, []));
+    }
     containers::add(&mut plan, contained, observed, restart, needed_by, &mut ready);
     for (service, launch) in &wanted {
         let Some(cause) = reasons.get(service) else {

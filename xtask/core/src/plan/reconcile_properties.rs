@@ -245,7 +245,7 @@ fn up(
     needed_by: &BTreeMap<String, String>,
 ) -> Plan {
     let list: Vec<(&str, &Launch)> = wanted.iter().map(|(name, launch)| (name.as_str(), launch)).collect();
-    reconcile_up(&list, &[], world, restart, needed_by)
+    reconcile_up(Wanted { processes: &list, ..Wanted::default() }, world, restart, needed_by)
 }
 
 fn service_of(action: &Action) -> Option<&str> {

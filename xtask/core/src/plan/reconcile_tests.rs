@@ -5,6 +5,10 @@ use super::*;
 use crate::catalog::{Data, Kind};
 use crate::process::{Rules, RunAs, Signal, Stop};
 
+fn processes<'a>(processes: &'a [(&'a str, &'a Launch)]) -> Wanted<'a> {
+    Wanted { processes, ..Wanted::default() }
+}
+
 fn process(service: &str, name: &str, labels: &[(&str, &str)]) -> Process {
     Process {
         service: service.into(),
@@ -56,7 +60,10 @@ fn observed(running: &[(&Process, Phase)]) -> Observed {
 }
 
 fn up(wanted: &Launch, observed: &Observed) -> String {
-    render(&reconcile_up(&[("redis", wanted)], &[], observed, false, &BTreeMap::new()), &BTreeMap::default())
+    render(
+        &reconcile_up(processes(&[("redis", wanted)]), observed, false, &BTreeMap::new()),
+        &BTreeMap::default(),
+    )
 }
 
 fn again() -> Retry {
@@ -141,7 +148,7 @@ fn a_silent_supervisor_is_left_to_the_person_and_killed_by_down() {
     let redis = process("redis", "redis", &[]);
     let mut seen = observed(&[]);
     seen.supervisor = Some(Supervisor { pid: 12, voice: Voice::Silent { stopped: true } });
-    let plan = reconcile_up(&[("redis", &launch(vec![redis], 1))], &[], &seen, false, &BTreeMap::new());
+    let plan = reconcile_up(processes(&[("redis", &launch(vec![redis], 1))]), &seen, false, &BTreeMap::new());
     let failure = obstacles_failure(&plan.obstacles, &again()).unwrap();
     insta::assert_snapshot!(format!("{failure}\n{}", failure.hints.join("\n")), @"
     nothing was started
@@ -166,8 +173,7 @@ fn obstacles_arrive_together() {
     seen.held.insert(1, Some(holder));
     seen.data.insert("redis".into(), Some("redis 6".into()));
     let plan = reconcile_up(
-        &[("redis", &launch(vec![process("redis", "redis", &[])], 1))],
-        &[],
+        processes(&[("redis", &launch(vec![process("redis", "redis", &[])], 1))]),
         &seen,
         false,
         &BTreeMap::new(),
@@ -188,7 +194,8 @@ fn a_held_port_does_not_matter_to_a_service_that_runs() {
     let mut seen = observed(&[(&redis, Phase::Running)]);
     seen.held.insert(1, None);
     assert_eq!(
-        reconcile_up(&[("redis", &launch(vec![redis], 1))], &[], &seen, false, &BTreeMap::new()).obstacles,
+        reconcile_up(processes(&[("redis", &launch(vec![redis], 1))]), &seen, false, &BTreeMap::new())
+            .obstacles,
         []
     );
 }
@@ -224,7 +231,7 @@ fn program(service: &str, after: &[&str]) -> Launch {
 
 fn plan(wanted: &[(&str, &Launch)], seen: &Observed, restart: bool, needed_by: &[(&str, &str)]) -> String {
     let needed_by = needed_by.iter().map(|(name, by)| ((*name).to_owned(), (*by).to_owned())).collect();
-    let plan = reconcile_up(wanted, &[], seen, restart, &needed_by);
+    let plan = reconcile_up(processes(wanted), seen, restart, &needed_by);
     let after = |step: &super::super::Step| {
         let steps: Vec<String> = step.after.iter().map(|id| (id + 1).to_string()).collect();
         format!("{} waits for {}\n", step.id + 1, steps.join(", "))

@@ -11,7 +11,7 @@ use crate::catalog::yaml_text;
 use crate::endpoint::Secret;
 use crate::model::{Backend, Ecosystem, Service};
 use crate::place::Place;
-use crate::render::launch::anywhere;
+use crate::render::launch::{anywhere, named};
 
 /// The first line of the file: only what begins like this is written over.
 pub const MARK: &str = "# Written by `cargo xtask render` from ecosystem.toml; changes are lost.";
@@ -90,7 +90,7 @@ fn part(
 /// How a service runs as a container, without what differs from machine to machine: the port offset, the heap, secrets.
 pub fn portable_container(ecosystem: &Ecosystem, service: &Service) -> String {
     let (service, place, secret) = anywhere(service);
-    part(ecosystem, &service, &place, &secret).map(|(_, full)| full).unwrap_or_default()
+    part(ecosystem, &service, &place, &secret).map(|(_, full)| named(&full)).unwrap_or_default()
 }
 
 /// The label with the id of the place that a container belongs to.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::catalog::Kind;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, encoded};
 
 /// How settings are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,15 @@ fn login(endpoint: &Endpoint) -> (&str, &str) {
     (endpoint.user.as_deref().unwrap_or_default(), endpoint.password())
 }
 
+/// The part of a URL with the login: `user:password@`, or nothing where there is none.
+fn userinfo(endpoint: &Endpoint) -> String {
+    match login(endpoint) {
+        ("", "") => String::new(),
+        (user, "") => format!("{}@", encoded(user)),
+        (user, password) => format!("{}:{}@", encoded(user), encoded(password)),
+    }
+}
+
 fn postgresql(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
     let (user, password) = login(endpoint);
     let database = endpoint.database.clone().unwrap_or_default();
@@ -76,7 +85,7 @@ fn postgresql(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
     vec![
         (
             "INVENIO_SQLALCHEMY_DATABASE_URI",
-            format!("postgresql+psycopg2://{user}:{password}@{address}/{database}"),
+            format!("postgresql+psycopg2://{}{address}/{database}", userinfo(endpoint)),
         ),
         ("PGHOST", endpoint.host.clone()),
         ("PGPORT", endpoint.port("sql").to_string()),
@@ -88,9 +97,12 @@ fn postgresql(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
 
 /// Invenio keeps five things in five Redis databases; all of them have to move when the port does.
 fn redis(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
-    let url = |database: u8| {
-        format!("redis://default:{}@{}/{database}", endpoint.password(), endpoint.address("redis"))
-    };
+    let mut named = endpoint.clone();
+    if named.secret.is_some() {
+        named.user.get_or_insert_with(|| "default".to_owned());
+    }
+    let login = userinfo(&named);
+    let url = |database: u8| format!("redis://{login}{}/{database}", endpoint.address("redis"));
     vec![
         ("INVENIO_CACHE_TYPE", "redis".to_owned()),
         ("INVENIO_CACHE_REDIS_URL", url(0)),
@@ -105,9 +117,8 @@ fn redis(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
 
 /// Both broker variables: Invenio copies one into the other when it is imported, before the environment is read.
 fn rabbitmq(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
-    let (user, password) = login(endpoint);
-    let vhost = endpoint.database.as_deref().unwrap_or("/").replace('/', "%2F");
-    let url = format!("amqp://{user}:{password}@{}/{vhost}", endpoint.address("amqp"));
+    let vhost = encoded(endpoint.database.as_deref().unwrap_or("/"));
+    let url = format!("amqp://{}{}/{vhost}", userinfo(endpoint), endpoint.address("amqp"));
     let mut all = vec![
         ("AMQP_URL", url.clone()),
         ("INVENIO_BROKER_URL", url.clone()),
@@ -118,18 +129,23 @@ fn rabbitmq(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
     if endpoint.ports.contains_key("http") {
         all.push((
             "RABBITMQ_MANAGEMENT_URL",
-            format!("http://{user}:{password}@{}", endpoint.address("http")),
+            format!("http://{}{}", userinfo(endpoint), endpoint.address("http")),
         ));
     }
     all
 }
 
 fn opensearch(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
-    let hosts = format!("[{{'host': '{}', 'port': {}}}]", endpoint.host, endpoint.port("http"));
+    let text = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
+    let login = match login(endpoint) {
+        (_, "") => String::new(),
+        (user, password) => format!(", 'http_auth': ('{}', '{}')", text(user), text(password)),
+    };
+    let hosts = format!("[{{'host': '{}', 'port': {}{login}}}]", endpoint.host, endpoint.port("http"));
     vec![
         ("INVENIO_SEARCH_HOSTS", hosts),
         ("INVENIO_SEARCH_INDEX_PREFIX", "invenio-".to_owned()),
-        ("OPENSEARCH_URL", format!("http://{}", endpoint.address("http"))),
+        ("OPENSEARCH_URL", format!("http://{}{}", userinfo(endpoint), endpoint.address("http"))),
     ]
 }
 
@@ -147,13 +163,42 @@ mod tests {
             kind,
             host: "127.0.0.1".into(),
             ports: ports.iter().map(|(role, port)| ((*role).into(), *port)).collect(),
-            user: Some("invenio".into()),
-            secret: Some(Secret::new("s3cret")),
+            user: [Kind::Postgresql, Kind::Rabbitmq].contains(&kind).then(|| "invenio".into()),
+            secret: (kind != Kind::Opensearch).then(|| Secret::new("s3cret")),
             database: Some(if kind == Kind::Rabbitmq { "/" } else { "invenio" }.into()),
             identity: "x".into(),
             watched: None,
         };
         (kind.name().to_owned(), endpoint)
+    }
+
+    #[test]
+    fn what_somebody_else_chose_is_encoded() {
+        let of = |kind, ports, user: Option<&str>, secret: &str| {
+            let (name, endpoint) = endpoint(kind, ports);
+            let secret = (!secret.is_empty()).then(|| Secret::new(secret));
+            (name, Endpoint { user: user.map(Into::into), secret, host: "db.example.org".into(), ..endpoint })
+        };
+        let all = variables(&BTreeMap::from([
+            of(Kind::Postgresql, &[("sql", 5432)], Some("a b"), "p@s/s:"),
+            of(Kind::Redis, &[("redis", 6379)], None, ""),
+            of(Kind::Rabbitmq, &[("amqp", 5672)], Some("guest"), "gu/est"),
+            of(Kind::Opensearch, &[("http", 9200)], Some("admin"), "it's"),
+        ]));
+        let names = [
+            "INVENIO_SQLALCHEMY_DATABASE_URI",
+            "REDIS_URL",
+            "AMQP_URL",
+            "INVENIO_SEARCH_HOSTS",
+            "PGPASSWORD",
+        ];
+        insta::assert_snapshot!(names.map(|name| all[name].clone()).join("\n"), @r"
+        postgresql+psycopg2://a%20b:p%40s%2Fs%3A@db.example.org:5432/invenio
+        redis://db.example.org:6379/0
+        amqp://guest:gu%2Fest@db.example.org:5672/%2F
+        [{'host': 'db.example.org', 'port': 9200, 'http_auth': ('admin', 'it\'s')}]
+        p@s/s:
+        ");
     }
 
     #[test]

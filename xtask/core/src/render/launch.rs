@@ -29,7 +29,7 @@ pub fn portable(ecosystem: &Ecosystem, service: &Service, installed: &Installati
         secret: &secret,
         around: &around,
     };
-    render(&launch(inputs)).replace(STATE, "{state}")
+    named(&render(&launch(inputs)))
 }
 
 /// The service without what differs from machine to machine, a place that is none, and what stands for its secret.
@@ -52,8 +52,16 @@ pub(super) fn anywhere(service: &Service) -> (Service, Place, Secret) {
         store: "{store}".into(),
         offset: 0,
     };
-    (service, place, Secret::new("{secret}"))
+    (service, place, Secret::new(SECRET))
 }
+
+/// The text with names for what stands in for state folder and secret.
+pub(super) fn named(text: &str) -> String {
+    text.replace(STATE, "{state}").replace(SECRET, "{secret}")
+}
+
+/// Stands for a secret while a launch is computed: without anything that a URL would have to be kept from.
+const SECRET: &str = "secret-of-nobody";
 
 /// Stands for the state folder while a launch is computed: a path like most, without anything that a server would have to be kept from.
 const STATE: &str = "/state=folder";

@@ -9,7 +9,9 @@ use ecosystem_core::failure::{Failure, Kind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::super::http::{Http, segment};
+use ecosystem_core::endpoint::encoded;
+
+use super::super::http::Http;
 use super::super::{portable, trouble, unusable};
 use super::name;
 
@@ -99,7 +101,7 @@ impl Management {
         let vhost = endpoint.database.as_deref().unwrap_or("/");
         Ok(Self {
             client: Http::new(endpoint, ROLE, limit),
-            path: format!("/api/definitions/{}", segment(vhost)),
+            path: format!("/api/definitions/{}", encoded(vhost)),
         })
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Seen {
 pub(super) fn look(context: &Context, project: &Project) -> anyhow::Result<Option<Seen>> {
     let Some(place) = &project.place else { return Ok(None) };
     let services = project.services();
+    let services: Vec<_> =
+        services.into_iter().filter(|service| service.backend.value != Backend::External).collect();
     let endpoints = project.endpoints(&services, place);
     let as_container =
         |name: &str| services.iter().any(|s| s.name == name && s.backend.value == Backend::Compose);

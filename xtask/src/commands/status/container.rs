@@ -1,4 +1,4 @@
-//! A service that runs as a container, as `status` tells it.
+//! A service that runs as a container, or that somebody else runs, as `status` tells it.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -73,6 +73,31 @@ pub(super) fn row(
         pids: BTreeMap::from([(name.to_owned(), seen.pid)]),
         ports: ports.collect(),
         container: Some(seen.name.clone()),
+    }
+}
+
+/// A service that somebody else runs.
+pub(super) fn elsewhere(name: &str, endpoint: &Endpoint) -> Service {
+    let (state, reason) = match client::probe(endpoint, Effort::Look) {
+        Attempt::Ready => (State::Ready, None),
+        Attempt::NotYet(reason) | Attempt::Unknowable(reason) => (State::NotReady, Some(reason)),
+        Attempt::Never(reason) => (State::NotOurs, Some(reason)),
+    };
+    Service {
+        name: name.to_owned(),
+        state,
+        // Nothing here starts it.
+        stopped: true,
+        reason,
+        error: None,
+        address: endpoint.shown().into_iter().next().unwrap_or_default(),
+        version: "external".to_owned(),
+        memory_bytes: 0,
+        uptime_ms: 0,
+        restarts: 0,
+        pids: BTreeMap::new(),
+        ports: endpoint.ports.clone(),
+        container: None,
     }
 }
 
