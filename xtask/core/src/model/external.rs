@@ -32,6 +32,19 @@ pub(crate) const fn scheme(kind: Kind) -> Option<(&'static [&'static str], &'sta
     }
 }
 
+/// What a person could write.
+pub(super) fn example(kind: Kind) -> String {
+    match scheme(kind) {
+        Some((schemes, _, port)) => {
+            format!(
+                "write such as \"{}://user:password@host:{port}\"; % and two digits for what is special",
+                schemes[0]
+            )
+        }
+        None => "take the line out".to_owned(),
+    }
+}
+
 impl External {
     /// Reads a URL; what is wrong with it is a sentence without the URL, which may hold a password.
     pub fn read(kind: Kind, url: &str) -> Result<Self, String> {

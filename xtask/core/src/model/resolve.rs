@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::external;
 use super::keys::Value;
 use super::manifest::{self, Entry};
 use super::{
@@ -354,7 +355,7 @@ impl Draft {
             Err(wrong) => Err(Problem::at(
                 &origin,
                 format!("services.{}.external: {wrong}", service.name),
-                "write such as \"postgresql://user:password@host:5432/database\"; % and two digits for what is special",
+                external::example(service.kind),
             )),
         }
     }
