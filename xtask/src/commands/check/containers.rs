@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::host::compose_file::{NAMES, Scan, scan};
+use ecosystem_core::host::compose_file::{LONGEST, NAMES, Scan, scan};
 use ecosystem_core::host::engine::Engine;
 use ecosystem_core::host::ports::Container;
 use ecosystem_core::host::{Finding, Section, Verdict};
@@ -17,8 +17,6 @@ use crate::sys::fs::{Unreadable, read_at_most};
 
 /// How long the engine may take.
 const LIMIT: Duration = Duration::from_secs(3);
-/// The longest Compose file that is read, in bytes.
-const LONGEST: u64 = 256 << 10;
 
 /// Asks whether an engine answers.
 pub(super) fn engine(context: &Context) -> Engine {

@@ -57,7 +57,7 @@ pub(super) fn of(leaves: &[Leaf]) -> Vec<Habit> {
 }
 
 /// Whether an image is another one next month. A name that a variable makes is not known here.
-fn is_unpinned(image: &str) -> bool {
+pub(super) fn is_unpinned(image: &str) -> bool {
     if image.contains(['$', '@', '*']) {
         return false;
     }

@@ -1,16 +1,22 @@
 //! A person's own Compose file: which ports it opens to other machines, on which line, and what to write there instead.
 
 mod habits;
+mod image;
 mod port;
+mod services;
+mod variables;
 mod yaml;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use habits::Habit;
+pub use image::{Known, known, roles};
 use port::{Published, Reach};
+pub use services::{Described, File, Port, Service, Text, Where, describe, siblings};
+pub use variables::{Variables, variables};
 pub use yaml::Unread;
-use yaml::{Leaf, Place};
+use yaml::{Document, Leaf, Place};
 
 use super::{Finding, Section, Verdict};
 
@@ -27,6 +33,9 @@ pub const NAMES: [&str; 10] = [
     "docker-services.yml",
     "docker-services.yaml",
 ];
+
+/// The longest Compose file that is read, in bytes.
+pub const LONGEST: u64 = 256 << 10;
 
 /// What was found in a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,7 +83,7 @@ const WHY: &str =
 
 /// Looks through a file.
 pub fn scan(text: &str) -> Scan {
-    let (leaves, unread) = yaml::read(text);
+    let Document { leaves, unread, .. } = yaml::read(text);
     let mut scan = Scan { unread, habits: habits::of(&leaves), ..Scan::default() };
     let mut long: BTreeMap<&[String], Vec<&Leaf>> = BTreeMap::new();
     for leaf in &leaves {

@@ -1,5 +1,7 @@
 //! The short form of a published port: `[ADDRESS:][PORT:]PORT[/PROTOCOL]`, with the variables that Compose fills in.
 
+use super::variables::{SOMETHING, expanded};
+
 /// Where a port is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Published {
@@ -20,8 +22,6 @@ pub(super) enum Reach {
 }
 
 const LOOPBACK: &str = "127.0.0.1";
-/// Stands for what a variable holds.
-const SOMETHING: char = '\u{1}';
 
 /// Whom this address lets in; no address is all of them.
 pub(super) fn reach(address: &str) -> Reach {
@@ -120,60 +120,56 @@ fn split(text: &str) -> Vec<&str> {
     parts
 }
 
-/// Puts defaults in the place of variables. One without a default whose name says that it is a port counts as a number.
-fn expanded(text: &str) -> String {
-    filled_in(text, 0)
-}
+/// The most ports of one range that are looked at.
+const RANGE: u16 = 32;
 
-/// How deep defaults with variables in them are followed.
-const DEEPEST: usize = 4;
+/// Ports within a container, each with the one that it has on the machine, if that is told, and whether others reach it.
+pub(super) type Ports = Vec<(u16, Option<u16>, bool)>;
 
-fn filled_in(text: &str, depth: usize) -> String {
-    let mut value = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        value.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            value.push('$');
-            rest = after;
-            continue;
+/// `[ADDRESS:][PORT:]PORT[/PROTOCOL]` with all variables filled in.
+pub(super) fn short_port(text: &str) -> Option<Ports> {
+    let text = match text.split_once('/') {
+        None => text,
+        Some((text, "tcp")) => text,
+        Some(_) => return None,
+    };
+    match split(text).as_slice() {
+        [inside] => ports_of("", "", inside),
+        [outside, inside] => ports_of("", outside, inside),
+        [.., outside, inside] => {
+            let length = text.len() - outside.len() - inside.len() - 2;
+            ports_of(&text[..length], outside, inside)
         }
-        let (inner, after) = if let Some(braced) = rest.strip_prefix('{') {
-            let mut open = 1_usize;
-            let end = braced.char_indices().find(|(_, c)| {
-                open = match c {
-                    '{' => open + 1,
-                    '}' => open - 1,
-                    _ => open,
-                };
-                open == 0
-            });
-            let Some((end, _)) = end else {
-                value.push(SOMETHING);
-                return value;
-            };
-            (&braced[..end], &braced[end + 1..])
-        } else {
-            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
-            rest.split_at(end)
-        };
-        let name_end = inner.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(inner.len());
-        let (name, rule) = inner.split_at(name_end);
-        match rule.strip_prefix(":-").or_else(|| rule.strip_prefix('-')) {
-            Some(default) if depth < DEEPEST => value.push_str(&filled_in(default, depth + 1)),
-            None if is_port(name) => value.push_str("0000"),
-            _ => value.push(SOMETHING),
-        }
-        rest = after;
+        [] => None,
     }
-    value + rest
 }
 
-/// Whether a variable is named like a port: `PORT`, `DB_PORT`, not `PORTAL_IP` or `SUPPORT`.
-fn is_port(name: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    name == "PORT" || name.ends_with("_PORT")
+/// Ports that are published at this address. One that is left to chance is not told.
+pub(super) fn ports_of(address: &str, outside: &str, inside: &str) -> Option<Ports> {
+    let (first, last) = range(inside)?;
+    let open = match reach(address) {
+        Reach::Loopback => false,
+        // What a variable without a value holds may be anything.
+        Reach::Others | Reach::Unknown => true,
+    };
+    let from = match range(outside) {
+        Some((from, to)) if to - from == last - first => Some(from),
+        _ => None,
+    };
+    let pairs = (first..=last).zip(0..).map(|(inside, step)| (inside, from.map(|from| from + step), open));
+    Some(pairs.collect())
+}
+
+/// A port, or a range of them.
+fn range(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (port(first)?, port(last)?);
+    (first <= last && last - first < RANGE).then_some((first, last))
+}
+
+fn port(text: &str) -> Option<u16> {
+    let digits = text.chars().all(|c| c.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port > 0)
 }
 
 #[cfg(test)]

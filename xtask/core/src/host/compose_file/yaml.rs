@@ -1,8 +1,9 @@
 //! As much of YAML as Compose files use, with the place of every value in the text: what is rewritten must stand where it stood.
 //!
-//! It reads block and flow collections, all kinds of scalars and comments. It follows no anchors and merges nothing; what it cannot read
-//! it names with its line, and goes on behind it.
+//! It reads block and flow collections, all kinds of scalars and comments. It notes where anchors are and merges nothing; what it cannot
+//! read it names with its line, and goes on behind it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// A scalar value.
@@ -43,7 +44,16 @@ pub struct Unread {
 /// The deepest nesting that is followed, of brackets and of lines.
 const DEEPEST: usize = 32;
 
-pub(super) fn read(text: &str) -> (Vec<Leaf>, Vec<Unread>) {
+/// A file as it was read.
+#[derive(Debug, Default)]
+pub(super) struct Document {
+    pub(super) leaves: Vec<Leaf>,
+    pub(super) unread: Vec<Unread>,
+    /// Where each anchor stands, by its name.
+    pub(super) anchors: BTreeMap<String, Vec<String>>,
+}
+
+pub(super) fn read(text: &str) -> Document {
     let newlines = text.match_indices('\n').map(|(at, _)| at).collect();
     let mut reader = Reader { text, newlines, ..Reader::default() };
     let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
@@ -52,15 +62,14 @@ pub(super) fn read(text: &str) -> (Vec<Leaf>, Vec<Unread>) {
         at = reader.line(at, end).max(end);
         at += text[at..].find('\n').map_or(text.len() - at, |newline| newline + 1);
     }
-    (reader.leaves, reader.unread)
+    reader.read
 }
 
 #[derive(Debug, Default)]
 struct Reader<'a> {
     text: &'a str,
     newlines: Vec<usize>,
-    leaves: Vec<Leaf>,
-    unread: Vec<Unread>,
+    read: Document,
     levels: Vec<Level>,
     items: usize,
 }
@@ -85,7 +94,7 @@ impl Reader<'_> {
 
     fn cannot(&mut self, at: usize, what: &str) {
         let line = self.number(at);
-        self.unread.push(Unread { line, what: what.to_owned() });
+        self.read.unread.push(Unread { line, what: what.to_owned() });
     }
 
     /// Reads what stands on a line; returns where to go on.
@@ -147,16 +156,20 @@ impl Reader<'_> {
     /// Reads the value that begins on this line; `column` is that of its key or item.
     fn value(&mut self, from: usize, column: usize, end: usize) -> usize {
         let mut at = from;
+        let path: Vec<String> = self.levels.iter().map(|level| level.step.clone()).collect();
         loop {
             at += self.text[at..end].len() - self.text[at..end].trim_start().len();
             if !self.text[at..end].starts_with(['&', '!']) {
                 break;
             }
-            at += self.text[at..end].find(' ').unwrap_or(end - at);
+            let length = self.text[at..end].find(' ').unwrap_or(end - at);
+            if let Some(name) = self.text[at..at + length].strip_prefix('&') {
+                self.read.anchors.insert(name.to_owned(), path.clone());
+            }
+            at += length;
         }
         let text = &self.text[at..end];
         let place = Place::Block { column, end };
-        let path: Vec<String> = self.levels.iter().map(|level| level.step.clone()).collect();
         match text.chars().next() {
             None | Some('#') => end,
             Some('|' | '>') => self.behind_block(end),
@@ -186,7 +199,7 @@ impl Reader<'_> {
     fn leaf(&mut self, path: Vec<String>, at: Range<usize>, place: Place) {
         let leaf =
             Leaf { path, text: self.text[at.clone()].to_owned(), line: self.number(at.start), at, place };
-        self.leaves.push(leaf);
+        self.read.leaves.push(leaf);
     }
 
     /// Where the text ends that `|` or `>` announced: it is indented deeper than what it belongs to.
