@@ -12,10 +12,11 @@ use ecosystem::client::resp;
 use ecosystem::provision::{Gav, Lock, parse_uris, unbundle, untar, zip_member};
 use ecosystem::seed::Pack;
 use ecosystem::sys::control::{self, Request, Response};
-use ecosystem_core::host::compose_file::{changed, scan};
+use ecosystem_core::host::compose_file::{File, Variables, changed, describe, scan, siblings};
 use ecosystem_core::log::{Reader as LogReader, interleave, matches, period, started};
 use ecosystem_core::model::{Flags, Layer, resolve};
 use ecosystem_core::pack::{self, Part};
+use ecosystem_core::render::init::from_compose;
 use ecosystem_core::tool::Version;
 
 /// What must hold for some bytes.
@@ -45,7 +46,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A Compose file: what is told has a line that exists, and what is changed opens nothing and takes no line away.
+/// A Compose file: what is told has a line that exists, what is changed opens nothing and takes no line away, and the manifest that says the
+/// same is one.
 pub(crate) fn compose(bytes: &[u8]) {
     let text = text(bytes);
     let before = scan(&text);
@@ -57,6 +59,24 @@ pub(crate) fn compose(bytes: &[u8]) {
     assert!(new.matches('\n').count() >= lines - 1);
     assert!(before.open.len() > without_change || new == text);
     assert!(scan(&new).open.len() <= before.open.len(), "{new}");
+
+    assert!(siblings(&text).iter().all(|name| !name.contains('/') && !name.starts_with('.')));
+    let described = describe(&[File { name: "f", text: &text, named: true }], &Variables::new());
+    let told =
+        described.services.iter().map(|service| &service.at).chain(described.unread.iter().map(|(at, _)| at));
+    assert!(told.into_iter().all(|at| (1..=lines).contains(&at.line)), "{described:?}");
+    let nothing = resolve(&[], &Flags::default()).expect("the release is a whole model");
+    match from_compose(&nothing, &described, &["f"]) {
+        Ok(manifest) => {
+            let read = resolve(&[Layer { name: "m", text: &manifest.text }], &Flags::default());
+            assert!(
+                read.is_ok_and(|read| read.bind.value == "127.0.0.1" && read.warnings.is_empty()),
+                "{}",
+                manifest.text
+            );
+        }
+        Err(failure) => assert_eq!(failure.code, "nothing-to-take-over"),
+    }
 }
 
 /// `ecosystem.toml`: every problem has a line that exists, and the same text means the same twice.

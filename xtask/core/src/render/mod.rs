@@ -2,6 +2,7 @@
 
 pub mod compose;
 pub mod env;
+pub mod init;
 pub mod launch;
 pub mod page;
 pub mod releases;
