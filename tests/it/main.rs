@@ -21,6 +21,7 @@ mod faults_place;
 mod faults_state;
 mod fuzz;
 mod generated;
+mod init;
 mod json;
 mod list;
 mod logs;

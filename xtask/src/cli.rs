@@ -109,6 +109,13 @@ pub enum Command {
     ///
     /// The code stands in brackets in the message: error[port-taken]. Without one all codes are listed, by exit status.
     Explain(Explain),
+    /// Write the first ecosystem.toml of a project, from its Compose files where they are named
+    ///
+    /// Without `--from` a short one with comments, for the release that the project names. With it one that says what those files say, as
+    /// far as it differs from the release: servers, versions, ports on this machine alone, heap, plugins and settings. Passwords and data are
+    /// never taken over; what else is not is listed with its line and the reason, and in short in the manifest. A manifest that is there
+    /// is never written over.
+    Init(Init),
     /// Write the files that are made from the manifest: docker/compose.yaml
     ///
     /// The Compose file starts the services of the manifest as containers of their images, published on `bind` alone, for whoever works with
@@ -364,6 +371,17 @@ pub struct Report {
 pub struct Explain {
     /// The code of an error [default: all]
     pub code: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Init {
+    /// A Compose file to take services from, such as docker-compose.yml; may be given several times. Files beside it that it extends are
+    /// read as well, and variables from `.env`
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub from: Vec<Utf8PathBuf>,
+    /// Print the manifest instead of writing it
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -96,6 +96,7 @@ fn run(cli: &Cli, context: &Context) -> Result<(), Vec<anyhow::Error>> {
         Command::Status(args) => one(commands::status::run(context, global, args, &events)),
         Command::List => one(commands::list::run(context, global)),
         Command::Explain(args) => one(commands::explain::run(context, global, args)),
+        Command::Init(args) => one(commands::init::run(context, global, args, &events)),
         Command::Report(args) => one(commands::report::run(context, global, args)),
         Command::Logs(args) => one(commands::logs::run(context, global, args, &events)),
         Command::Psql(args) => one(commands::clients::psql(context, global, args, &events)),

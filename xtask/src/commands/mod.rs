@@ -7,6 +7,7 @@ pub mod dev;
 pub mod down;
 pub mod env;
 pub mod explain;
+pub mod init;
 pub mod list;
 pub mod logs;
 pub mod man;

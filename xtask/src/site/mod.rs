@@ -79,7 +79,7 @@ impl Site {
 }
 
 /// What the files of the application name. One that cannot be read is the application's business.
-fn detect_release(root: &Utf8Path) -> Option<Detected> {
+pub fn detect_release(root: &Utf8Path) -> Option<Detected> {
     let texts = release::FILES.map(|name| (name, read_at_most(&root.join(name), LONGEST).ok().flatten()));
     let texts: Vec<(&str, &str)> =
         texts.iter().filter_map(|(name, text)| Some((*name, text.as_deref()?))).collect();
