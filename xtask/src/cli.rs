@@ -470,6 +470,12 @@ pub enum Bench {
         #[arg(long, value_name = "COMMAND")]
         against: Option<String>,
     },
+    /// `up` with containers against `docker compose up --wait` on the same file; takes a container engine
+    Containers {
+        /// Rounds of each
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
     /// A cold and a repeated `up`, `down`, and how late a ready server is noticed
     Up {
         /// Rounds of each

@@ -144,8 +144,16 @@ impl Compose {
 
     /// The ids of those of these images that are there.
     pub fn images<'a>(&self, names: &[&'a str]) -> anyhow::Result<BTreeMap<&'a str, String>> {
+        let look = |names: &[&'a str]| {
+            self.docker(["image", "inspect", "--format", "{{.Id}}", "--"]).args(names.iter().copied()).run()
+        };
+        let all = look(names)?;
+        if all.ok() {
+            return Ok(names.iter().copied().zip(all.stdout.lines().map(str::to_owned)).collect());
+        }
+        // One is missing, and what is there does not say under which name it was asked for.
         let id = |name: &'a str| -> anyhow::Result<Option<(&'a str, String)>> {
-            let looked = self.docker(["image", "inspect", "--format", "{{.Id}}", "--", name]).run()?;
+            let looked = look(&[name])?;
             Ok(looked.ok().then(|| (name, looked.stdout.trim().to_owned())))
         };
         std::thread::scope(|scope| {

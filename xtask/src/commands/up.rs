@@ -132,7 +132,7 @@ pub fn run(
     let (place, secrets) = set_up(&stack, &services).map_err(one)?;
     let wanted = wanted(&place, &secrets);
     native::end_leftovers(&place, &wanted.ports()).map_err(one)?;
-    let all_run = wanted.refuse_taken_ports().map_err(one)?;
+    let (all_run, observed) = wanted.refuse_taken_ports().map_err(one)?;
     stack.remember_offset(&place).map_err(one)?;
     drop(block);
     if !all_run {
@@ -147,7 +147,8 @@ pub fn run(
     // A run with nothing to do only looks; before a start nothing may be missing.
     provisioner.thorough = !all_run;
     let launches = wanted.launches(&provisioner.provide(&wanted.processes()).map_err(one)?);
-    let mut plan = wanted.plan(&launches).map_err(one)?;
+    // Where nothing was to be fetched, nothing has changed since.
+    let mut plan = wanted.plan(&launches, all_run.then_some(observed)).map_err(one)?;
     wanted.containers.prepare(&plan, args.offline).map_err(one)?;
     let loaded = AtomicBool::new(false);
     let engine = Engine {
@@ -169,7 +170,7 @@ pub fn run(
     let mut outcome = engine.carry_out(&plan);
     if ended_meanwhile(&plan, &outcome) {
         // Looked at a moment too early: what had just ended was taken for running.
-        plan = wanted.plan(&launches).map_err(one)?;
+        plan = wanted.plan(&launches, None).map_err(one)?;
         let first = std::mem::replace(&mut outcome, engine.carry_out(&plan));
         outcome.started.extend(first.started);
     }
@@ -239,8 +240,8 @@ fn set_up(stack: &Stack, services: &[&Service]) -> anyhow::Result<(Place, Secret
 }
 
 impl Wanted<'_> {
-    /// Looks at all ports before anything is fetched or started. Returns whether every service runs already.
-    fn refuse_taken_ports(&self) -> anyhow::Result<bool> {
+    /// Looks at all ports before anything is fetched or started. Returns whether every service runs already, and what was seen.
+    fn refuse_taken_ports(&self) -> anyhow::Result<(bool, Observed)> {
         let endpoints = self.named_endpoints();
         let observed = self.observe()?;
         let runs = |service: &&Service| match service.backend.value {
@@ -255,11 +256,11 @@ impl Wanted<'_> {
         let mut obstacles = if other.is_some() { Vec::new() } else { port_obstacles(&endpoints, &observed) };
         obstacles.extend(other.into_iter().chain(silent_supervisor(&observed)));
         if obstacles.is_empty() {
-            return Ok(all_run);
+            return Ok((all_run, observed));
         }
         match obstacles_failure(&obstacles, &self.again()?) {
             Some(failure) => Err(failure.into()),
-            None => Ok(all_run),
+            None => Ok((all_run, observed)),
         }
     }
 
@@ -317,8 +318,9 @@ impl Wanted<'_> {
         })
     }
 
-    fn plan(&self, launches: &BTreeMap<String, Launch>) -> anyhow::Result<Plan> {
-        let mut observed = self.observe()?;
+    /// What has to happen; `observed` is what was seen, where somebody has looked just now.
+    fn plan(&self, launches: &BTreeMap<String, Launch>, observed: Option<Observed>) -> anyhow::Result<Plan> {
+        let mut observed = observed.map_or_else(|| self.observe(), Ok)?;
         let mut launches: Vec<(&str, &Launch)> =
             launches.iter().map(|(name, l)| (name.as_str(), l)).collect();
         observed.data.extend(native::data(self.place, &launches)?);
@@ -414,7 +416,7 @@ fn plan_only(
     let needs = provisioner.plan(&processes)?;
     let missing: Vec<String> = needs.into_iter().filter(|need| !need.present).map(|need| need.name).collect();
     let plan = if missing.is_empty() {
-        wanted.plan(&wanted.launches(&provisioner.provide(&processes)?))?
+        wanted.plan(&wanted.launches(&provisioner.provide(&processes)?), None)?
     } else {
         wanted.first_plan(missing)?
     };

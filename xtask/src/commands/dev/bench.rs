@@ -3,6 +3,7 @@
 //! Rounds of the two sides alternate, so that a machine whose speed drifts drifts for both. Medians are what is quoted.
 
 mod check;
+mod containers;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -58,6 +59,11 @@ pub(super) fn check(global: &Global, rounds: usize, against: Option<&str>) -> an
 /// Measures `shell` and `provision --tools`.
 pub(super) fn tools(global: &Global, rounds: usize, against: Option<&str>) -> anyhow::Result<()> {
     tools::measure(global, rounds, against)
+}
+
+/// Measures `up` with containers.
+pub(super) fn containers(context: &Context, global: &Global, rounds: usize) -> anyhow::Result<()> {
+    containers::measure(context, global, rounds)
 }
 
 /// Measures `up`.
@@ -218,9 +224,9 @@ fn figure(name: String, mut values: Vec<f64>) -> Figure {
 }
 
 fn table(figures: &[Figure], rounds: usize) -> String {
-    let mut text = format!("{:<28} {:>9} {:>9} {:>9}   ms, {rounds} rounds\n", "", "min", "median", "max");
+    let mut text = format!("{:<32} {:>9} {:>9} {:>9}   ms, {rounds} rounds\n", "", "min", "median", "max");
     for Figure { name, min_ms, median_ms, max_ms } in figures {
-        let _ = writeln!(text, "{name:<28} {min_ms:>9.1} {median_ms:>9.1} {max_ms:>9.1}");
+        let _ = writeln!(text, "{name:<32} {min_ms:>9.1} {median_ms:>9.1} {max_ms:>9.1}");
     }
     text
 }
