@@ -149,6 +149,46 @@ fn a_server_that_is_only_an_image_is_a_container_without_asking() {
     assert_eq!(states(place), ["minio ready"]);
 }
 
+/// Plays pgAdmin: waits for the server that it was told of, then answers where it was told to listen.
+const CONSOLE: &str = r#"#!/bin/sh -e
+value() { sed "s/.*\"$1\":\"\{0,1\}\([^,\"]*\).*/\1/" /tmp/servers.json; }
+until pg_isready -q -h "$(value Host)" -p "$(value Port)"; do sleep 0.1; done
+mkdir -p /tmp/www/misc && echo PING > /tmp/www/misc/ping
+exec erl -noshell -eval "inets:start(), {ok, _} = inets:start(httpd, [{port, $PGADMIN_LISTEN_PORT}, {bind_address, \"$PGADMIN_LISTEN_ADDRESS\"},
+  {server_name, \"x\"}, {server_root, \"/tmp\"}, {document_root, \"/tmp/www\"}])."
+"#;
+
+#[test]
+fn a_console_beside_processes_reaches_them_and_nobody_else_reaches_it() {
+    let Some(contained) = Contained::new() else { return };
+    let place = &contained.place;
+    let image = format!("ecosystem-test/pgadmin:5-{}", place.offset);
+    place.file("entrypoint.sh", CONSOLE);
+    #[expect(clippy::disallowed_methods, reason = "the image keeps the mode")]
+    std::fs::set_permissions(
+        place.root.join("entrypoint.sh"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let made = contained.docker(&["create", "postgres:12.4"]);
+    contained.docker(&["cp", place.root.join("entrypoint.sh").as_str(), &format!("{made}:/entrypoint.sh")]);
+    contained.docker(&["commit", "--change", "USER root", &made, &image]);
+    contained.docker(&["rm", &made]);
+
+    place.manifest(&format!("backend = \"native\"\nservices.pgadmin.image = \"{image}\"\n"));
+    place.ok(&["up", "postgresql", "pgadmin"]);
+    assert_eq!(states(place), ["pgadmin ready", "postgresql ready"]);
+    assert_eq!(contained.containers(), [contained.container("pgadmin")]);
+    let port = place.port(5250);
+    let elsewhere = std::net::TcpListener::bind((std::net::Ipv4Addr::new(127, 0, 0, 2), port));
+    assert!(elsewhere.is_ok(), "it listens on 127.0.0.1 alone");
+    assert_eq!(place.json(&["up", "postgresql", "pgadmin"])["unchanged"], true);
+    let open = place.ok(&["open", "pgadmin", "--print"]).stdout;
+    assert!(open.starts_with(&format!("http://127.0.0.1:{port}\n")), "{open}");
+    place.ok(&["down", "--data", "--yes"]);
+    contained.docker(&["rmi", "--force", &image]);
+}
+
 #[test]
 fn what_a_container_says_is_followed() {
     let Some(contained) = Contained::new() else { return };

@@ -74,6 +74,13 @@ pub fn read(text: &str, place: &str) -> BTreeMap<String, Seen> {
             _ => Phase::Ended { how: how() },
         };
         let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
+        let labels: BTreeMap<String, String> =
+            label(LABEL_SET).and_then(|set| serde_json::from_str(set).ok()).unwrap_or_default();
+        let ports = if container["HostConfig"]["NetworkMode"] == "host" {
+            listening(&labels)
+        } else {
+            published(&container["NetworkSettings"]["Ports"])
+        };
         let seen = Seen {
             id: text(&container["Id"]),
             name: text(&container["Name"]).trim_start_matches('/').to_owned(),
@@ -82,8 +89,8 @@ pub fn read(text: &str, place: &str) -> BTreeMap<String, Seen> {
             pid: number(&state["Pid"]).filter(|pid| *pid != 0),
             started: text(&state["StartedAt"]),
             restarts: number(&container["RestartCount"]).unwrap_or(0),
-            labels: label(LABEL_SET).and_then(|set| serde_json::from_str(set).ok()).unwrap_or_default(),
-            ports: published(&container["NetworkSettings"]["Ports"]),
+            labels,
+            ports,
         };
         Some((service.to_owned(), seen))
     };
@@ -101,6 +108,13 @@ fn how(state: &Value) -> String {
         (None, code @ 129..=159) => format!("ended by signal {}", code - 128),
         (None, code) => format!("ended with exit status {code}"),
     }
+}
+
+/// The ports of a container that has no network of its own: it was told where to listen.
+fn listening(labels: &BTreeMap<String, String>) -> BTreeSet<(u16, String)> {
+    let bind = labels.get("bind").cloned().unwrap_or_default();
+    let ports = labels.iter().filter(|(label, _)| label.starts_with("ports."));
+    ports.filter_map(|(_, port)| Some((port.parse().ok()?, bind.clone()))).collect()
 }
 
 /// `{"5432/tcp": [{"HostIp": "127.0.0.1", "HostPort": "5632"}], "9600/tcp": null}`
@@ -151,6 +165,15 @@ mod tests {
             ports: [(5632, "127.0.0.1".to_owned())].into(),
         };
         assert_eq!(*seen, expected);
+    }
+
+    #[test]
+    fn without_a_network_of_its_own_it_listens_where_it_was_told() {
+        let mut host = container("pgadmin", "a-1", &json!({"Status": "running"}));
+        host["HostConfig"] = json!({"NetworkMode": "host"});
+        host["Config"]["Labels"][LABEL_SET] = json!("{\"bind\":\"127.0.0.1\",\"ports.http\":\"5250\"}");
+        let seen = read(&json!([host]).to_string(), "a-1");
+        assert_eq!(seen["pgadmin"].ports, [(5250, "127.0.0.1".to_owned())].into());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::{Kind, minio, opensearch, pgadmin, postgresql, rabbitmq, redis};
 use crate::artifact::Key;
 use crate::endpoint::{Endpoint, Secret};
-use crate::model::{Ecosystem, Origin, Service};
+use crate::model::{Backend, Ecosystem, Origin, Service};
 use crate::place::Place;
 
 /// Everything about a container that its image does not say.
@@ -18,10 +18,12 @@ pub struct Container {
     /// The words of the command; none: that of the image.
     pub command: Vec<String>,
     pub environment: Vec<(String, String)>,
+    /// It has no network of its own but is on that of this machine, and listens where its environment says.
+    pub host_network: bool,
     /// The folder of the data.
     pub data: &'static str,
     /// A line for a shell in the container. It succeeds once the server takes a login over TCP: on their sockets some answer before that.
-    pub healthy: &'static str,
+    pub healthy: String,
     /// Seconds between two checks of health. Each of some costs a second of a processor.
     pub interval_s: u32,
     /// The most memory that it may take, in megabytes.
@@ -36,13 +38,14 @@ pub struct Container {
 
 impl Container {
     /// What all have in common.
-    pub(super) const fn new(data: &'static str, memory_mb: u64) -> Self {
+    pub(super) fn new(data: &'static str, memory_mb: u64) -> Self {
         Self {
             entrypoint: Vec::new(),
             command: Vec::new(),
             environment: Vec::new(),
+            host_network: false,
             data,
-            healthy: "",
+            healthy: String::new(),
             interval_s: 2,
             memory_mb,
             grace_s: 30,
@@ -57,11 +60,32 @@ impl Container {
     }
 }
 
-/// How a service runs as a container; `None` where it has no image.
-pub fn container(ecosystem: &Ecosystem, service: &Service) -> Option<Container> {
+/// The server that a console shows.
+#[derive(Debug, Clone)]
+pub(super) enum Peer<'a> {
+    /// A container on the same network, under this name.
+    Container(&'a str),
+    /// A server outside of containers. From a network of its own a console does not reach what listens on loopback.
+    Outside { name: &'a str, server: Endpoint, listen: Endpoint },
+}
+
+/// How a service runs as a container; `None` where it has no image. Without a place all services are containers.
+pub fn container(ecosystem: &Ecosystem, service: &Service, place: Option<&Place>) -> Option<Container> {
     service.image.as_ref()?;
     // Whoever needs another service talks to the first one of its kind.
-    let first = |kind: Kind| ecosystem.services.values().find(|s| s.kind == kind).map(|s| s.name.as_str());
+    let first = |kind: Kind| {
+        let server = ecosystem.services.values().find(|s| s.kind == kind)?;
+        let at = |service: &Service, place: &Place| {
+            super::endpoint(service, place, &ecosystem.bind.value, &Secret::new(""))
+        };
+        Some(match place.filter(|_| server.backend.value != Backend::Compose) {
+            Some(place) => {
+                let (server, listen) = (at(server, place), at(service, place));
+                Peer::Outside { name: kind.name(), server, listen }
+            }
+            None => Peer::Container(&server.name),
+        })
+    };
     match service.kind {
         Kind::Postgresql => Some(postgresql::container(service)),
         Kind::Redis => Some(redis::container(service)),

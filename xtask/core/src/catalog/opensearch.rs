@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use camino::Utf8Path;
 
-use super::container::{Container, IDENTITY, literal};
+use super::container::{Container, IDENTITY, Peer, literal};
 use super::{Access, Data, Fresh, Inputs, Launch, yaml_text};
 use crate::artifact::Installed;
 use crate::model::Service;
@@ -147,7 +147,8 @@ pub(super) fn container(service: &Service) -> Container {
     for (name, value) in &service.settings {
         container = container.with(name, literal(&value.value));
     }
-    container.healthy = "curl -fsS 'http://127.0.0.1:9200/_cluster/health?wait_for_status=yellow&timeout=1s'";
+    container.healthy =
+        "curl -fsS 'http://127.0.0.1:9200/_cluster/health?wait_for_status=yellow&timeout=1s'".to_owned();
     if !service.plugins.value.is_empty() {
         let names = service.plugins.value.join(", ");
         container.falls_short =
@@ -161,15 +162,27 @@ pub(super) fn dashboards_access() -> Access {
 }
 
 /// OpenSearch Dashboards, which this version does not run natively. `server` is the service that it shows.
-pub(super) fn dashboards(server: Option<&str>) -> Container {
+pub(super) fn dashboards(server: Option<Peer<'_>>) -> Container {
     let mut container = Container::new("/usr/share/opensearch-dashboards/data", 1024);
-    if let Some(server) = server {
-        container = container.with("OPENSEARCH_HOSTS", format!("[\"http://{server}:9200\"]"));
-        container.after = vec![server.to_owned()];
+    let mut own = "127.0.0.1:5601".to_owned();
+    match server {
+        None => {}
+        Some(Peer::Container(server)) => {
+            container = container.with("OPENSEARCH_HOSTS", format!("[\"http://{server}:9200\"]"));
+            container.after = vec![server.to_owned()];
+        }
+        Some(Peer::Outside { server, listen, .. }) => {
+            own = listen.address("http");
+            container = container
+                .with("OPENSEARCH_HOSTS", format!("[\"http://{}\"]", server.address("http")))
+                .with("SERVER_HOST", listen.host.clone())
+                .with("SERVER_PORT", listen.port("http").to_string());
+            container.host_network = true;
+        }
     }
     // Its own has to go where that of the server is off.
     container = container.with("DISABLE_SECURITY_DASHBOARDS_PLUGIN", "true");
-    container.healthy = "curl -fsS http://127.0.0.1:5601/api/status";
+    container.healthy = format!("curl -fsS http://{own}/api/status");
     container.interval_s = 5;
     container
 }

@@ -119,7 +119,8 @@ pub(super) fn container(service: &Service) -> Container {
     let line = "umask 077 && printf '%s\\nrequirepass %s\\n' \"$$ECOSYSTEM_SETTINGS\" \"$$REDIS_PASSWORD\" > \"/data/$$ECOSYSTEM_IDENTITY.conf\" \
                 && exec docker-entrypoint.sh redis-server \"/data/$$ECOSYSTEM_IDENTITY.conf\"";
     container.command = shell(line);
-    container.healthy = "REDISCLI_AUTH=\"$$REDIS_PASSWORD\" redis-cli -h 127.0.0.1 ping | grep -q PONG";
+    container.healthy =
+        "REDISCLI_AUTH=\"$$REDIS_PASSWORD\" redis-cli -h 127.0.0.1 ping | grep -q PONG".to_owned();
     container.grace_s = 10;
     container
 }

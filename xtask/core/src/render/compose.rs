@@ -21,7 +21,7 @@ pub fn compose(ecosystem: &Ecosystem, project: &str) -> String {
     let mut text = format!("{MARK}\n{INTRO}{LOGGING}\nname: {}\n\nservices:\n", yaml_text(project));
     let mut volumes = String::new();
     for service in ecosystem.services.values() {
-        let Some(container) = container(ecosystem, service) else { continue };
+        let Some(container) = container(ecosystem, service, None) else { continue };
         let ports = service.ports_at(ecosystem.port_offset.value);
         write_service(&mut text, ecosystem, service, &container, &ports);
         // Without this program nothing else waits.
@@ -75,7 +75,7 @@ fn part(
         &mut part,
         ecosystem,
         service,
-        &container(ecosystem, service)?,
+        &container(ecosystem, service, Some(place))?,
         &service.ports_at(place.offset),
     );
     let fill = |name: &str| match name {
@@ -128,7 +128,7 @@ pub fn project(text: &str) -> Option<String> {
 /// What of the manifest containers cannot do, a line each.
 pub fn falls_short(ecosystem: &Ecosystem) -> Vec<String> {
     let of = |service: &Service| {
-        let shortage = container(ecosystem, service)?.falls_short?;
+        let shortage = container(ecosystem, service, None)?.falls_short?;
         Some(format!("{}: {shortage}", service.name))
     };
     ecosystem.services.values().filter_map(of).collect()
@@ -161,8 +161,12 @@ fn write_service(
     for (name, value) in &container.environment {
         let _ = writeln!(text, "      {}: {}", yaml_text(name), yaml_text(value));
     }
-    text.push_str("    ports:\n");
-    for (role, inside) in published(service) {
+    if container.host_network {
+        text.push_str("    network_mode: host\n");
+    } else {
+        text.push_str("    ports:\n");
+    }
+    for (role, inside) in published(service).into_iter().filter(|_| !container.host_network) {
         let Some(port) = ports.get(role) else { continue };
         let outside = format!("${{{}:-{port}}}", variable(&service.name, &format!("{role}_port")));
         let _ =
@@ -176,7 +180,7 @@ fn write_service(
     let _ = write!(
         text,
         "    healthcheck:\n      test: [\"CMD-SHELL\", {}]\n      interval: {}s\n      timeout: 10s\n      retries: 5\n      start_period: 2m\n",
-        yaml_text(container.healthy),
+        yaml_text(&container.healthy),
         container.interval_s,
     );
     let _ = write!(

@@ -96,3 +96,52 @@ fn a_file_tells_the_project_that_it_was_written_for() {
     assert_eq!(project(&of("")).as_deref(), Some("a-project"));
     assert_eq!(project("name: \"another\"\n"), None);
 }
+
+#[test]
+fn a_console_beside_servers_that_are_no_containers_goes_onto_the_network_of_this_machine() {
+    let ecosystem = resolved("port_offset = 100\n");
+    let place = crate::place::Place {
+        id: "a-1".into(),
+        root: "/p".into(),
+        state: "/p/.ecosystem".into(),
+        store: "/s".into(),
+        offset: 100,
+    };
+    let (text, all) = super::of_place(&ecosystem, &place, |_| crate::endpoint::Secret::new("word"));
+    assert_eq!(all.keys().collect::<Vec<_>>(), ["dashboards", "minio", "pgadmin"]);
+    for line in [
+        r#""OPENSEARCH_HOSTS": "[\"http://127.0.0.1:9500\"]""#,
+        r#""SERVER_HOST": "127.0.0.1""#,
+        r#""SERVER_PORT": "5901""#,
+        r#"test: ["CMD-SHELL", "curl -fsS http://127.0.0.1:5901/api/status"]"#,
+        "network_mode: host",
+    ] {
+        assert!(part(&text, "dashboards").contains(line), "{line}\n{text}");
+    }
+    for line in [r#""PGADMIN_LISTEN_PORT": "5350""#, r#"\"Host\":\"127.0.0.1\""#, r#"\"Port\":5732"#] {
+        assert!(part(&text, "pgadmin").contains(line), "{line}\n{text}");
+    }
+    assert!(!part(&text, "minio").contains("network_mode") && !part(&text, "pgadmin").contains("ports:"));
+}
+
+#[test]
+fn the_file_of_a_place_is_literal_and_complete() {
+    let manifest = "backend = \"compose\"\n[services.redis]\nsettings = { maxmemory = \"64mb\" }\n[services.mail]\n\
+                    kind = \"process\"\ncommand = [\"mailpit\"]\n";
+    let ecosystem = resolved(manifest);
+    let place = crate::place::Place {
+        id: "a-1".into(),
+        root: "/p".into(),
+        state: "/p/.ecosystem".into(),
+        store: "/s".into(),
+        offset: 100,
+    };
+    let (text, all) =
+        super::of_place(&ecosystem, &place, |name| crate::endpoint::Secret::new(format!("word-of-{name}")));
+    insta::assert_snapshot!(part(&text, "redis"));
+    assert!(!text.contains("${") && !text.contains("mailpit"), "nothing is left to the environment\n{text}");
+    assert!(text.contains("name: \"ecosystem-a-1\""), "{text}");
+    assert_eq!(all["rabbitmq"].endpoint.identity, "ecosystem-a-1@localhost");
+    assert_eq!(all["redis"].labels["settings.maxmemory"], "64mb");
+    assert!(all.values().all(|contained| contained.labels.values().all(|label| !label.contains("word-of"))));
+}
