@@ -15,6 +15,7 @@ use ecosystem_core::place::Place;
 use ecosystem_core::plan::Holder;
 use ecosystem_core::seen::{self, Seen};
 
+use crate::event::{Events, Section, Task, Unit};
 use crate::sys::cmd::{Cmd, Output};
 use crate::sys::fs::{read_optional, remove_optional, write_atomic};
 
@@ -78,6 +79,12 @@ pub fn fit(docker: Option<&str>) -> Result<(), Failure> {
     let compose = Cmd::new(docker).args(["compose", "version", "--short"]).limit(LOOK).run();
     let compose = compose.ok().filter(Output::ok).map(|output| output.stdout);
     engine.fit(compose.as_deref().map(str::trim))
+}
+
+/// Images that nobody may fetch now.
+pub fn missing_offline(images: &[&str]) -> Failure {
+    let message = format!("--offline: these images are not there: {}", images.join(", "));
+    Failure::new(Kind::Host, "offline-missing", message).hint("with a network: {program} provision")
 }
 
 /// Docker, where it was found.
@@ -166,15 +173,18 @@ impl Compose {
         })
     }
 
-    /// Fetches an image. `layers` is told how many of its layers are there, and of how many.
-    pub fn pull(&self, image: &str, layers: impl Fn(u64, u64)) -> anyhow::Result<()> {
+    /// Fetches an image.
+    pub fn pull(&self, image: &str, events: &dyn Events) -> anyhow::Result<()> {
+        let task = Task::start(events, Section::Fetch, image);
         let command = Cmd::new(self.docker.as_str()).args(["pull", "--", image]);
         let pulled = command.limit(PULL).run_seeing(|text| {
             let count = |word: &str| text.lines().filter(|line| line.ends_with(word)).count() as u64;
             let (all, done) = (count("Pulling fs layer"), count("Pull complete") + count("Already exists"));
-            layers(done, all + count("Already exists"));
+            let all = all + count("Already exists");
+            task.progress(done, (all > 0).then_some(all), Unit::Items);
         })?;
         if pulled.ok() {
+            task.finish("fetched");
             return Ok(());
         }
         let message = format!("the image {image} could not be fetched\n{}", quoted(&pulled));

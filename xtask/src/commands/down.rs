@@ -82,8 +82,8 @@ pub fn run(
         Ok((lock, reconcile_down(&args.services, &observed)))
     };
     let (_lock, plan) = prepare().map_err(|e| vec![e])?;
-    if let Some(failure) = obstacles_failure(&plan.obstacles, &Retry { words: "down".to_owned(), offset: 0 })
-    {
+    let retry = Retry { words: "down".to_owned(), offset: 0, root: place.root.clone() };
+    if let Some(failure) = obstacles_failure(&plan.obstacles, &retry) {
         return Err(vec![failure.into()]);
     }
     let engine = Engine {

@@ -5,10 +5,12 @@ mod tools;
 
 use std::fmt::Write;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::model::{Backend, Service};
 use serde::Serialize;
 
+use crate::backend::compose;
 use crate::cli::{Global, Provision};
 use crate::context::Context;
 use crate::event::Events;
@@ -47,6 +49,9 @@ pub fn run(context: &Context, global: &Global, args: &Provision, events: &dyn Ev
     let stack = Stack::open(context, global)?;
     let services = stack.site.ecosystem.select(None, &args.services)?;
     let (services, _) = stack.site.ecosystem.with_needed(&services)?;
+    let of = |backend| services.iter().copied().filter(move |service| service.backend.value == backend);
+    let contained: Vec<&Service> = of(Backend::Compose).collect();
+    let services: Vec<&Service> = of(Backend::Native).collect();
     let run_as = context.host().run_as().ok_or_else(|| {
         Failure::new(
             Kind::Host,
@@ -58,7 +63,7 @@ pub fn run(context: &Context, global: &Global, args: &Provision, events: &dyn Ev
     let mut provisioner = stack.provisioner(context, run_as, mode(args), events)?;
     provisioner.offline = args.offline || args.from.is_some();
     provisioner.thorough = true;
-    let missing = provisioner.plan(&services)?.iter().filter(|need| !need.present).count();
+    let mut missing = provisioner.plan(&services)?.iter().filter(|need| !need.present).count();
     let carried =
         |file: &Utf8PathBuf, written| Carried { file: file.clone(), written, content: Bundled::default() };
     let mut bundle = None;
@@ -71,8 +76,48 @@ pub fn run(context: &Context, global: &Global, args: &Provision, events: &dyn Ev
         let file = context.cwd.join(file);
         bundle = Some(Carried { content: provisioner.bundle(&services, &file)?, ..carried(&file, true) });
     }
-    let items = provisioner.plan(&services)?;
+    let mut items = provisioner.plan(&services)?;
+    for item in images(context, &stack, &contained, args.offline, events)? {
+        missing += usize::from(!item.present);
+        items.push(Need { present: true, ..item });
+    }
     output::report(&Provided { store: stack.store.to_string(), new: missing, items, bundle }, global.format)
+}
+
+/// The images of these services, fetched where they are missing; `present` tells which were there before.
+fn images(
+    context: &Context,
+    stack: &Stack,
+    services: &[&Service],
+    offline: bool,
+    events: &dyn Events,
+) -> anyhow::Result<Vec<Need>> {
+    if services.is_empty() {
+        return Ok(Vec::new());
+    }
+    let docker = context.find("docker");
+    compose::fit(docker.as_deref().map(Utf8Path::as_str))?;
+    let place = stack.place().unwrap_or_else(|| stack.imagined_place());
+    let compose = compose::client(docker, &place)?;
+    let image = |service: &Service| service.image.as_ref().map(|image| image.value.clone());
+    let named: Vec<(String, String)> =
+        services.iter().filter_map(|s| Some((s.name.clone(), image(s)?))).collect();
+    let names: Vec<&str> = named.iter().map(|(_, image)| image.as_str()).collect();
+    let there = compose.images(&names)?;
+    let missing: Vec<&str> = names.iter().copied().filter(|name| !there.contains_key(name)).collect();
+    if offline && !missing.is_empty() {
+        return Err(compose::missing_offline(&missing).into());
+    }
+    missing.iter().try_for_each(|image| compose.pull(image, events))?;
+    let need = |(service, image): &(String, String)| Need {
+        service: service.clone(),
+        name: "image".to_owned(),
+        version: Some(image.clone()),
+        present: there.contains_key(image.as_str()),
+        bytes: None,
+        built: false,
+    };
+    Ok(named.iter().map(need).collect())
 }
 
 /// How the lock is to be treated.

@@ -298,7 +298,7 @@ impl Wanted<'_> {
         let left_behind =
             native::running(self.place)?.iter().any(|name| !self.services.iter().any(|s| s.name == *name));
         let words = if left_behind { "up".to_owned() } else { self.words.clone() };
-        Ok(Retry { words, offset })
+        Ok(Retry { words, offset, root: self.place.root.clone() })
     }
 
     fn launches(&self, installed: &BTreeMap<String, Installation>) -> BTreeMap<String, Launch> {

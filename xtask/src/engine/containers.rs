@@ -13,7 +13,7 @@ use super::Engine;
 use super::failures::out_of_memory;
 use super::wait::name_settings;
 use crate::backend::compose::Compose;
-use crate::event::{Section, Task, Unit};
+use crate::event::{Section, Task};
 
 /// As many of the last lines of a log are shown.
 const SHOWN: usize = 12;
@@ -29,13 +29,7 @@ impl Engine<'_> {
     pub(super) fn with_containers(&self, action: &Action) -> anyhow::Result<()> {
         let compose = self.compose()?;
         match action {
-            Action::Pull(image) => {
-                let task = Task::start(self.events, Section::Fetch, image.as_str());
-                compose.pull(image, |done, all| {
-                    task.progress(done, Some(all).filter(|all| *all > 0), Unit::Items);
-                })?;
-                task.finish("fetched");
-            }
+            Action::Pull(image) => compose.pull(image, self.events)?,
             Action::Apply(services) => {
                 let task = Task::start(self.events, Section::Start, "containers");
                 compose.apply(services)?;

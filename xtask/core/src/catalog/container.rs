@@ -2,6 +2,7 @@
 //!
 //! Only images that keep the contract of the official ones are described; `${NAME:-value}` in a text is filled in by Compose.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::{Kind, minio, opensearch, pgadmin, postgresql, rabbitmq, redis};
@@ -23,7 +24,7 @@ pub struct Container {
     /// The folder of the data.
     pub data: &'static str,
     /// A line for a shell in the container. It succeeds once the server takes a login over TCP: on their sockets some answer before that.
-    pub healthy: String,
+    pub healthy: Cow<'static, str>,
     /// Seconds between two checks of health. Each of some costs a second of a processor.
     pub interval_s: u32,
     /// The most memory that it may take, in megabytes.
@@ -45,7 +46,7 @@ impl Container {
             environment: Vec::new(),
             host_network: false,
             data,
-            healthy: String::new(),
+            healthy: Cow::Borrowed(""),
             interval_s: 2,
             memory_mb,
             grace_s: 30,
@@ -66,7 +67,7 @@ pub(super) enum Peer<'a> {
     /// A container on the same network, under this name.
     Container(&'a str),
     /// A server outside of containers. From a network of its own a console does not reach what listens on loopback.
-    Outside { name: &'a str, server: Endpoint, listen: Endpoint },
+    Outside { name: &'a str, server: Box<Endpoint>, listen: Box<Endpoint> },
 }
 
 /// How a service runs as a container; `None` where it has no image. Without a place all services are containers.
@@ -80,7 +81,7 @@ pub fn container(ecosystem: &Ecosystem, service: &Service, place: Option<&Place>
         };
         Some(match place.filter(|_| server.backend.value != Backend::Compose) {
             Some(place) => {
-                let (server, listen) = (at(server, place), at(service, place));
+                let (server, listen) = (Box::new(at(server, place)), Box::new(at(service, place)));
                 Peer::Outside { name: kind.name(), server, listen }
             }
             None => Peer::Container(&server.name),

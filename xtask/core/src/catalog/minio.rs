@@ -15,6 +15,6 @@ pub(super) fn container(service: &Service) -> Container {
         .with("MINIO_ROOT_PASSWORD", password(service, "invenio-dev"));
     container.command = ["server", "/data", "--console-address", ":9001"].map(str::to_owned).to_vec();
     // Images of some years have curl, others only MinIO's own client.
-    container.healthy = "curl -fsS http://127.0.0.1:9000/minio/health/ready || mc ready local".to_owned();
+    container.healthy = "curl -fsS http://127.0.0.1:9000/minio/health/ready || mc ready local".into();
     container
 }

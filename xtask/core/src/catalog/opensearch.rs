@@ -148,7 +148,7 @@ pub(super) fn container(service: &Service) -> Container {
         container = container.with(name, literal(&value.value));
     }
     container.healthy =
-        "curl -fsS 'http://127.0.0.1:9200/_cluster/health?wait_for_status=yellow&timeout=1s'".to_owned();
+        "curl -fsS 'http://127.0.0.1:9200/_cluster/health?wait_for_status=yellow&timeout=1s'".into();
     if !service.plugins.value.is_empty() {
         let names = service.plugins.value.join(", ");
         container.falls_short =
@@ -182,7 +182,7 @@ pub(super) fn dashboards(server: Option<Peer<'_>>) -> Container {
     }
     // Its own has to go where that of the server is off.
     container = container.with("DISABLE_SECURITY_DASHBOARDS_PLUGIN", "true");
-    container.healthy = format!("curl -fsS http://{own}/api/status");
+    container.healthy = format!("curl -fsS http://{own}/api/status").into();
     container.interval_s = 5;
     container
 }

@@ -51,6 +51,6 @@ pub(super) fn container(service: &Service, database: Option<Peer<'_>>) -> Contai
         let line = format!("printf %s \"$$ECOSYSTEM_SERVERS\" > {SERVERS} && exec /entrypoint.sh");
         container.entrypoint = shell(&line);
     }
-    container.healthy = format!("wget -qO- http://{own}/misc/ping");
+    container.healthy = format!("wget -qO- http://{own}/misc/ping").into();
     container
 }

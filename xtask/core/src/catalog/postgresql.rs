@@ -144,7 +144,7 @@ pub(super) fn container(service: &Service) -> Container {
         container.command.extend(["-c".to_owned(), literal(&format!("{name}={}", value.value))]);
     }
     // Over TCP: while the image sets the database up, a server answers on the socket that is not the one to come.
-    container.healthy = "PGPASSWORD=\"$$POSTGRES_PASSWORD\" psql -h 127.0.0.1 -U \"$$POSTGRES_USER\" -d \"$$POSTGRES_DB\" -Atqc 'SELECT 1'".to_owned();
+    container.healthy = "PGPASSWORD=\"$$POSTGRES_PASSWORD\" psql -h 127.0.0.1 -U \"$$POSTGRES_USER\" -d \"$$POSTGRES_DB\" -Atqc 'SELECT 1'".into();
     container
 }
 

@@ -153,7 +153,7 @@ pub(super) fn container(service: &Service) -> Container {
          && exec docker-entrypoint.sh rabbitmq-server",
     );
     container.healthy = "rabbitmq-diagnostics -q check_port_listener 5672 \
-     && printf '%s\\n' \"$$RABBITMQ_DEFAULT_PASS\" | rabbitmqctl -q authenticate_user \"$$RABBITMQ_DEFAULT_USER\"".to_owned();
+     && printf '%s\\n' \"$$RABBITMQ_DEFAULT_PASS\" | rabbitmqctl -q authenticate_user \"$$RABBITMQ_DEFAULT_USER\"".into();
     // Each check boots a virtual machine, twice.
     container.interval_s = 10;
     container

@@ -120,7 +120,7 @@ pub(super) fn container(service: &Service) -> Container {
                 && exec docker-entrypoint.sh redis-server \"/data/$$ECOSYSTEM_IDENTITY.conf\"";
     container.command = shell(line);
     container.healthy =
-        "REDISCLI_AUTH=\"$$REDIS_PASSWORD\" redis-cli -h 127.0.0.1 ping | grep -q PONG".to_owned();
+        "REDISCLI_AUTH=\"$$REDIS_PASSWORD\" redis-cli -h 127.0.0.1 ping | grep -q PONG".into();
     container.grace_s = 10;
     container
 }

@@ -23,6 +23,8 @@ pub struct Container {
     pub name: String,
     /// The Compose project that it belongs to.
     pub project: Option<String>,
+    /// The folder of that project.
+    pub folder: Option<String>,
     /// The port on this machine.
     pub port: u16,
 }
@@ -95,6 +97,7 @@ pub fn containers(text: &str) -> Vec<Container> {
             let of = |port| Container {
                 name: field("Names").to_owned(),
                 project: label("com.docker.compose.project"),
+                folder: label("com.docker.compose.project.working_dir"),
                 port,
             };
             found.extend((first..=last).map(of));
@@ -129,8 +132,12 @@ mod tests {
                 container: None,
             }))
         };
-        let container =
-            [Container { name: "datarepo-db-1".into(), project: Some("datarepo".into()), port: 5632 }];
+        let container = [Container {
+            name: "datarepo-db-1".into(),
+            project: Some("datarepo".into()),
+            folder: None,
+            port: 5632,
+        }];
         let lines = [
             line(&Use::Free, &[]),
             line(&Use::Ours, &container),

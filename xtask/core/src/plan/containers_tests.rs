@@ -129,24 +129,29 @@ fn a_restart_stops_first_and_keeps_the_containers() {
 fn all_obstacles_are_told_at_once() {
     let wanted = wanted("");
     let mut seen = Observed::default();
-    let container =
-        crate::host::ports::Container { name: "site-db-1".into(), project: Some("site".into()), port: 5632 };
+    let container = crate::host::ports::Container {
+        name: "site-db-1".into(),
+        project: Some("site".into()),
+        folder: Some("/p/docker".into()),
+        port: 5632,
+    };
     let holder =
         Holder { pid: 1, command: String::new(), cwd: None, place: None, container: Some(container) };
     seen.held.insert(5632, Some(holder));
     seen.data.insert("postgresql".into(), Some("postgresql 11".into()));
     seen.data.insert("redis".into(), None);
-    let retry = Retry { words: "up".into(), offset: 100 };
+    let retry = Retry { words: "up".into(), offset: 100, root: "/p".into() };
     let failure = obstacles_failure(&up(&wanted, &seen, false).obstacles, &retry).unwrap();
-    insta::assert_snapshot!(format!("{failure}\n{}", failure.hints.join("\n")), @"
+    insta::assert_snapshot!(format!("{failure}\n{}", failure.hints.join("\n")), @r#"
     nothing was started
     port 5632 (postgresql sql) is held by the container site-db-1 of the Compose project site
     the data of postgresql was made by postgresql 11 and cannot be used by postgresql 12
       in the volume of postgresql
     stop the container: docker stop site-db-1
+    or use it as it is: `external = "postgresql://USER:PASSWORD@127.0.0.1:5632"` in [services.postgresql] of ecosystem.toml
     start postgresql afresh, losing its data: {program} down --data postgresql
     run all of it on other ports from now on: {program} up --port-offset 100
-    ");
+    "#);
 }
 
 #[test]
@@ -156,7 +161,8 @@ fn the_backend_does_not_change_below_what_runs() {
     assert_eq!(backend_obstacles(&[], &["redis"], &seen), None);
     assert_eq!(backend_obstacles(&["postgresql"], &["redis"], &Observed::default()), None);
     let obstacle = backend_obstacles(&["redis", "postgresql"], &[], &seen).unwrap();
-    let failure = obstacles_failure(&[obstacle], &Retry { words: "up".into(), offset: 0 }).unwrap();
+    let failure =
+        obstacles_failure(&[obstacle], &Retry { words: "up".into(), offset: 0, root: "/p".into() }).unwrap();
     insta::assert_snapshot!(format!("{} {failure}\n{}", failure.code, failure.hints.join("\n")), @"
     backend-differs nothing was started
     what runs as containers shall run as processes of yours: redis, postgresql

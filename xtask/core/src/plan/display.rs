@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use camino::{Utf8Path, Utf8PathBuf};
+
 use super::{Action, Cause, Holder, Obstacle, Plan};
 use crate::failure::{Failure, Kind};
 use crate::model::Backend;
@@ -83,6 +85,8 @@ pub struct Retry {
     pub words: String,
     /// A port offset at which nothing is in the way.
     pub offset: u16,
+    /// The folder of the project.
+    pub root: Utf8PathBuf,
 }
 
 /// All obstacles as one failure; `None` where there are none. One block per owner, not per port.
@@ -115,6 +119,7 @@ pub fn obstacles_failure(obstacles: &[Obstacle], retry: &Retry) -> Option<Failur
         hints.push("end all of it: {program} down".to_owned());
     }
     let _ = write!(text, "{}", held_by(&ports, &mut hints));
+    hints.extend(ports.iter().filter_map(|(holder, wanted)| offer(*holder, wanted, &retry.root)));
     let backend = obstacles.iter().find_map(|obstacle| match obstacle {
         Obstacle::OtherBackend { services, wanted } => Some((services, *wanted)),
         _ => None,
@@ -141,7 +146,7 @@ pub fn obstacles_failure(obstacles: &[Obstacle], retry: &Retry) -> Option<Failur
         hints.push(format!("start {service} afresh, losing its data: {{program}} down --data {service}"));
     }
     if !ports.is_empty() {
-        let Retry { words, offset } = retry;
+        let Retry { words, offset, .. } = retry;
         hints.push(format!(
             "run all of it on other ports from now on: {{program}} {words} --port-offset {offset}"
         ));
@@ -159,6 +164,20 @@ pub fn obstacles_failure(obstacles: &[Obstacle], retry: &Retry) -> Option<Failur
         message: format!("nothing was started\n{}", text.trim_end()),
         hints,
         details: Vec::new(),
+    })
+}
+
+/// How a server that the project's own Compose file has started could be used as it is.
+fn offer(holder: Option<&Holder>, wanted: &[(u16, String)], root: &Utf8Path) -> Option<String> {
+    let container = holder?.container.as_ref()?;
+    Utf8Path::new(container.folder.as_deref()?).starts_with(root).then_some(())?;
+    let schemes = [("sql", "postgresql"), ("redis", "redis"), ("amqp", "amqp"), ("http", "http")];
+    wanted.iter().find_map(|(port, what)| {
+        let (service, role) = what.split_once(' ').unwrap_or((what, what));
+        let (_, scheme) = schemes.iter().find(|(known, _)| *known == role)?;
+        Some(format!(
+            "or use it as it is: `external = \"{scheme}://USER:PASSWORD@127.0.0.1:{port}\"` in [services.{service}] of ecosystem.toml"
+        ))
     })
 }
 

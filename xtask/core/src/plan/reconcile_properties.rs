@@ -345,7 +345,7 @@ proptest! {
             }
         }
         prop_assert_eq!(told, 0, "obstacles for services that are not started: {:?}", plan.obstacles);
-        let again = super::super::Retry { words: "up".into(), offset: 100 };
+        let again = super::super::Retry { words: "up".into(), offset: 100, root: "/p".into() };
         prop_assert_eq!(plan.obstacles.is_empty(), super::super::obstacles_failure(&plan.obstacles, &again).is_none());
     }
 

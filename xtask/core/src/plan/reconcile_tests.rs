@@ -67,7 +67,7 @@ fn up(wanted: &Launch, observed: &Observed) -> String {
 }
 
 fn again() -> Retry {
-    Retry { words: "up".into(), offset: 100 }
+    Retry { words: "up".into(), offset: 100, root: "/p".into() }
 }
 
 #[test]

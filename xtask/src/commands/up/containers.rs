@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::catalog::container::Contained;
 use ecosystem_core::endpoint::Endpoint;
-use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::failure::Failure;
 use ecosystem_core::model::{Backend, Service};
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Action, Observed, Plan, own_ports};
@@ -110,10 +110,7 @@ impl Containers {
             })
             .collect();
         if offline && !images.is_empty() {
-            let message = format!("--offline: these images are not there: {}", images.join(", "));
-            return Err(Failure::new(Kind::Host, "offline-missing", message)
-                .hint("with a network: {program} up")
-                .into());
+            return Err(compose::missing_offline(&images).into());
         }
         let starts = plan.steps.iter().any(|step| matches!(step.action, Action::Apply(_)));
         match &self.compose {
