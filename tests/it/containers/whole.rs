@@ -266,7 +266,7 @@ fn both_backends_configure_the_servers_alike_but_for_what_is_listed() {
     postgresql min_wal_size: - | 80MB
     postgresql port: {port.sql} | -
     postgresql shared_buffers: - | 128MB
-    postgresql unix_socket_directories: - | /var/run/postgresql
+    postgresql unix_socket_directories: - | /run/postgresql
     postgresql: 6 alike
     rabbitmq listener.amqp: 127.0.0.1:{port.amqp} | :::5672
     rabbitmq listener.clustering: 127.0.0.1:{port.distribution} | :::25672

@@ -41,7 +41,11 @@ fn services(text: &mut String) -> Result<(), Failure> {
             service.ports.iter().map(|(role, port)| format!("`{role}` {}", port.value)).collect();
         let image =
             service.image.as_ref().map_or_else(|| "–".to_owned(), |image| format!("`{}`", image.value));
-        let starts = if kind.runs() { "starts it" } else { "knows its ports only" };
+        let starts = match (kind.runs(), kind.is_contained()) {
+            (true, _) => "starts it",
+            (false, true) => "starts it as a container",
+            (false, false) => "knows its ports only",
+        };
         let _ =
             writeln!(text, "| `{kind}` | {} | {} | {image} | {starts} |", kind.purpose(), ports.join(", "));
     }

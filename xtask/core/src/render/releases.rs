@@ -114,6 +114,6 @@ Where a native server comes from decides where it is available:
 | Redis, RabbitMQ | native on Debian and its kin, else `from = \"path\"` | the same | `from = \"path\"` | `from = \"path\"` |
 
 Run were `documented`, `v12` and `v14` on Debian 12, x86_64. The builds for the other platforms are in the lock file with their checksums,
-and were never started. `image only` means that `up` cannot run it: [docker/compose.yaml](compose.md) can.
+and were never started. `image only` means that `up` runs it as a container only, which takes Docker ([compose.md](compose.md)).
 
 ";
