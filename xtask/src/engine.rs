@@ -32,6 +32,8 @@ pub struct Engine<'a> {
     pub endpoints: &'a BTreeMap<String, Endpoint>,
     /// What runs containers; where a plan says nothing of containers there is none.
     pub compose: Option<&'a Compose>,
+    /// The services whose containers this has made or started.
+    pub applied: Mutex<BTreeSet<String>>,
     pub events: &'a dyn Events,
     /// When the command began: what `Outcome` tells is counted from there.
     pub begin: Instant,

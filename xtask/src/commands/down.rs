@@ -5,6 +5,7 @@ mod all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::IsTerminal;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -56,8 +57,12 @@ pub fn run(
         return output::report(&Stopped { stopped: vec![], deleted: vec![] }, global.format)
             .map_err(|e| vec![e]);
     };
-    let containers = stack.containers(context, &place, events).map_err(|e| vec![e])?;
-    let compose = containers.map(|(compose, _)| compose);
+    // Processes are stopped although containers cannot be.
+    let (compose, unseen) = match stack.containers(context, &place, events) {
+        Ok(containers) => (containers.map(|(compose, _)| compose), None),
+        Err(error) if args.data => return Err(vec![error]),
+        Err(error) => (None, Some(error)),
+    };
     let prepare = || -> anyhow::Result<_> {
         let volumes = compose.as_ref().map(Compose::with_data).transpose()?.unwrap_or_default();
         let contained = |name: &String| volumes.contains(name);
@@ -92,6 +97,7 @@ pub fn run(
         contained: &BTreeMap::new(),
         endpoints: &BTreeMap::new(),
         compose: compose.as_ref(),
+        applied: Mutex::default(),
         events,
         begin,
         patience: Duration::ZERO,
@@ -110,7 +116,8 @@ pub fn run(
         // With the last data goes what it was made with.
         stack.state.ask(|asked| *asked = Asked::default()).map_err(|e| vec![e])?;
     }
-    output::report(&Stopped { stopped: stopped(&plan), deleted }, global.format).map_err(|e| vec![e])
+    output::report(&Stopped { stopped: stopped(&plan), deleted }, global.format).map_err(|e| vec![e])?;
+    unseen.map_or(Ok(()), |error| Err(vec![error]))
 }
 
 fn stopped(plan: &Plan) -> Vec<String> {

@@ -35,6 +35,9 @@ struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     at_work: Option<AtWork>,
     services: Vec<Service>,
+    /// Why nothing is told of containers.
+    #[serde(skip)]
+    unseen: Option<anyhow::Error>,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,6 +111,9 @@ pub fn run(
     if let Some(broken) = stack.broken {
         return Err(broken.into());
     }
+    if let Some(unseen) = status.unseen {
+        return Err(unseen);
+    }
     if stack.place().is_some() {
         // The reason why nobody answers as ours.
         let known = &stack.site.ecosystem.services;
@@ -145,7 +151,7 @@ fn gather(context: &Context, stack: &Stack, events: &dyn Events) -> anyhow::Resu
         since: holder.since(),
         seconds: holder.seconds(),
     });
-    let mut status = Status { place: None, root, at_work, services: Vec::new() };
+    let mut status = Status { place: None, root, at_work, services: Vec::new(), unseen: None };
     // Not what was known when the command began: somebody may have set it up while it watches.
     let Some(place) = stack.present_place()? else { return Ok(status) };
     status.place = Some(place.id.clone());
@@ -154,7 +160,13 @@ fn gather(context: &Context, stack: &Stack, events: &dyn Events) -> anyhow::Resu
     for supervised in native::list(&place)? {
         by_service.entry(supervised.process.service.clone()).or_default().push(supervised);
     }
-    let (compose, containers) = stack.containers(context, &place, events)?.unzip();
+    let (compose, containers) = match stack.containers(context, &place, events) {
+        Ok(containers) => containers.unzip(),
+        Err(error) => {
+            status.unseen = Some(error);
+            (None, None)
+        }
+    };
     let containers = containers.unwrap_or_default();
     let known = &stack.site.ecosystem.services;
     let by = |name: &str, backend| known.get(name).is_some_and(|s| s.backend.value == backend);

@@ -7,6 +7,7 @@ mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -157,6 +158,7 @@ pub fn run(
         contained: &wanted.containers.wanted,
         endpoints: &wanted.endpoints,
         compose: wanted.containers.compose.as_ref(),
+        applied: Mutex::default(),
         events,
         begin,
         patience: Duration::from_secs(args.timeout),
@@ -444,10 +446,9 @@ fn undo_if_interrupted(place: &Place, containers: &Containers, outcome: &Outcome
     }
     let started: Vec<&str> = outcome.started.iter().map(String::as_str).collect();
     if !started.is_empty() {
-        let text = format!(
-            "stopping {}; Ctrl-C again leaves at once, and they end by themselves",
-            started.join(", ")
-        );
+        let contained = started.iter().any(|service| containers.has(service));
+        let rest = if contained { "and containers run on" } else { "and they end by themselves" };
+        let text = format!("stopping {}; Ctrl-C again leaves at once, {rest}", started.join(", "));
         events.emit(Event::Fact { title: "Ctrl-C", text });
     }
     // The interruption is what is reported; `status` shows what could not be stopped.

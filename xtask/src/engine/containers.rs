@@ -1,6 +1,7 @@
 //! Steps that are about containers, and what is to be known of a container while somebody waits for it.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use anyhow::Context;
 use ecosystem_core::catalog::container::Contained;
@@ -32,6 +33,7 @@ impl Engine<'_> {
             Action::Pull(image) => compose.pull(image, self.events)?,
             Action::Apply(services) => {
                 let task = Task::start(self.events, Section::Start, "containers");
+                self.applied.lock().unwrap_or_else(PoisonError::into_inner).extend(services.iter().cloned());
                 compose.apply(services)?;
                 task.finish(format!("made or started: {}", services.join(", ")));
                 let made_by =
@@ -61,10 +63,19 @@ impl Engine<'_> {
     }
 
     /// Fails where a container is not going to become ready: it ended, and whatever starts it again will not help.
-    pub(super) fn look_at_container(&self, service: &str, contained: &Contained) -> anyhow::Result<()> {
+    pub(super) fn look_at_container(
+        &self,
+        service: &str,
+        contained: &Contained,
+        restarts: &mut Option<u32>,
+    ) -> anyhow::Result<()> {
         let seen = self.seen(service)?;
+        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner).contains(service);
+        let now = seen.as_ref().map_or(0, |seen| seen.restarts);
+        // One that was started here has begun at none; what happened to others before is over.
+        let before = *restarts.get_or_insert(if applied { 0 } else { now });
         let how = match seen.as_ref().map(|seen| &seen.phase) {
-            Some(Phase::Running) if seen.as_ref().is_some_and(|seen| seen.restarts == 0) => return Ok(()),
+            Some(Phase::Running) if now <= before => return Ok(()),
             Some(Phase::Paused) => {
                 let name = seen.map(|seen| seen.name).unwrap_or_default();
                 let message = format!("{service}: somebody has paused its container, so it cannot answer");
@@ -85,8 +96,10 @@ impl Engine<'_> {
                 .hint(format!("the whole log: {{program}} logs {service}"))
         };
         let failure = name_settings(&contained.settings, &self.last_words(service), failure);
-        // Nobody waits any more: the engine would try again without end.
-        self.compose()?.halt(&[service.to_owned()])?;
+        if applied {
+            // Nobody waits any more: the engine would try again without end.
+            self.compose()?.halt(&[service.to_owned()])?;
+        }
         Err(failure.into())
     }
 

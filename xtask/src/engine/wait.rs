@@ -56,6 +56,7 @@ impl Engine<'_> {
         let begin = Instant::now();
         let (mut pause, mut effort) = (FIRST_PAUSE, Effort::Look);
         let mut next_look = LOOK_PERIOD;
+        let mut restarts = None;
         loop {
             // Read before asking: an end that happens while we ask is seen in the next round.
             let gone = ended.yet();
@@ -88,7 +89,7 @@ impl Engine<'_> {
                 return Err(self.timed_out(service, &last));
             }
             if begin.elapsed() > next_look {
-                self.look(service)?;
+                self.look(service, &mut restarts)?;
                 next_look = begin.elapsed() + LOOK_PERIOD;
             }
             interrupt::pause(pause, || ended.yet())?;
@@ -96,10 +97,10 @@ impl Engine<'_> {
         }
     }
 
-    /// Fails where it is not worth to ask any further.
-    fn look(&self, service: &str) -> anyhow::Result<()> {
+    /// Fails where it is not worth to ask any further. `restarts` is how often the engine had started a container when it was first looked at.
+    fn look(&self, service: &str, restarts: &mut Option<u32>) -> anyhow::Result<()> {
         if let Some(contained) = self.contained.get(service) {
-            return self.look_at_container(service, contained);
+            return self.look_at_container(service, contained, restarts);
         }
         if self.is_elsewhere(service) {
             return Ok(());
