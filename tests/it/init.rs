@@ -72,7 +72,7 @@ fn a_site_of_rdm_gets_the_manifest_that_says_the_same() {
                   image = "opensearchproject/opensearch:2.18.0"
                   heap = "1g"
                   settings = { "indices.query.bool.max_clause_count" = "2048" }
-                  the image is that of containers; as a process it is 2.17.1, of release v13
+                  the image is what `up --backend compose` runs; as a process it is 2.17.1, of release v13
 
     Not taken over
       addresses: 0.0.0.0 and the like are not reproduced; every port is on 127.0.0.1 alone
@@ -107,6 +107,7 @@ fn a_site_of_rdm_gets_the_manifest_that_says_the_same() {
       → see what is open in the old files: ecosystem check docker-compose.yml docker-services.yml
       → stop their containers, which hold the same ports: docker compose stop
       → ecosystem up
+      → or the images above, as containers: ecosystem up --backend compose
     [exit status: 0]
     "#);
     // Everything that reads a manifest takes it, and the ports are those of the file.
@@ -139,7 +140,8 @@ fn a_site_of_rdm_gets_the_manifest_that_says_the_same() {
         let refused = place.run(words);
         assert_eq!(refused.status, 2, "{refused}");
         assert!(
-            refused.stderr.contains("error[file-exists]") && refused.stderr.contains("init --dry-run"),
+            refused.stderr.contains("error[file-exists]")
+                && refused.stderr.contains(&format!("{} --dry-run", words.join(" "))),
             "{refused}"
         );
     }

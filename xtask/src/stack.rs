@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 use ecosystem_core::catalog::{self, Around};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::model::{Asked, Backend, Ecosystem, Flags, Origin, Service};
+use ecosystem_core::model::{Asked, Ecosystem, Flags, Origin, Service};
 use ecosystem_core::place::Place;
 use ecosystem_core::process::{RunAs, quoted};
 use ecosystem_core::seen::Seen;
@@ -151,38 +151,23 @@ impl Stack {
         compose::client(context.find("docker"), place).map(Some).map_err(Into::into)
     }
 
-    /// The same with what there is of them. Where the servers are processes, an engine that does not answer is told, and taken for one
-    /// that runs none.
+    /// The same with what there is of them; `None` where none were started, and nothing is asked either.
     pub fn containers(
-        &self,
         context: &Context,
         place: &Place,
-        events: &dyn Events,
     ) -> anyhow::Result<Option<(Compose, BTreeMap<String, Seen>)>> {
-        let look = || -> anyhow::Result<_> {
-            let Some(compose) = Self::compose(context, place)? else { return Ok(None) };
-            let seen = compose.containers()?;
-            Ok(Some((compose, seen)))
-        };
-        match look() {
-            Err(error) if self.site.ecosystem.backend.value == Backend::Native => {
-                let text = format!("containers of this project cannot be looked at: {error:#}");
-                events.emit(Event::Warning(text));
-                Ok(None)
-            }
-            looked => looked,
+        if compose::expected(place)?.is_empty() {
+            return Ok(None);
         }
+        let Some(compose) = Self::compose(context, place)? else { return Ok(None) };
+        let seen = compose.containers()?;
+        Ok(Some((compose, seen)))
     }
 
     /// The services that run, as processes or as containers.
-    pub fn running(
-        &self,
-        context: &Context,
-        place: &Place,
-        events: &dyn Events,
-    ) -> anyhow::Result<BTreeSet<String>> {
+    pub fn running(context: &Context, place: &Place) -> anyhow::Result<BTreeSet<String>> {
         let mut running: BTreeSet<String> = native::running(place)?.into_iter().collect();
-        let containers = self.containers(context, place, events)?.map(|(_, seen)| seen).unwrap_or_default();
+        let containers = Self::containers(context, place)?.map(|(_, seen)| seen).unwrap_or_default();
         running.extend(containers.into_iter().filter(|(_, seen)| seen.runs()).map(|(service, _)| service));
         Ok(running)
     }

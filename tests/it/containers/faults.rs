@@ -172,25 +172,65 @@ fn a_paused_container_is_told_and_not_undone() {
 }
 
 #[test]
+fn what_somebody_did_to_a_container_by_hand_is_told() {
+    let Some(contained) = Contained::new() else { return };
+    contained.manifest("");
+    contained.place.ok(&["up", "redis"]);
+    let redis = contained.container("redis");
+    for (done, told) in [
+        (["stop", &redis], "somebody has stopped its container"),
+        (["rm", &redis], "somebody has removed its container"),
+    ] {
+        contained.docker(&done);
+        let status = contained.place.run(&["status"]);
+        assert!(status.status == 1 && status.stdout.contains(told), "{status}");
+    }
+    contained.place.ok(&["up", "redis"]);
+    contained.place.ok(&["down", "redis"]);
+    assert_eq!(contained.place.ok(&["status"]).stdout.lines().count(), 1);
+}
+
+#[test]
+fn the_stack_of_another_checkout_is_named_by_its_folder() {
+    let (Some(one), Some(other)) = (Contained::new(), Contained::new()) else { return };
+    one.manifest("");
+    one.place.ok(&["up", "redis"]);
+    other
+        .place
+        .file("ecosystem.toml", &format!("backend = \"compose\"\nport_offset = {}\n", one.place.offset));
+    let run = other.place.run(&["up", "redis"]);
+    assert_eq!(run.status, 5, "{run}");
+    assert!(run.stderr.contains(&format!("held by the stack of {}", one.place.root)), "{run}");
+    assert!(run.stderr.contains(&format!("down -C '{}'", one.place.root)), "{run}");
+}
+
+#[test]
 fn an_engine_that_does_not_answer_is_told_and_keeps_nobody_from_stopping_processes() {
     let place = Place::new();
     place.ok(&["up", "redis"]);
-    // As after an earlier try with containers.
-    place.file(".ecosystem/compose.yaml", "services: {}\n");
     let silent = |args: &[&str]| {
         let mut command = place.command(args);
         Run::of(command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock"))
     };
-    let status = silent(&["status"]);
-    assert!(
-        status.status == 0
-            && status.stderr.contains("warning: containers of this project cannot be looked at"),
-        "{status}"
-    );
+    // As long as nothing was a container, nobody asks.
+    place.file(".ecosystem/compose.yaml", "services: {}\n");
+    for args in [["status"].as_slice(), &["up", "redis"], &["list"], &["env", "redis"]] {
+        let run = silent(args);
+        assert!(run.status == 0 && run.stderr.is_empty(), "{run}");
+    }
     let wanted = silent(&["up", "--backend", "compose", "postgresql"]);
     assert_eq!(wanted.status, 3, "{wanted}");
-    let down = silent(&["down"]);
-    assert_eq!(down.status, 0, "{down}");
+    assert!(
+        wanted.stderr.contains("error[docker-silent]") && wanted.stderr.contains("up --backend native"),
+        "{wanted}"
+    );
+    place.file(".ecosystem/containers.toml", "services = [\"postgresql\"]\n");
+    for (args, says) in [(["status"], "redis        ready"), (["down"], "Stopped redis.")] {
+        let run = silent(&args);
+        assert!(run.status == 3 && run.stdout.contains(says), "{run}");
+        assert!(run.stderr.contains("error[docker-silent]"), "{run}");
+    }
+    std::fs::remove_file(place.state().join("containers.toml")).unwrap();
     std::fs::remove_file(place.state().join("compose.yaml")).unwrap();
 }
 

@@ -14,6 +14,7 @@ use ecosystem_core::host::ports::{Container, containers};
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::Holder;
 use ecosystem_core::seen::{self, Seen};
+use serde::{Deserialize, Serialize};
 
 use crate::event::{Events, Section, Task, Unit};
 use crate::sys::cmd::{Cmd, Output};
@@ -33,6 +34,15 @@ const FILE: &str = "compose.yaml";
 /// What made the data in each volume, in the state folder.
 const MADE_BY: &str = "volumes.toml";
 
+/// The services that were started as containers and not removed since, in the state folder.
+const EXPECTED: &str = "containers.toml";
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Expected {
+    #[serde(default)]
+    services: BTreeSet<String>,
+}
+
 /// Docker, asked about the containers of one place.
 #[derive(Debug, Clone)]
 pub struct Compose {
@@ -43,6 +53,14 @@ pub struct Compose {
 /// Whether this place ever had containers. Where it had none, no engine is asked.
 pub fn is_set_up(place: &Place) -> bool {
     place.state.join(FILE).exists()
+}
+
+/// The services that were started as containers here and not removed since. Where there are none, no engine is asked what runs.
+pub fn expected(place: &Place) -> anyhow::Result<BTreeSet<String>> {
+    let path = place.state.join(EXPECTED);
+    let text = read_optional(&path)?.unwrap_or_default();
+    let Expected { services } = toml::from_str(&text).with_context(|| format!("cannot read {path}"))?;
+    Ok(services)
 }
 
 /// The engine that `docker` speaks to.
@@ -67,7 +85,9 @@ pub fn name_holders(docker: &str, held: &mut BTreeMap<u16, Option<Holder>>) {
     for container in publishing(docker, BRIEFLY) {
         if let Some(holder) = held.get_mut(&container.port) {
             let unseen = Holder { pid: 0, command: String::new(), cwd: None, place: None, container: None };
-            holder.get_or_insert(unseen).container = Some(container);
+            let holder = holder.get_or_insert(unseen);
+            holder.place = holder.place.take().or_else(|| container.place.clone());
+            holder.container = Some(container);
         }
     }
 }
@@ -196,9 +216,22 @@ impl Compose {
 
     /// Makes, changes and starts the containers of these services, in one call.
     pub fn apply(&self, services: &[String]) -> anyhow::Result<()> {
+        // Before: interrupted halfway, there may be some already.
+        self.expect(|expected| expected.extend(services.iter().cloned()))?;
         let words = ["up", "--detach", "--no-deps", "--pull", "never"].into_iter();
         let words: Vec<&str> = words.chain(services.iter().map(String::as_str)).collect();
         self.insist(self.compose(&words), "started")
+    }
+
+    fn expect(&self, change: impl FnOnce(&mut BTreeSet<String>)) -> anyhow::Result<()> {
+        let known = expected(&self.place)?;
+        let mut services = known.clone();
+        change(&mut services);
+        if services == known {
+            return Ok(());
+        }
+        let path = self.place.state.join(EXPECTED);
+        write_atomic(&path, toml::to_string(&Expected { services })?.as_bytes(), 0o600)
     }
 
     /// Remembers what makes the data of these services.
@@ -227,7 +260,10 @@ impl Compose {
     pub fn remove(&self, services: &[String]) -> anyhow::Result<()> {
         self.halt(services)?;
         let ids = self.ids(services)?;
-        if ids.is_empty() { Ok(()) } else { self.insist(self.on("rm", &ids), "removed") }
+        if !ids.is_empty() {
+            self.insist(self.on("rm", &ids), "removed")?;
+        }
+        self.expect(|expected| expected.retain(|service| !services.contains(service)))
     }
 
     /// The same for all of them, and their network. Fails where anything is left.
@@ -236,7 +272,7 @@ impl Compose {
         let mut left = self.of_project(["ps", "--all", "--format", "container {{.Names}}"])?;
         left.extend(self.of_project(["network", "ls", "--format", "network {{.Name}}"])?);
         if left.is_empty() {
-            return Ok(());
+            return self.expect(BTreeSet::clear);
         }
         let message = format!("Docker Compose says that all is gone, and there still is {}", left.join(", "));
         Err(Failure::new(Kind::Service, "containers-left", message)

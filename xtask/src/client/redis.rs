@@ -99,7 +99,15 @@ impl Session {
         let info = match info {
             Some(Reply::Text(text)) => Info::new(&text),
             Some(Reply::Error(error)) if is_temporary(&error) => return Err(Attempt::NotYet(error)),
-            other => return Err(Attempt::Never(format!("a Redis that does not tell what it is: {other:?}"))),
+            Some(Reply::Error(error)) if error.starts_with("NOAUTH") => {
+                return Err(Attempt::Never(
+                    "a Redis that wants a password, and there is none to give".to_owned(),
+                ));
+            }
+            Some(Reply::Error(error)) => {
+                return Err(Attempt::Never(format!("a Redis that does not tell what it is: {error}")));
+            }
+            _ => return Err(Attempt::Never("a Redis that does not tell what it is".to_owned())),
         };
         if !endpoint.identity.is_empty() && info.get("config_file") != endpoint.identity {
             return Err(Attempt::Never(format!("{info} answers, not ours")));

@@ -5,7 +5,9 @@ use camino::Utf8PathBuf;
 use ecosystem_core::artifact::Installation;
 use ecosystem_core::catalog::Kind;
 use ecosystem_core::failure::{self, Failure};
+use ecosystem_core::model::Backend;
 
+use crate::backend::compose;
 use crate::cli::{Client, Global};
 use crate::client;
 use crate::context::Context;
@@ -30,6 +32,13 @@ pub fn psql(context: &Context, global: &Global, args: &Client, events: &dyn Even
     let stack = Stack::open(context, global)?;
     let (service, endpoint) = stack.one(Kind::Postgresql, args.service.as_deref())?;
     client::usable(&endpoint)?;
+    if service.backend.value == Backend::Compose && context.find("psql").is_none() {
+        let user =
+            [endpoint.user.as_deref().unwrap_or_default(), endpoint.database.as_deref().unwrap_or_default()];
+        let words = ["psql", "-h", "127.0.0.1", "-U", user[0], "-d", user[1]];
+        let secret = ("PGPASSWORD", endpoint.password().to_owned());
+        return Err(in_container(context, &stack, &service.name, secret, &words, &args.args)?);
+    }
     let installed = installation(context, &stack, &service.name, events)?;
     let client = installed.get("postgresql-client").context("the installation has no psql")?;
     let mut env = vec![
@@ -53,6 +62,10 @@ pub fn redis_cli(
     let stack = Stack::open(context, global)?;
     let (service, endpoint) = stack.one(Kind::Redis, args.service.as_deref())?;
     client::usable(&endpoint)?;
+    if service.backend.value == Backend::Compose && context.find("redis-cli").is_none() {
+        let secret = ("REDISCLI_AUTH", endpoint.password().to_owned());
+        return Err(in_container(context, &stack, &service.name, secret, &["redis-cli"], &args.args)?);
+    }
     let installed = installation(context, &stack, &service.name, events)?;
     let server = installed.get("redis").context("the installation has no redis")?;
     // It comes with the server, in Debian's packages and in all others.
@@ -62,6 +75,30 @@ pub fn redis_cli(
     let mut env = vec![("REDISCLI_AUTH", endpoint.password().to_owned())];
     env.extend(server.library_path().map(|path| ("LD_LIBRARY_PATH", path)));
     Err(become_program(&program, &[&address[..], &args.args].concat(), &[], &env))
+}
+
+/// Becomes the client that the image of a server brings along. Its password is not among the words: Docker takes it from the environment.
+fn in_container(
+    context: &Context,
+    stack: &Stack,
+    service: &str,
+    secret: (&str, String),
+    client: &[&str],
+    args: &[String],
+) -> anyhow::Result<anyhow::Error> {
+    let place = stack.place().context("the place is set up")?;
+    let docker = context.find("docker");
+    let seen = compose::client(docker.clone(), &place)?.containers()?;
+    let docker = docker.context("docker was there a moment ago")?;
+    let container = seen.get(service).with_context(|| format!("{service} has no container"))?;
+    let mut words = vec!["exec", "--interactive", "--env", secret.0];
+    if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        words.push("--tty");
+    }
+    words.push(&container.name);
+    words.extend(client);
+    let words: Vec<String> = words.into_iter().map(str::to_owned).chain(args.iter().cloned()).collect();
+    Ok(become_program(&docker, &words, &[], &[secret]))
 }
 
 fn installation(

@@ -58,8 +58,14 @@ pub fn run(
             .map_err(|e| vec![e]);
     };
     // Processes are stopped although containers cannot be.
-    let (compose, unseen) = match stack.containers(context, &place, events) {
-        Ok(containers) => (containers.map(|(compose, _)| compose), None),
+    let looked = if args.data {
+        // There are volumes without containers.
+        Stack::compose(context, &place)
+    } else {
+        Stack::containers(context, &place).map(|looked| looked.map(|(compose, _)| compose))
+    };
+    let (compose, unseen) = match looked {
+        Ok(compose) => (compose, None),
         Err(error) if args.data => return Err(vec![error]),
         Err(error) => (None, Some(error)),
     };
@@ -114,7 +120,8 @@ pub fn run(
     };
     if args.data && args.services.is_empty() {
         // With the last data goes what it was made with.
-        stack.state.ask(|asked| *asked = Asked::default()).map_err(|e| vec![e])?;
+        let forget = |asked: &mut Asked| *asked = Asked { backend: asked.backend, ..Asked::default() };
+        stack.state.ask(forget).map_err(|e| vec![e])?;
     }
     output::report(&Stopped { stopped: stopped(&plan), deleted }, global.format).map_err(|e| vec![e])?;
     unseen.map_or(Ok(()), |error| Err(vec![error]))
@@ -147,12 +154,21 @@ fn confirm(
         let names = unnamed.into_iter().collect::<Vec<_>>().join(", ");
         let _ = write!(what, ", among them {names}, which the manifest does not name any more,");
     }
+    let chosen = |name: &&String| services.is_empty() || services.contains(name);
+    let volumes: Vec<&str> = volumes.iter().filter(chosen).map(String::as_str).collect();
+    let docker = match volumes.as_slice() {
+        [] => String::new(),
+        names => format!(" and in the volumes of Docker for {}", names.join(", ")),
+    };
     if !std::io::stdin().is_terminal() {
-        let text = format!("deleting the data of {what} in {} needs a yes", place.root);
+        let text = format!("deleting the data of {what} in {}{docker} needs a yes", place.root);
         let again = format!("{{program}} down --data --yes {}", services.join(" "));
         return Err(Failure::new(Kind::Usage, "needs-yes", text).hint(again.trim_end()).into());
     }
-    if output::agreed(&format!("Delete the data of {what} in {}? It cannot be brought back.", place.state))? {
+    if output::agreed(&format!(
+        "Delete the data of {what} in {}{docker}? It cannot be brought back.",
+        place.state
+    ))? {
         return Ok(());
     }
     Err(Failure::new(Kind::Interrupted, "not-confirmed", "nothing was stopped, nothing was deleted").into())

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::model::{Backend, Service};
 use ecosystem_core::plan::{Observed, Obstacle, own_ports};
 use ecosystem_core::render::env::{Syntax, render, variables};
 
@@ -24,6 +25,14 @@ pub fn run(context: &Context, global: &Global, args: &Env, events: &dyn Events) 
         return Err(Failure::new(Kind::Finding, "not-set-up", text).hint("{program} up").into());
     };
     let secrets = stack.state.secrets()?;
+    if args.services.is_empty() {
+        // What was started once beside the profile belongs to it.
+        let there = |service: &&Service| service.runs() && secrets.has(&service.name);
+        let more: Vec<&Service> = stack.site.ecosystem.services.values().filter(there).collect();
+        services.extend(
+            more.into_iter().filter(|more| !services.iter().any(|s| s.name == more.name)).collect::<Vec<_>>(),
+        );
+    }
     let with_secret = services.iter().filter(|s| s.has_secret()).map(|s| s.name.as_str());
     stack.state.refuse_lost_secrets(&secrets, with_secret)?;
     let (set_up, never): (Vec<_>, Vec<_>) =
@@ -38,10 +47,13 @@ pub fn run(context: &Context, global: &Global, args: &Env, events: &dyn Events) 
         )));
     }
     let endpoints = stack.endpoints(&services, &place, &secrets);
-    let seen = stack.containers(context, &place, events)?.map(|(_, seen)| seen).unwrap_or_default();
+    let seen = Stack::containers(context, &place)?.map(|(_, seen)| seen).unwrap_or_default();
     let observed = Observed { containers: seen, ..Observed::default() };
     let own: BTreeSet<u16> = own_ports(&observed).collect();
-    for (service, endpoint) in &endpoints {
+    let elsewhere = |name: &str| {
+        stack.site.ecosystem.services.get(name).is_some_and(|s| s.backend.value == Backend::External)
+    };
+    for (service, endpoint) in endpoints.iter().filter(|(name, _)| !elsewhere(name)) {
         for obstacle in native::strangers(&place, service, endpoint)? {
             // What was started with these settings would work on somebody else's data.
             if let Obstacle::PortTaken { port, holder: Some(holder), .. } = obstacle

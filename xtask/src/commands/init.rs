@@ -59,7 +59,7 @@ pub fn run(context: &Context, global: &Global, args: &Init, events: &dyn Events)
     };
     let file = start.join(MANIFEST);
     if !args.dry_run {
-        refuse_present(&file)?;
+        refuse_present(&file, &args.from)?;
     }
     let ecosystem = without_manifest(context, global, &start)?;
     warn_of(&ecosystem, events);
@@ -73,7 +73,7 @@ pub fn run(context: &Context, global: &Global, args: &Init, events: &dyn Events)
         events.emit(Event::Warning(text));
     }
     if !args.dry_run {
-        refuse_present(&file)?;
+        refuse_present(&file, &args.from)?;
         write_atomic(&file, manifest.text.as_bytes(), 0o644)?;
     }
     let Manifest { text, release, services, left_out } = manifest;
@@ -91,12 +91,14 @@ pub fn run(context: &Context, global: &Global, args: &Init, events: &dyn Events)
 }
 
 /// A manifest that is there, even a link that leads nowhere, is somebody's.
-fn refuse_present(file: &Utf8Path) -> Result<(), Failure> {
+fn refuse_present(file: &Utf8Path, from: &[Utf8PathBuf]) -> Result<(), Failure> {
     if file.symlink_metadata().is_err() {
         return Ok(());
     }
-    Err(Failure::new(Kind::Usage, "file-exists", format!("{file} is there already"))
-        .hint("see what would be written, and take from it what you want: {program} init --dry-run"))
+    let words = from.iter().fold(String::new(), |words, file| words + " --from " + &quoted(file.as_str()));
+    Err(Failure::new(Kind::Usage, "file-exists", format!("{file} is there already")).hint(format!(
+        "see what would be written, and take from it what you want: {{program}} init{words} --dry-run"
+    )))
 }
 
 /// What holds for the project as long as it has no manifest.
@@ -232,7 +234,22 @@ impl Report for Initialised {
                 "  {arrow} stop their containers, which hold the same ports: docker compose stop"
             );
         }
-        let _ = writeln!(text, "  {arrow} {} up", self.program);
+        let program = &self.program;
+        let _ = writeln!(text, "  {arrow} {program} up");
+        let of = |wanted: fn(&Taken) -> bool| -> Vec<&str> {
+            self.services.iter().filter(|taken| wanted(taken)).map(|taken| taken.name.as_str()).collect()
+        };
+        if !of(|taken| taken.lines.iter().any(|line| line.starts_with("image"))).is_empty() {
+            let _ = writeln!(
+                text,
+                "  {arrow} or the images above, as containers: {program} up --backend compose"
+            );
+        }
+        let consoles = of(|taken| !taken.kind.runs() && taken.kind.is_contained());
+        if !consoles.is_empty() {
+            let names = consoles.join(" ");
+            let _ = writeln!(text, "  {arrow} what runs as a container only: {program} up {names}");
+        }
         text
     }
 }

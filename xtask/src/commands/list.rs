@@ -90,8 +90,8 @@ fn stack(context: &Context, known: &Known, store: &Utf8Path) -> Stack {
         _ => Vec::new(),
     };
     // An engine that does not answer runs none.
-    let containers = place.as_ref().and_then(|place| Opened::compose(context, place).ok().flatten());
-    let containers = containers.and_then(|compose| compose.containers().ok()).unwrap_or_default();
+    let containers = place.as_ref().and_then(|place| Opened::containers(context, place).ok().flatten());
+    let containers = containers.map(|(_, seen)| seen).unwrap_or_default();
     let contained = || containers.iter().filter(|(_, seen)| seen.runs());
     let supervisor = known.abandoned().or(silent);
     let mut services: Vec<String> =

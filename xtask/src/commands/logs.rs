@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ecosystem_core::failure::harmless;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::log::{Level, Line, Time, interleave, matches};
+use ecosystem_core::model::Backend;
 use ecosystem_core::seen::Seen;
 use owo_colors::{AnsiColors, OwoColorize};
 use serde::Serialize;
@@ -66,7 +67,7 @@ pub fn run(context: &Context, global: &Global, args: &Logs, events: &dyn Events)
     stack.warn_if_broken(events);
     let place = stack.place();
     let containers = match &place {
-        Some(place) => stack.containers(context, place, events)?,
+        Some(place) => Stack::containers(context, place)?,
         None => None,
     };
     let view = View { stack: &stack, args, format: global.format, containers, since: args.since.map(ago) };
@@ -106,10 +107,16 @@ impl View<'_> {
     /// The logs that are wanted and there: without names those of all servers, the supervisor's own where it is named.
     fn logs(&self) -> Vec<Source> {
         let names = &self.args.services;
+        let elsewhere = |service: &str| {
+            let known = self.stack.site.ecosystem.services.get(service);
+            known.is_some_and(|service| service.backend.value == Backend::External)
+        };
         let wanted = |log: &Source| {
             let service = self.service(log);
-            names.iter().any(|name| *name == log.name || name == service)
-                || (names.is_empty() && log.name != "supervisor")
+            // What was written before somebody else ran it says nothing of what runs.
+            !elsewhere(service)
+                && (names.iter().any(|name| *name == log.name || name == service)
+                    || (names.is_empty() && log.name != "supervisor"))
         };
         let contained = self.containers.iter().flat_map(|(compose, seen)| {
             seen.iter().map(|(service, seen)| Source::container(service, compose, &seen.name))
@@ -140,6 +147,13 @@ impl View<'_> {
     fn find(&self) -> anyhow::Result<Vec<Source>> {
         let logs = self.logs();
         for name in &self.args.services {
+            let known = self.stack.site.ecosystem.services.get(name);
+            if known.is_some_and(|service| service.backend.value == Backend::External) {
+                let text = format!("somebody else runs {name}, and has its log");
+                return Err(Failure::new(Kind::Finding, "no-log", text).into());
+            }
+        }
+        for name in &self.args.services {
             let known = self.stack.site.ecosystem.services.contains_key(name) || name == "supervisor";
             if !known && !logs.iter().any(|log| log.name == *name || self.service(log) == name) {
                 self.stack.site.ecosystem.select(None, std::slice::from_ref(name))?;
@@ -152,7 +166,17 @@ impl View<'_> {
                 [] => format!("no service of {} has written a log yet", self.stack.site.root),
                 _ => format!("{what} has not written a log in {} yet", self.stack.site.root),
             };
-            return Err(Failure::new(Kind::Finding, "no-log", text).hint("{program} up").into());
+            let failure = Failure::new(Kind::Finding, "no-log", text).hint("{program} up");
+            let by = |backend| {
+                let mut all = self.stack.site.ecosystem.services.values();
+                all.any(|s| s.backend.value == backend && (services.is_empty() || services.contains(&s.name)))
+            };
+            let failure = if by(Backend::Compose) {
+                failure.hint("the log of a container goes with it: `down` removes both")
+            } else {
+                failure
+            };
+            return Err(failure.into());
         }
         Ok(logs)
     }

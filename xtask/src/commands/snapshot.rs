@@ -55,7 +55,7 @@ fn documents(context: &Context, stack: &Stack) -> anyhow::Result<BTreeMap<String
         Failure::new(Kind::Finding, "nothing-runs", text).hint("{program} up")
     };
     let place = stack.place().ok_or_else(nothing_runs)?;
-    let running = stack.running(context, &place, &Silent)?;
+    let running = Stack::running(context, &place)?;
     let services: Vec<&Service> =
         stack.site.ecosystem.services.values().filter(|s| running.contains(&s.name)).collect();
     if services.is_empty() {

@@ -15,7 +15,7 @@ use ecosystem_core::supervise::Phase;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
-use crate::backend::native;
+use crate::backend::{compose, native};
 use crate::cli::{self as args, Global};
 use crate::client::{self, Effort};
 use crate::context::Context;
@@ -104,9 +104,9 @@ pub fn run(
     let stack = Stack::look(context, global)?;
     if args.watch {
         stack.warn_if_broken(events);
-        return watch::run(context, global, &stack, events);
+        return watch::run(context, global, &stack);
     }
-    let status = gather(context, &stack, events)?;
+    let status = gather(context, &stack)?;
     output::report(&status, global.format)?;
     if let Some(broken) = stack.broken {
         return Err(broken.into());
@@ -142,7 +142,7 @@ pub fn run(
 }
 
 /// Asks the supervisor, the engine where there are containers, and every server.
-fn gather(context: &Context, stack: &Stack, events: &dyn Events) -> anyhow::Result<Status> {
+fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
     let root = stack.site.root.to_string();
     let holder = stack.state.at_work()?;
     let at_work = holder.as_ref().map(|holder| AtWork {
@@ -160,7 +160,7 @@ fn gather(context: &Context, stack: &Stack, events: &dyn Events) -> anyhow::Resu
     for supervised in native::list(&place)? {
         by_service.entry(supervised.process.service.clone()).or_default().push(supervised);
     }
-    let (compose, containers) = match stack.containers(context, &place, events) {
+    let (compose, containers) = match Stack::containers(context, &place) {
         Ok(containers) => containers.unzip(),
         Err(error) => {
             status.unseen = Some(error);
@@ -176,6 +176,7 @@ fn gather(context: &Context, stack: &Stack, events: &dyn Events) -> anyhow::Resu
             by_service.entry(name.clone()).or_default();
         }
     }
+    let started = compose::expected(&place)?;
     let there = |name: &String| {
         by_service.contains_key(name) || containers.contains_key(name) || by(name, Backend::External)
     };
@@ -187,8 +188,10 @@ fn gather(context: &Context, stack: &Stack, events: &dyn Events) -> anyhow::Resu
             .map(|(name, processes)| {
                 let endpoint = endpoints.get(name);
                 let starts = holder.as_ref().filter(|holder| holder.starts.contains(name));
+                let elsewhere = by(name, Backend::External);
                 scope.spawn(move || match endpoint {
                     _ if stack.broken.is_some() => Some(unasked(name, processes, starts)),
+                    _ if elsewhere => orphan(name, processes, &context.program),
                     Some(endpoint) => Some(service(name, processes, endpoint, starts)),
                     None => orphan(name, processes, &context.program),
                 })
@@ -206,9 +209,18 @@ fn gather(context: &Context, stack: &Stack, events: &dyn Events) -> anyhow::Resu
         let elsewhere: Vec<_> = endpoints
             .iter()
             .filter(|(name, _)| by(name, Backend::External))
+            // What still runs here under this name holds its port, mostly.
+            .filter(|(name, _)| !by_service.contains_key(*name) && !containers.contains_key(*name))
             .map(|(name, endpoint)| scope.spawn(move || Some(container::elsewhere(name, endpoint))))
             .collect();
-        let all = asked.into_iter().chain(contained).chain(elsewhere);
+        let gone = started.iter().filter(|name| compose.is_some() && !containers.contains_key(*name));
+        let gone: Vec<_> = gone
+            .map(|name| {
+                let starts = holder.as_ref().is_some_and(|holder| holder.starts.contains(name));
+                scope.spawn(move || (!starts).then(|| container::gone(name, &context.program)))
+            })
+            .collect();
+        let all = asked.into_iter().chain(contained).chain(elsewhere).chain(gone);
         all.filter_map(|thread| thread.join().ok().flatten()).collect()
     });
     status.services.sort_by(|a, b| a.name.cmp(&b.name));
@@ -367,6 +379,7 @@ impl Report for Status {
         let _ = writeln!(text, "{}", header.dimmed());
         for service in &self.services {
             let (word, pids) = (format!("{:<10}", service.state.word()), service.pid_list());
+            let how = if service.container.is_some() && !pids.is_empty() { " in a container" } else { "" };
             let word = match service.state {
                 State::Ready => word.green().to_string(),
                 State::Stopped => word.dimmed().to_string(),
@@ -378,7 +391,7 @@ impl Report for Status {
             };
             let _ = writeln!(
                 text,
-                "{:<12} {word} {:<22} {:<10} {:>9} {:>9}  {pids}",
+                "{:<12} {word} {:<22} {:<10} {:>9} {:>9}  {pids}{how}",
                 service.name,
                 service.address,
                 service.version,

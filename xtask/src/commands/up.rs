@@ -105,6 +105,9 @@ pub fn run(
         stack = Stack::open_with(context, global, &backend::chosen(&asked, choice)).map_err(one)?;
     }
     let (services, needed_by) = wanted_services(&stack, args).map_err(|e| one(e.into()))?;
+    if restart {
+        refuse_elsewhere(&services, &args.services).map_err(|failure| one(failure.into()))?;
+    }
     let run_as = context.host().run_as().ok_or_else(|| one(root_without_namespaces().into()))?;
     let wanted = |place, secrets| Wanted {
         needed_by: &needed_by,
@@ -123,6 +126,7 @@ pub fn run(
     if args.dry_run {
         let place = stack.place().unwrap_or_else(|| stack.imagined_place());
         let secrets = stack.state.secrets().map_err(one)?;
+        stack.refuse_copy().map_err(|failure| one(failure.into()))?;
         let wanted = wanted(&place, &secrets);
         return plan_only(context, global, &wanted, events).map_err(one);
     }
@@ -193,6 +197,18 @@ pub fn run(
     output::report(&report, global.format).map_err(one)
 }
 
+/// Nothing here can start a server again that somebody else runs.
+fn refuse_elsewhere(services: &[&Service], named: &[String]) -> Result<(), Failure> {
+    let elsewhere =
+        services.iter().filter(|s| s.backend.value == Backend::External && named.contains(&s.name));
+    let names: Vec<&str> = elsewhere.map(|service| service.name.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let message = format!("somebody else runs {}: it cannot be started again from here", names.join(", "));
+    Err(Failure::new(Kind::Usage, "service-elsewhere", message).hint("where it is: {program} status"))
+}
+
 /// What was asked for, with what it starts after, and who needs that.
 fn wanted_services<'s>(
     stack: &'s Stack,
@@ -253,7 +269,7 @@ impl Wanted<'_> {
         };
         let all_run = self.services.iter().all(runs);
         let (processes, containers) = (self.names(Backend::Native), self.names(Backend::Compose));
-        let other = backend_obstacles(&processes, &containers, &observed);
+        let other = backend_obstacles(&processes, &containers, &self.names(Backend::External), &observed);
         // Those of the other backend hold the ports.
         let mut obstacles = if other.is_some() { Vec::new() } else { port_obstacles(&endpoints, &observed) };
         obstacles.extend(other.into_iter().chain(silent_supervisor(&observed)));

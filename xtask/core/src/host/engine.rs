@@ -35,7 +35,6 @@ fn podman() -> Failure {
     let message = "Podman answers in Docker's place; it was never tried with this program, so it is not used";
     Failure::new(Kind::Host, "podman-untested", message)
         .hint("point DOCKER_HOST or `docker context use` to a Docker Engine")
-        .hint("or run the servers without containers: {program} up --backend native")
 }
 
 impl Engine {
@@ -64,20 +63,16 @@ impl Engine {
 
     /// Whether containers can be run with it. `compose` is what `docker compose version --short` printed, where it ran.
     pub fn fit(&self, compose: Option<&str>) -> Result<(), Failure> {
-        let natively = "or run the servers without containers: {program} up --backend native";
         match self {
             Self::NoClient => {
                 let message = "containers take Docker with Compose, and there is no docker on PATH";
-                return Err(Failure::new(Kind::Host, "no-docker", message)
-                    .hint("install Docker Engine")
-                    .hint(natively));
+                return Err(Failure::new(Kind::Host, "no-docker", message).hint("install Docker Engine"));
             }
             Self::Silent(reason) if reason.to_lowercase().contains("podman") => return Err(podman()),
             Self::Silent(reason) => {
                 let message = format!("containers take a container engine, and none answers: {reason}");
                 return Err(Failure::new(Kind::Host, "docker-silent", message)
-                    .hint("start it; `docker version` must show a server")
-                    .hint(natively));
+                    .hint("start it; `docker version` must show a server"));
             }
             Self::Answers { name, .. } if name != "Docker Engine" => return Err(podman()),
             Self::Answers { .. } => {}
@@ -93,8 +88,7 @@ impl Engine {
         let message =
             format!("containers take Docker Compose {}.{} or newer, and {found}", COMPOSE.0, COMPOSE.1);
         Err(Failure::new(Kind::Host, "compose-too-old", message)
-            .hint("install the plugin docker-compose-plugin; `docker compose version` must show it")
-            .hint(natively))
+            .hint("install the plugin docker-compose-plugin; `docker compose version` must show it"))
     }
 
     /// Judges it. `podman` is where such a program was found.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Finding, Section, Verdict};
 use crate::plan::Holder;
 use crate::process::quoted;
+use crate::render::compose::LABEL_ROOT;
 
 /// How it stands with a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Container {
     pub project: Option<String>,
     /// The folder of that project.
     pub folder: Option<String>,
+    /// The project whose `up` has made it.
+    pub place: Option<String>,
     /// The port on this machine.
     pub port: u16,
 }
@@ -55,7 +58,11 @@ pub fn judge(
         Use::Taken(holder) => holder.as_ref(),
     };
     let elsewhere = || format!("{{program}} up --port-offset {offset}");
-    let (by, next) = if let Some(container) = containers.iter().find(|container| container.port == port) {
+    let container = containers.iter().find(|container| container.port == port);
+    let (by, next) = if let Some((container, place)) = container.and_then(|c| Some((c, c.place.as_ref()?))) {
+        let by = format!("the container {} of the stack of {place}", container.name);
+        (by, format!("{{program}} down -C {}", quoted(place)))
+    } else if let Some(container) = container {
         (container.to_string(), format!("docker stop {}", quoted(&container.name)))
     } else {
         match holder {
@@ -98,6 +105,7 @@ pub fn containers(text: &str) -> Vec<Container> {
                 name: field("Names").to_owned(),
                 project: label("com.docker.compose.project"),
                 folder: label("com.docker.compose.project.working_dir"),
+                place: label(LABEL_ROOT),
                 port,
             };
             found.extend((first..=last).map(of));
@@ -136,6 +144,7 @@ mod tests {
             name: "datarepo-db-1".into(),
             project: Some("datarepo".into()),
             folder: None,
+            place: None,
             port: 5632,
         }];
         let lines = [

@@ -22,6 +22,8 @@ pub struct Key {
 pub enum Shape {
     /// A string on one line.
     Text,
+    /// The name of a container image.
+    Image,
     /// The name of a kind of service.
     Kind,
     /// One of these words.
@@ -83,7 +85,7 @@ pub const KEYS: &[Key] = &[
         shape: Shape::Scalar,
         doc: "A line for the server's own configuration file, in the server's own words.",
     },
-    Key { path: "services.<service>.image", shape: Shape::Text, doc: "The container image of the service." },
+    Key { path: "services.<service>.image", shape: Shape::Image, doc: "The container image of the service." },
     Key {
         path: "services.<service>.via",
         shape: Shape::OneOf(Backend::WORDS),
@@ -196,6 +198,13 @@ pub(super) fn is_variable(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
+/// Whether a text can be the name of an image: as Docker takes it, without blanks, and nothing that begins like an option.
+fn is_image(text: &str) -> bool {
+    text.len() <= 500
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c))
+}
+
 /// Whether a text is a heap size: digits, then `m` or `g`.
 fn is_heap(text: &str) -> bool {
     let digits = text.trim_end_matches(['m', 'g', 'M', 'G']);
@@ -211,6 +220,9 @@ impl Shape {
     pub fn expected(self) -> String {
         match self {
             Self::Text => "a text in quotes, on one line".to_owned(),
+            Self::Image => {
+                "an image such as \"postgres:14\", with a digest where it is to be this very one".to_owned()
+            }
             Self::Kind => "the name of a kind of service in quotes".to_owned(),
             Self::OneOf(words) => {
                 words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
@@ -230,6 +242,7 @@ impl Shape {
     pub(super) fn read(self, value: &DeValue<'_>) -> Option<Value> {
         match self {
             Self::Text | Self::Kind => line(value).filter(|text| !text.is_empty()).map(Value::Text),
+            Self::Image => line(value).filter(|text| is_image(text)).map(Value::Text),
             Self::OneOf(words) => line(value).filter(|text| words.contains(&text.as_str())).map(Value::Text),
             Self::Heap => line(value).filter(|text| is_heap(text)).map(Value::Text),
             Self::Offset => number(value)?.try_into().ok().map(Value::Number),
@@ -306,6 +319,16 @@ mod tests {
         assert!(is_text(Shape::Scalar, "\"\"", ""));
         for wrong in [r#""a\nport = 1""#, r#""a\rb""#, r#""a\u0000""#, "[1]", "{ a = 1 }", "2024-01-01"] {
             assert_eq!(read(Shape::Scalar, wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_image_has_a_name_that_docker_takes() {
+        for image in ["redis", "redis:7-alpine", "registry:5000/a/b_c:1.2@sha256:ab", "ghcr.io/a/b"] {
+            assert!(is_text(Shape::Image, &format!("\"{image}\""), image));
+        }
+        for wrong in ["\"redis:7 x\"", "\"-v/:/x\"", "\"$X\"", "\"${X}\"", "\"\"", "\"a\\nb\"", "7"] {
+            assert_eq!(read(Shape::Image, wrong), None, "{wrong}");
         }
     }
 

@@ -6,7 +6,7 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::problem::MOST;
-use super::{Ecosystem, Origin, Problem, Service, Sourced, suggest};
+use super::{Ecosystem, Origin, Problem, Service, Sourced, external, suggest};
 use crate::catalog::{self, Kind};
 
 /// So many services, and so many profiles, may a manifest have.
@@ -129,6 +129,31 @@ pub(super) fn service(service: &Service) -> Vec<Problem> {
             ),
             "take it out; this version cannot put it on loopback",
         ));
+    }
+    if service.external.is_some() {
+        let main = external::scheme(service.kind).map(|(_, role, _)| role);
+        let ports = service.ports.iter().filter(|(role, _)| Some(role.as_str()) == main);
+        let said = [
+            ("settings", service.settings.values().next().map(|setting| &setting.origin)),
+            ("image", service.image.as_ref().map(|image| &image.origin)),
+            ("from", Some(&service.from.origin)),
+            ("plugins", Some(&service.plugins.origin)),
+            ("modules", Some(&service.modules.origin)),
+            ("heap", service.heap.as_ref().map(|heap| &heap.origin)),
+        ];
+        let ports = ports.map(|(_, port)| ("ports", Some(&port.origin)));
+        for (key, origin) in said.into_iter().chain(ports) {
+            if let Some(origin @ Origin::File { .. }) = origin {
+                problems.push(Problem::at(
+                    origin,
+                    format!(
+                        "services.{}.{key} has no effect beside `external`: somebody else runs it",
+                        service.name
+                    ),
+                    "take one of the two out",
+                ));
+            }
+        }
     }
     let mut unwanted = |key: &str, origin: Option<&Origin>| {
         if let Some(origin @ Origin::File { .. }) = origin {

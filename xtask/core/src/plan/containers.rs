@@ -97,15 +97,23 @@ fn data_obstacle(service: &str, wanted: &Contained, observed: &Observed) -> Opti
 }
 
 /// Services that run, and not by what they shall be run by. Their data would not come along.
-pub fn backend_obstacles(processes: &[&str], containers: &[&str], observed: &Observed) -> Option<Obstacle> {
+pub fn backend_obstacles(
+    processes: &[&str],
+    containers: &[&str],
+    elsewhere: &[&str],
+    observed: &Observed,
+) -> Option<Obstacle> {
     let other = |wanted: Backend, services: Vec<&&str>| {
         let services: Vec<String> = services.into_iter().map(ToString::to_string).collect();
         (!services.is_empty()).then_some(Obstacle::OtherBackend { services, wanted })
     };
     let contained = |service: &&&str| observed.containers.get(**service).is_some_and(Seen::runs);
-    other(Backend::Native, processes.iter().filter(contained).collect()).or_else(|| {
-        other(Backend::Compose, containers.iter().filter(|service| observed.runs(service)).collect())
-    })
+    let process = |service: &&&str| observed.runs(service);
+    other(Backend::Native, processes.iter().filter(contained).collect())
+        .or_else(|| other(Backend::Compose, containers.iter().filter(process).collect()))
+        .or_else(|| {
+            other(Backend::External, elsewhere.iter().filter(|s| contained(s) || process(s)).collect())
+        })
 }
 
 /// The ports that lead to containers of this place: nobody else holds them.

@@ -133,6 +133,7 @@ fn all_obstacles_are_told_at_once() {
         name: "site-db-1".into(),
         project: Some("site".into()),
         folder: Some("/p/docker".into()),
+        place: None,
         port: 5632,
     };
     let holder =
@@ -148,7 +149,7 @@ fn all_obstacles_are_told_at_once() {
     the data of postgresql was made by postgresql 11 and cannot be used by postgresql 12
       in the volume of postgresql
     stop the container: docker stop site-db-1
-    or use it as it is: `external = "postgresql://USER:PASSWORD@127.0.0.1:5632"` in [services.postgresql] of ecosystem.toml
+    or use it as it is: `external = "postgresql://USER:PASSWORD@127.0.0.1:5632/DATABASE"` in [services.postgresql] of ecosystem.toml
     start postgresql afresh, losing its data: {program} down --data postgresql
     run all of it on other ports from now on: {program} up --port-offset 100
     "#);
@@ -158,9 +159,10 @@ fn all_obstacles_are_told_at_once() {
 fn the_backend_does_not_change_below_what_runs() {
     let wanted = wanted("");
     let seen = running(&wanted);
-    assert_eq!(backend_obstacles(&[], &["redis"], &seen), None);
-    assert_eq!(backend_obstacles(&["postgresql"], &["redis"], &Observed::default()), None);
-    let obstacle = backend_obstacles(&["redis", "postgresql"], &[], &seen).unwrap();
+    assert_eq!(backend_obstacles(&[], &["redis"], &[], &seen), None);
+    assert_eq!(backend_obstacles(&["postgresql"], &["redis"], &["minio"], &Observed::default()), None);
+    assert!(backend_obstacles(&[], &[], &["redis"], &seen).is_some());
+    let obstacle = backend_obstacles(&["redis", "postgresql"], &[], &[], &seen).unwrap();
     let failure =
         obstacles_failure(&[obstacle], &Retry { words: "up".into(), offset: 0, root: "/p".into() }).unwrap();
     insta::assert_snapshot!(format!("{} {failure}\n{}", failure.code, failure.hints.join("\n")), @"

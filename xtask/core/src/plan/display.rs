@@ -125,11 +125,16 @@ pub fn obstacles_failure(obstacles: &[Obstacle], retry: &Retry) -> Option<Failur
         _ => None,
     });
     if let Some((services, wanted)) = backend {
-        let (are, shall) = match wanted {
-            Backend::Native => ("containers", "processes of yours"),
-            Backend::Compose | Backend::External => ("processes of yours", "containers"),
+        let names = services.join(", ");
+        let _ = match wanted {
+            Backend::Native => {
+                writeln!(text, "what runs as containers shall run as processes of yours: {names}")
+            }
+            Backend::Compose => {
+                writeln!(text, "what runs as processes of yours shall run as containers: {names}")
+            }
+            Backend::External => writeln!(text, "what runs here shall be run by somebody else: {names}"),
         };
-        let _ = writeln!(text, "what runs as {are} shall run as {shall}: {}", services.join(", "));
         hints.push("stop what runs, then try again: {program} down".to_owned());
         hints.push("data does not come along: it stays where it is, for when you go back".to_owned());
     }
@@ -171,12 +176,17 @@ pub fn obstacles_failure(obstacles: &[Obstacle], retry: &Retry) -> Option<Failur
 fn offer(holder: Option<&Holder>, wanted: &[(u16, String)], root: &Utf8Path) -> Option<String> {
     let container = holder?.container.as_ref()?;
     Utf8Path::new(container.folder.as_deref()?).starts_with(root).then_some(())?;
-    let schemes = [("sql", "postgresql"), ("redis", "redis"), ("amqp", "amqp"), ("http", "http")];
+    let schemes = [
+        ("sql", "postgresql://USER:PASSWORD@", "/DATABASE"),
+        ("redis", "redis://", ""),
+        ("amqp", "amqp://USER:PASSWORD@", ""),
+        ("http", "http://", ""),
+    ];
     wanted.iter().find_map(|(port, what)| {
         let (service, role) = what.split_once(' ').unwrap_or((what, what));
-        let (_, scheme) = schemes.iter().find(|(known, _)| *known == role)?;
+        let (_, begin, end) = schemes.iter().find(|(known, ..)| *known == role)?;
         Some(format!(
-            "or use it as it is: `external = \"{scheme}://USER:PASSWORD@127.0.0.1:{port}\"` in [services.{service}] of ecosystem.toml"
+            "or use it as it is: `external = \"{begin}127.0.0.1:{port}{end}\"` in [services.{service}] of ecosystem.toml"
         ))
     })
 }
@@ -242,7 +252,11 @@ fn held_by(ports: &Ports<'_>, hints: &mut Vec<String>) -> String {
         let mut all: Vec<(u16, String)> =
             holders.iter().flat_map(|(_, wanted)| wanted.iter().cloned()).collect();
         all.sort();
-        let pids: Vec<String> = holders.iter().map(|(holder, _)| format!("pid {}", holder.pid)).collect();
+        let who = |holder: &Holder| match &holder.container {
+            Some(container) => format!("container {}", container.name),
+            None => format!("pid {}", holder.pid),
+        };
+        let pids: Vec<String> = holders.iter().map(|(holder, _)| who(holder)).collect();
         let _ = writeln!(text, "{} held by the stack of {place}\n  {}", numbers(&all), pids.join(", "));
         hints.push(format!("stop the other stack: {{program}} down -C {}", quoted(place)));
     }

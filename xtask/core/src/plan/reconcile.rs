@@ -30,7 +30,7 @@ pub fn reconcile_up(
     let wanted = in_order(wanted.processes);
     let (processes, containers): (Vec<&str>, Vec<&str>) =
         (wanted.iter().map(|(s, _)| *s).collect(), contained.iter().map(|(s, _)| *s).collect());
-    plan.obstacles.extend(backend_obstacles(&processes, &containers, observed));
+    plan.obstacles.extend(backend_obstacles(&processes, &containers, elsewhere, observed));
     let mut reasons: BTreeMap<&str, Cause> = BTreeMap::new();
     for (service, launch) in &wanted {
         let needed = || needed_by.get(*service).map(|by| Cause::Needed { by: by.clone() });

@@ -53,8 +53,9 @@ pub fn of_place(
         let set = serde_json::json!(contained.labels).to_string();
         let _ = writeln!(
             text,
-            "    labels:\n      {LABEL_PLACE}: {}\n      {LABEL_SET}: {}\n",
+            "    labels:\n      {LABEL_PLACE}: {}\n      {LABEL_ROOT}: {}\n      {LABEL_SET}: {}\n",
             yaml_text(&place.id),
+            yaml_text(&literal(place.root.as_str())),
             yaml_text(&literal(&set))
         );
         let _ = writeln!(volumes, "  {}:", yaml_text(&service.name));
@@ -95,6 +96,8 @@ pub fn portable_container(ecosystem: &Ecosystem, service: &Service) -> String {
 
 /// The label with the id of the place that a container belongs to.
 pub const LABEL_PLACE: &str = "org.invenio-ecosystem.place";
+/// The label with the folder of the project, for people who meet the container elsewhere.
+pub const LABEL_ROOT: &str = "org.invenio-ecosystem.project";
 /// The label with what was set, as JSON.
 pub const LABEL_SET: &str = "org.invenio-ecosystem.set";
 

@@ -31,7 +31,8 @@ pub fn variables(endpoints: &BTreeMap<String, Endpoint>) -> BTreeMap<String, Str
                 all.extend(process(name, endpoint));
                 continue;
             }
-            Kind::Dashboards | Kind::Pgadmin | Kind::Minio | Kind::Invenio => Vec::new(),
+            Kind::Minio => minio(endpoint),
+            Kind::Dashboards | Kind::Pgadmin | Kind::Invenio => Vec::new(),
         };
         all.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
     }
@@ -133,6 +134,16 @@ fn rabbitmq(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
         ));
     }
     all
+}
+
+/// Those of Invenio-S3. The ones of Amazon's own clients are left alone: a shell may need them for something else.
+fn minio(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+    let (user, password) = login(endpoint);
+    vec![
+        ("INVENIO_S3_ENDPOINT_URL", format!("http://{}", endpoint.address("s3"))),
+        ("INVENIO_S3_ACCESS_KEY_ID", user.to_owned()),
+        ("INVENIO_S3_SECRET_ACCESS_KEY", password.to_owned()),
+    ]
 }
 
 fn opensearch(endpoint: &Endpoint) -> Vec<(&'static str, String)> {

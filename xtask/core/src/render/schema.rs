@@ -82,6 +82,7 @@ fn split(path: &str) -> (&str, &str) {
 fn leaf(key: &Key) -> Value {
     let mut schema = match key.shape {
         Shape::Text => json!({ "type": "string", "minLength": 1 }),
+        Shape::Image => json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._/:@-]*$" }),
         Shape::Kind => json!({ "enum": Kind::ALL.map(Kind::name) }),
         Shape::OneOf(words) => json!({ "enum": words }),
         Shape::Heap => json!({ "type": "string", "pattern": "^[1-9][0-9]{0,5}[mgMG]$" }),

@@ -81,11 +81,7 @@ fn stop_processes(place: &Place) -> anyhow::Result<Option<Vec<String>>> {
 }
 
 fn stop_containers(context: &Context, place: &Place) -> anyhow::Result<Option<Vec<String>>> {
-    let Some(compose) = Stack::compose(context, place)? else { return Ok(None) };
-    let containers = compose.containers()?;
-    if containers.is_empty() {
-        return Ok(None);
-    }
+    let Some((compose, containers)) = Stack::containers(context, place)? else { return Ok(None) };
     compose.remove_all()?;
     Ok(Some(containers.into_keys().collect()))
 }

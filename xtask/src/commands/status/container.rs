@@ -48,7 +48,10 @@ pub(super) fn row(
             (State::Failed, Some(format!("{how}; the engine starts it again in a moment")))
         }
         (Phase::Created, _) => (State::Stopped, Some("its container was made, and never started".to_owned())),
-        (Phase::Ended { how }, _) if is_orderly(how) => (State::Stopped, None),
+        (Phase::Ended { how }, _) if is_orderly(how) => {
+            let text = format!("somebody has stopped its container; {program} up {name} starts it");
+            (State::NotReady, Some(text))
+        }
         (Phase::Ended { how }, _) => (State::Failed, Some(how.clone())),
     };
     let label = |name: &str| seen.labels.get(name).map(String::as_str);
@@ -76,6 +79,32 @@ pub(super) fn row(
     }
 }
 
+/// A service whose container was removed, and not by this program.
+pub(super) fn gone(name: &str, program: &str) -> Service {
+    let reason =
+        format!("somebody has removed its container; {program} up {name} makes it anew, on the same data");
+    Service { state: State::NotReady, reason: Some(reason), ..nothing(name) }
+}
+
+/// A service of which nothing is known.
+fn nothing(name: &str) -> Service {
+    Service {
+        name: name.to_owned(),
+        state: State::Stopped,
+        stopped: false,
+        reason: None,
+        error: None,
+        address: String::new(),
+        version: String::new(),
+        memory_bytes: 0,
+        uptime_ms: 0,
+        restarts: 0,
+        pids: BTreeMap::new(),
+        ports: BTreeMap::new(),
+        container: None,
+    }
+}
+
 /// A service that somebody else runs.
 pub(super) fn elsewhere(name: &str, endpoint: &Endpoint) -> Service {
     let (state, reason) = match client::probe(endpoint, Effort::Look) {
@@ -84,20 +113,14 @@ pub(super) fn elsewhere(name: &str, endpoint: &Endpoint) -> Service {
         Attempt::Never(reason) => (State::NotOurs, Some(reason)),
     };
     Service {
-        name: name.to_owned(),
         state,
         // Nothing here starts it.
         stopped: true,
         reason,
-        error: None,
         address: endpoint.shown().into_iter().next().unwrap_or_default(),
         version: "external".to_owned(),
-        memory_bytes: 0,
-        uptime_ms: 0,
-        restarts: 0,
-        pids: BTreeMap::new(),
         ports: endpoint.ports.clone(),
-        container: None,
+        ..nothing(name)
     }
 }
 
@@ -114,11 +137,11 @@ fn is_orderly(how: &str) -> bool {
     ["ended with exit status 0", "ended by signal 15"].contains(&how)
 }
 
-/// `12.4` of `postgres:12.4`.
+/// `12.4` of `postgres:12.4`, and no more than fits a column.
 fn tag(image: &str) -> String {
     let name = image.split('@').next().unwrap_or(image);
     let tag = name.rsplit('/').next().and_then(|name| name.split_once(':'));
-    tag.map_or_else(|| "latest".to_owned(), |(_, tag)| tag.to_owned())
+    tag.map_or_else(|| "latest".to_owned(), |(_, tag)| tag.chars().take(10).collect())
 }
 
 fn uptime(started: &str) -> u64 {

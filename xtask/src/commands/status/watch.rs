@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::{Service, State, Status, gather};
 use crate::cli::Global;
 use crate::context::Context;
-use crate::event::Events;
 use crate::output::{self, Format, Report, Screen};
 use crate::stack::Stack;
 use crate::sys::interrupt;
@@ -24,16 +23,11 @@ struct Seen {
 }
 
 /// Shows what changes until somebody presses Ctrl-C.
-pub(super) fn run(
-    context: &Context,
-    global: &Global,
-    stack: &Stack,
-    events: &dyn Events,
-) -> anyhow::Result<()> {
+pub(super) fn run(context: &Context, global: &Global, stack: &Stack) -> anyhow::Result<()> {
     let screen = Screen::on_terminal(context.terminal);
     let mut before: Option<BTreeMap<String, Seen>> = None;
     loop {
-        let status = gather(context, stack, events)?;
+        let status = gather(context, stack)?;
         let now: BTreeMap<String, Seen> = status.services.iter().map(|s| (s.name.clone(), seen(s))).collect();
         let changed = before.as_ref() != Some(&now);
         match (global.format, &screen, &before) {

@@ -14,7 +14,10 @@ pub(super) fn choose(context: &Context, stack: &Stack, services: &[&Service]) ->
         return None;
     }
     let host = context.provisioning();
-    let natively = |service: &&Service| service.kind == Kind::Process || possible(service, &host).is_ok();
+    let decided = |service: &Service| matches!(service.backend.origin, Origin::File { .. });
+    let natively = |service: &&Service| {
+        service.kind == Kind::Process || decided(service) || possible(service, &host).is_ok()
+    };
     // Without Docker it is for the one that cannot be had to say why.
     let fit = || compose::fit(context.find("docker").as_deref().map(camino::Utf8Path::as_str)).is_ok();
     (!services.iter().all(natively) && fit()).then_some(Backend::Compose)
@@ -27,21 +30,35 @@ pub(super) fn chosen(asked: &Asked, backend: Backend) -> Asked {
 
 /// What a person is told of it.
 pub(super) fn told(stack: &Stack, services: &[&Service], choice: Option<Backend>) -> String {
-    let of = |backend: Backend| -> Vec<&str> {
-        let of = services.iter().filter(|s| s.backend.value == backend && s.kind != Kind::Process);
-        of.map(|service| service.name.as_str()).collect()
+    let chosen = &stack.site.ecosystem.backend;
+    let why = |service: &Service| match &service.backend.origin {
+        _ if choice == Some(service.backend.value) => "not all of them can run in another way".to_owned(),
+        Origin::Release(_) if service.backend.value != chosen.value => "it runs in no other way".to_owned(),
+        Origin::Release(_) => String::new(),
+        origin => origin.to_string(),
     };
-    let containers = of(Backend::Compose);
-    let why = match (&stack.site.ecosystem.backend.origin, choice) {
-        (_, Some(_)) => " (not all of them can run in another way)".to_owned(),
-        (Origin::Release(_), None) => String::new(),
-        (origin, None) => format!(" ({origin})"),
-    };
-    if containers.is_empty() {
-        return format!("native: the servers run as processes of yours, without a container engine{why}");
+    let mut parts = Vec::new();
+    for (backend, how) in [
+        (Backend::Native, "the servers run as processes of yours, without a container engine"),
+        (Backend::Compose, "the servers run as containers, by Docker Compose"),
+        (Backend::External, "somebody else runs them"),
+    ] {
+        let of: Vec<&&Service> =
+            services.iter().filter(|s| s.backend.value == backend && s.kind != Kind::Process).collect();
+        let Some(first) = of.first() else { continue };
+        let why =
+            Some(why(first)).filter(|why| !why.is_empty()).map_or(String::new(), |why| format!(" ({why})"));
+        parts.push((
+            of.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
+            format!("{backend}: {how}{why}"),
+        ));
     }
-    if of(Backend::Native).is_empty() {
-        return format!("compose: the servers run as containers, by Docker Compose{why}");
+    match parts.as_slice() {
+        [] => "native: programs of the project's own".to_owned(),
+        [(_, all)] => all.clone(),
+        several => {
+            let lines = several.iter().map(|(names, how)| format!("{how}: {names}"));
+            lines.collect::<Vec<_>>().join("\n           ")
+        }
     }
-    format!("native: as processes of yours; as containers: {}", containers.join(", "))
 }

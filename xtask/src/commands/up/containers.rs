@@ -60,6 +60,17 @@ impl Containers {
             return Ok(());
         }
         compose::fit(context.find("docker").as_deref().map(Utf8Path::as_str))
+            .map_err(|unfit| self.with_way_out(unfit))
+    }
+
+    /// Adds what a person can do who has no Docker.
+    fn with_way_out(&self, unfit: Failure) -> Failure {
+        let only = self.wanted.iter().filter(|(_, contained)| !contained.endpoint.kind.runs());
+        let only: Vec<&str> = only.map(|(name, _)| name.as_str()).collect();
+        match only.as_slice() {
+            [] => unfit.hint("or run the servers without containers: {program} up --backend native"),
+            names => unfit.hint(format!("these run in no other way: {}", names.join(", "))),
+        }
     }
 
     /// Adds what there is of them, and who holds their ports where they are not there.
@@ -69,11 +80,21 @@ impl Containers {
         endpoints: &[(&str, &Endpoint)],
         observed: &mut Observed,
     ) -> anyhow::Result<()> {
-        let Some(compose) = &self.compose else { return Ok(()) };
+        let Some(compose) = &self.compose else {
+            // Wanted, and no Docker.
+            let unfit = (!self.wanted.is_empty()).then(|| compose::fit(None).err()).flatten();
+            return unfit.map_or(Ok(()), |unfit| Err(self.with_way_out(unfit).into()));
+        };
         observed.containers = match compose.containers() {
             // None of them is wanted, and an engine that does not answer runs none.
             Err(_) if self.wanted.is_empty() => BTreeMap::new(),
-            containers => containers?,
+            Err(error) => {
+                return Err(match error.downcast::<Failure>() {
+                    Ok(unfit) => self.with_way_out(unfit).into(),
+                    Err(error) => error,
+                });
+            }
+            Ok(containers) => containers,
         };
         if self.wanted.is_empty() {
             return Ok(());

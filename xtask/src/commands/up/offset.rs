@@ -29,16 +29,16 @@ pub(super) fn asked(
             // A look leaves nothing behind.
             let lock = || Store::at(&stack.store).lock("ports", events);
             let guard = (!args.dry_run).then(lock).transpose()?;
-            Ok((Some(choose(context, &stack, events)?), guard))
+            Ok((Some(choose(context, &stack)?), guard))
         }
     }
 }
 
 /// The present offset where something runs at it, or nobody else claims it; else the first free one.
-fn choose(context: &Context, stack: &Stack, events: &dyn Events) -> anyhow::Result<u16> {
+fn choose(context: &Context, stack: &Stack) -> anyhow::Result<u16> {
     let present = stack.present_place()?;
     if let Some(place) = &present
-        && !stack.running(context, place, events)?.is_empty()
+        && !Stack::running(context, place)?.is_empty()
     {
         return Ok(place.offset);
     }

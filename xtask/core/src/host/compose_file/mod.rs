@@ -214,6 +214,16 @@ impl Scan {
 
     /// What is to be said of the file called `name`.
     pub fn findings(&self, name: &str) -> Vec<Finding> {
+        let mut findings = self.of_ports(name);
+        let not_read = |unread: &Unread| {
+            Finding::ok(Section::Containers, format!("{name}:{}", unread.line), "not looked at")
+                .note(unread.what.clone())
+        };
+        findings.extend(self.unread.iter().map(not_read));
+        findings
+    }
+
+    fn of_ports(&self, name: &str) -> Vec<Finding> {
         let section = Section::Containers;
         let mut findings: Vec<Finding> = self.open.iter().map(|binding| binding.finding(name)).collect();
         if self.open.is_empty() {
@@ -224,16 +234,21 @@ impl Scan {
             };
             findings.push(Finding::ok(section, name, on));
         }
-        let not_read = |unread: &Unread| {
-            Finding::ok(section, format!("{name}:{}", unread.line), "not looked at").note(unread.what.clone())
-        };
-        findings.extend(self.unread.iter().map(not_read));
         findings
     }
 
     /// The same, with everything that whoever asked for this very file wants to know.
     pub fn all_findings(&self, name: &str) -> Vec<Finding> {
-        let mut findings = self.findings(name);
+        let mut findings = self.of_ports(name);
+        // Somebody wants to know of this file: what it does not tell must not look like a pass.
+        let not_read = |unread: &Unread| {
+            let place = format!("{name}:{}", unread.line);
+            let on = format!("not looked at: {}", unread.what);
+            let why = "what stands there may be open to others, and is not told here";
+            let next = "look at it, and at the files that it names: {program} check FILE…";
+            Finding::of(Verdict::Warning, Section::Containers, place, on, why, next)
+        };
+        findings.extend(self.unread.iter().map(not_read));
         findings.extend(self.habits.iter().map(|habit| habit.finding(name)));
         findings
     }

@@ -40,7 +40,7 @@ fn a_site_of_rdm() {
     ports = { redis = 6380 }
 
     # search, docker-services.yml:64
-    # the image is that of containers; as a process it is 2.17.1, of release v13
+    # the image is what `up --backend compose` runs; as a process it is 2.17.1, of release v13
     [services.opensearch]
     image = "opensearchproject/opensearch:2.18.0"
     heap = "1g"
@@ -94,7 +94,7 @@ fn what_extends_another_file_brings_what_it_names() {
     ports = { redis = 6380 }
 
     # search, docker-compose.yml:24
-    # the image is that of containers; as a process it is 2.17.1, of release v13
+    # the image is what `up --backend compose` runs; as a process it is 2.17.1, of release v13
     [services.opensearch]
     image = "opensearchproject/opensearch:2.18.0"
     heap = "1g"
@@ -133,7 +133,7 @@ fn an_instance_with_elasticsearch() {
     recommended = ["@core", "dashboards"]
 
     # db, docker-services.yml:17
-    # the image is that of containers; as a process it is 12.22.0, of release documented, and no release has 9
+    # the image is what `up --backend compose` runs; as a process it is 12.22.0, of release documented, and no release has 9
     [services.postgresql]
     image = "postgres:9.6"
     ports = { sql = 5432 }
@@ -144,7 +144,7 @@ fn an_instance_with_elasticsearch() {
     ports = { redis = 6379 }
 
     # mq, docker-services.yml:26
-    # the image is that of containers; as a process it is the version of the system
+    # the image is what `up --backend compose` runs; as a process it is the version of the system
     [services.rabbitmq]
     image = "rabbitmq:3.8"
     ports = { amqp = 25672 }
@@ -191,7 +191,8 @@ fn a_repository_of_oarepo_with_and_without_its_variables() {
     recommended = ["@core", "minio"]
 
     # db, docker/docker-compose.yml:11
-    # the image is that of containers; as a process it is 12.22.0, of release documented, and no release has 15
+    # the image is what `up --backend compose` runs; as a process it is 12.22.0, of release documented, and no release has
+    # 15
     [services.postgresql]
     image = "postgres:15-alpine"
     ports = { sql = 5732 }
@@ -230,7 +231,7 @@ fn a_repository_of_oarepo_with_and_without_its_variables() {
 
     # db, docker/docker-compose.yml:11
     # which port is sql is not told there; it is as the release has it
-    # the image is that of containers; as a process it is 18.4.0, of release oarepo-14, and no release has 15
+    # the image is what `up --backend compose` runs; as a process it is 18.4.0, of release oarepo-14, and no release has 15
     [services.postgresql]
     image = "postgres:15-alpine"
 
@@ -435,7 +436,7 @@ fn hostile_words_stay_words() {
     ports = { redis = 1 }
 
     # ?evil?, a??profiles??.yml:7
-    # the image is that of containers; as a process it is the version of the system
+    # the image is what `up --backend compose` runs; as a process it is the version of the system
     [services.evil]
     kind = "redis"
     image = "redis:6"
@@ -443,7 +444,7 @@ fn hostile_words_stay_words() {
 
     # os, a??profiles??.yml:10
     # it publishes no port there; its ports are those of the release
-    # the image is that of containers; as a process it is 2.3.0, of release documented
+    # the image is what `up --backend compose` runs; as a process it is 2.3.0, of release documented
     # it may ask for a login there; OpenSearch has none here, and no HTTPS
     [services.opensearch]
     image = "opensearchproject/opensearch:2.1"

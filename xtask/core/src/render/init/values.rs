@@ -114,22 +114,24 @@ fn natively(draft: &Draft<'_>, release: &str) -> String {
     let runs = match version {
         Some(Some(version)) => format!("as a process it is {version}, of release {release}"),
         Some(None) => "as a process it is the version of the system".to_owned(),
-        None => return "the image is that of containers, and there are no processes of it".to_owned(),
+        None => {
+            return "the image is what `up --backend compose` runs; it runs as a container only".to_owned();
+        }
     };
     let major = |text: &str| text.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().to_owned();
     let there = draft.known.tag.map(major).filter(|major| !major.is_empty());
     let other = there.filter(|there| version.flatten().is_some_and(|here| major(here) != *there));
     match other.as_ref().map(|other| release::with(&format!("{kind} {other}"))) {
-        None => format!("the image is that of containers; {runs}"),
+        None => format!("the image is what `up --backend compose` runs; {runs}"),
         Some(Some(with)) => {
             format!(
-                "the image is that of containers; {runs}; release {with} has {}",
+                "the image is what `up --backend compose` runs; {runs}; release {with} has {}",
                 other.unwrap_or_default()
             )
         }
         Some(None) => {
             format!(
-                "the image is that of containers; {runs}, and no release has {}",
+                "the image is what `up --backend compose` runs; {runs}, and no release has {}",
                 other.unwrap_or_default()
             )
         }
