@@ -93,6 +93,15 @@ impl Contained {
         self.engine.docker(args)
     }
 
+    /// Where the client is.
+    pub(crate) fn docker_path(&self) -> std::path::PathBuf {
+        let path = crate::faults::variable("PATH");
+        std::env::split_paths(&path)
+            .map(|folder| folder.join("docker"))
+            .find(|docker| docker.is_file())
+            .unwrap()
+    }
+
     /// What a list of the engine holds of this place: `ps --all`, `volume ls`, `network ls`.
     #[track_caller]
     pub(crate) fn listed(&self, what: &[&str], column: &str) -> Vec<String> {

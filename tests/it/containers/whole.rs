@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::engine::Contained;
 use crate::clients::{number, sql};
 use crate::faults::not_run;
-use crate::support::{Place, eventually};
+use crate::support::{Place, Run, eventually};
 use crate::whole::seeded;
 
 /// The core profile with the pack of this repository.
@@ -151,6 +151,23 @@ fn a_server_that_is_only_an_image_is_a_container_without_asking() {
     assert!(up.stderr.contains("compose"), "{up}");
     assert!(up.stdout.contains(&format!("127.0.0.1:{}", place.port(9003))), "{up}");
     assert_eq!(states(place), ["minio ready"]);
+}
+
+#[test]
+fn clients_are_those_of_the_image_where_there_are_no_others() {
+    let Some(contained) = Contained::new() else { return };
+    contained.manifest("");
+    let place = &contained.place;
+    place.ok(&["up", "postgresql", "redis"]);
+    let bin = place.root.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let docker = contained.docker_path();
+    std::os::unix::fs::symlink(docker, bin.join("docker")).unwrap();
+    let run = |args: &[&str]| Run::of(place.command(args).env("PATH", bin.as_str()));
+    let psql = run(&["psql", "-Atc", "select current_user, inet_server_port()"]);
+    assert_eq!((psql.status, psql.stdout.as_str()), (0, "invenio|5432\n"), "{psql}");
+    assert_eq!(run(&["psql", "-c", "no such word"]).status, 1);
+    assert_eq!(run(&["redis-cli", "ping"]).stdout, "PONG\n");
 }
 
 /// Plays pgAdmin: waits for the server that it was told of, then answers where it was told to listen.
