@@ -55,6 +55,17 @@ fn one_that_does_not_answer_or_does_not_know_us_is_told_without_its_password() {
     );
     let report = borrower.ok(&["report"]).stdout;
     assert!(!refused.stderr.contains("another-word") && !report.contains("another-word"), "{report}");
+    for misspelt in [
+        format!("invenio:{password}@db:5432/x"),
+        format!("postgresql//me:{password}@db"),
+        format!("a:{password}@b://x"),
+    ] {
+        borrower.manifest(&format!("services.postgresql.external = \"{misspelt}\"\n"));
+        let (up, report) = (borrower.run(&["up"]), borrower.ok(&["report"]));
+        assert_eq!(up.status, 4, "{up}");
+        assert!(!up.stderr.contains(&password) && !report.stdout.contains(&password), "{up}\n{report}");
+    }
+    borrower.file("ecosystem.toml", &text);
     lender.ok(&["down"]);
     let absent = borrower.run(&["up", "redis", "--timeout", "1"]);
     assert_eq!(absent.status, 5, "{absent}");

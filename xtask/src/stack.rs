@@ -11,7 +11,7 @@ use ecosystem_core::place::Place;
 use ecosystem_core::process::{RunAs, quoted};
 use ecosystem_core::seen::Seen;
 
-use crate::backend::compose::{self, Compose};
+use crate::backend::compose::{self, Compose, Record};
 use crate::backend::native;
 use crate::cli::Global;
 use crate::context::Context;
@@ -145,7 +145,7 @@ impl Stack {
 
     /// The containers of a place that was set up; `None` where it never had any, and nothing is asked.
     pub fn compose(context: &Context, place: &Place) -> anyhow::Result<Option<Compose>> {
-        if !compose::is_set_up(place) {
+        if !Record::exists(place) {
             return Ok(None);
         }
         compose::client(context.find("docker"), place).map(Some).map_err(Into::into)
@@ -156,7 +156,7 @@ impl Stack {
         context: &Context,
         place: &Place,
     ) -> anyhow::Result<Option<(Compose, BTreeMap<String, Seen>)>> {
-        if compose::expected(place)?.is_empty() {
+        if Record::of(place)?.services.is_empty() {
             return Ok(None);
         }
         let Some(compose) = Self::compose(context, place)? else { return Ok(None) };

@@ -16,6 +16,12 @@ pub(crate) struct Contained {
     engine: Engine,
 }
 
+/// Where the client is.
+pub(crate) fn docker() -> std::path::PathBuf {
+    let path = crate::faults::variable("PATH");
+    std::env::split_paths(&path).map(|folder| folder.join("docker")).find(|docker| docker.is_file()).unwrap()
+}
+
 impl Engine {
     /// `None` where there is none, which a CI must not pass over.
     #[expect(clippy::disallowed_methods, reason = "says what this machine has")]
@@ -91,15 +97,6 @@ impl Contained {
     #[track_caller]
     pub(crate) fn docker(&self, args: &[&str]) -> String {
         self.engine.docker(args)
-    }
-
-    /// Where the client is.
-    pub(crate) fn docker_path(&self) -> std::path::PathBuf {
-        let path = crate::faults::variable("PATH");
-        std::env::split_paths(&path)
-            .map(|folder| folder.join("docker"))
-            .find(|docker| docker.is_file())
-            .unwrap()
     }
 
     /// What a list of the engine holds of this place: `ps --all`, `volume ls`, `network ls`.

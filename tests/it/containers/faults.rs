@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::engine::Contained;
+use super::engine::{Contained, docker};
 use crate::support::{Place, Run, eventually, kill};
 
 /// The run with what differs from place to place taken out.
@@ -156,6 +156,17 @@ fn ctrl_c_removes_what_was_started_and_leaves_what_ran() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(contained.containers(), [contained.container("redis")]);
     assert_eq!(place.json(&["up", "redis"])["unchanged"], true);
+
+    // Where nothing ran before, the network goes as well.
+    place.ok(&["down"]);
+    let mut up = place.command(&["up", "opensearch"]);
+    let mut child =
+        up.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().unwrap();
+    eventually("the network is there", || !contained.listed(&["network", "ls"], "Name").is_empty());
+    kill(child.id(), Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(contained.listed(&["network", "ls"], "Name"), Vec::<String>::new());
+    assert_eq!(contained.containers(), Vec::<String>::new());
 }
 
 #[test]
@@ -188,6 +199,119 @@ fn what_somebody_did_to_a_container_by_hand_is_told() {
     contained.place.ok(&["up", "redis"]);
     contained.place.ok(&["down", "redis"]);
     assert_eq!(contained.place.ok(&["status"]).stdout.lines().count(), 1);
+}
+
+/// A `docker` of the test's own, first on PATH, which is a script around the real one, `"$docker"` in it.
+fn around_docker(contained: &Contained, script: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let bin = contained.place.root.join("around");
+    std::fs::create_dir_all(&bin).unwrap();
+    let docker = docker();
+    let text = format!("#!/bin/sh\ndocker='{}'\n{script}\nexec \"$docker\" \"$@\"\n", docker.display());
+    contained.place.file("around/docker", &text);
+    std::fs::set_permissions(bin.join("docker"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    format!("{bin}:{}", crate::faults::variable("PATH").to_str().unwrap())
+}
+
+#[test]
+fn another_engine_is_not_taken_for_one_that_has_nothing() {
+    let Some(contained) = Contained::new() else { return };
+    contained.manifest("");
+    contained.place.ok(&["up", "redis"]);
+    // It answers everything, and has none of ours.
+    let path = around_docker(
+        &contained,
+        "case \"$1\" in ps|network|volume) exit 0;; info) echo another; exit 0;; esac",
+    );
+    for args in [["status"].as_slice(), &["down"], &["down", "--data", "--yes"], &["up", "redis"]] {
+        let run = Run::of(contained.place.command(args).env("PATH", &path));
+        assert!(run.status == 3 && run.stderr.contains("error[other-engine]"), "{args:?}\n{run}");
+    }
+    assert_eq!(contained.containers(), [contained.container("redis")]);
+}
+
+#[test]
+fn an_answer_that_is_cut_off_is_none() {
+    let Some(contained) = Contained::new() else { return };
+    contained.manifest("");
+    contained.place.ok(&["up", "redis"]);
+    let path =
+        around_docker(&contained, "[ \"$1\" = inspect ] && { \"$docker\" \"$@\" | head -c 800; exit; }");
+    for args in [["status"], ["down"]] {
+        let run = Run::of(contained.place.command(&args).env("PATH", &path));
+        assert!(run.status == 3 && run.stderr.contains("error[docker-silent]"), "{run}");
+    }
+}
+
+#[test]
+fn docker_compose_ends_with_the_up_that_started_it() {
+    let Some(contained) = Contained::new() else { return };
+    contained.manifest("");
+    let mark = contained.place.root.join("begun");
+    let path = around_docker(
+        &contained,
+        &format!(
+            "[ \"$1\" = compose ] && [ \"$2\" = --project-directory ] && {{ echo $$ > '{mark}'; sleep 1000; }}"
+        ),
+    );
+    let mut up = contained.place.command(&["up", "redis"]);
+    let quiet = up.env("PATH", path).stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+    let mut child = quiet.spawn().unwrap();
+    let begun = || std::fs::read_to_string(&mark).ok()?.trim().parse::<u32>().ok();
+    eventually("Docker Compose is called", || begun().is_some());
+    let compose = begun().unwrap();
+    kill(child.id(), Signal::KILL);
+    child.wait().unwrap();
+    eventually("it ends as well", || !std::path::Path::new(&format!("/proc/{compose}")).exists());
+}
+
+#[test]
+fn what_is_left_without_containers_is_removed_too() {
+    let Some(contained) = Contained::new() else { return };
+    contained.manifest("");
+    contained.place.ok(&["up", "redis"]);
+    contained.docker(&["rm", "--force", &contained.container("redis")]);
+    std::fs::remove_file(contained.place.state().join("compose.yaml")).unwrap();
+    contained.place.ok(&["down"]);
+    assert_eq!(contained.listed(&["network", "ls"], "Name"), Vec::<String>::new());
+
+    // A volume that somebody removed is no data of another version.
+    contained.docker(&["volume", "rm", &contained.volumes()[0]]);
+    let image = format!("ecosystem-test/redis:6-{}", contained.place.offset);
+    contained.docker(&["tag", "redis:7", &image]);
+    contained.manifest(&format!("services.redis.image = \"{image}\"\n"));
+    contained.place.ok(&["up", "redis"]);
+    contained.place.ok(&["down", "--data", "--yes"]);
+    contained.docker(&["rmi", &image]);
+}
+
+#[test]
+fn what_somebody_runs_once_from_the_same_file_is_not_the_service() {
+    let Some(contained) = Contained::new() else { return };
+    contained.manifest("");
+    contained.place.ok(&["up", "redis"]);
+    let file = contained.place.state().join("compose.yaml");
+    let once = ["compose", "-f", file.as_str(), "run", "--detach", "redis", "sleep", "1000"];
+    contained.docker(&once);
+    assert_eq!(contained.place.json(&["up", "redis"])["unchanged"], true);
+    contained.place.ok(&["restart", "redis"]);
+    contained.place.ok(&["down"]);
+    assert_eq!(contained.containers(), Vec::<String>::new());
+}
+
+#[test]
+fn lost_passwords_are_told_before_anything_starts() {
+    let Some(contained) = Contained::new() else { return };
+    contained.manifest("");
+    contained.place.ok(&["up", "redis"]);
+    contained.place.ok(&["down"]);
+    let secrets = contained.place.state().join("secrets.toml");
+    let kept = std::fs::read_to_string(&secrets).unwrap();
+    std::fs::remove_file(&secrets).unwrap();
+    let run = contained.place.run(&["up", "redis"]);
+    assert!(run.status == 3 && run.stderr.contains("error[secrets-lost]"), "{run}");
+    contained.place.file(".ecosystem/secrets.toml", &kept);
+    contained.place.ok(&["up", "redis"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::engine::Contained;
+use super::engine::{Contained, docker};
 use crate::clients::{number, sql};
 use crate::faults::not_run;
 use crate::support::{Place, Run, eventually};
@@ -161,8 +161,7 @@ fn clients_are_those_of_the_image_where_there_are_no_others() {
     place.ok(&["up", "postgresql", "redis"]);
     let bin = place.root.join("bin");
     std::fs::create_dir(&bin).unwrap();
-    let docker = contained.docker_path();
-    std::os::unix::fs::symlink(docker, bin.join("docker")).unwrap();
+    std::os::unix::fs::symlink(docker(), bin.join("docker")).unwrap();
     let run = |args: &[&str]| Run::of(place.command(args).env("PATH", bin.as_str()));
     let psql = run(&["psql", "-Atc", "select current_user, inet_server_port()"]);
     assert_eq!((psql.status, psql.stdout.as_str()), (0, "invenio|5432\n"), "{psql}");

@@ -42,6 +42,9 @@ fn log_name(service: &str, process: &str) -> String {
     if service == process { format!("{service}.log") } else { format!("{service}-{process}.log") }
 }
 
+/// The file in a state folder that tells what is remembered of containers.
+pub const CONTAINERS: &str = "containers.toml";
+
 /// How far apart the blocks of ports of two places are.
 const BLOCK: u16 = 100;
 

@@ -50,7 +50,9 @@ impl Redaction {
     fn table(&mut self, table: &mut toml::Table) {
         for (name, value) in table {
             // A table is called like a service: `services.oauth`.
-            if !value.is_table() && is_secret_setting(&name.to_ascii_lowercase()) {
+            // A login is part of `external`, and one that is misspelt is not found as such.
+            let secret = name == "external" || is_secret_setting(&name.to_ascii_lowercase());
+            if !value.is_table() && secret {
                 self.add_all(value);
                 *value = REDACTED.into();
             } else {

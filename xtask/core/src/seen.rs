@@ -56,14 +56,18 @@ impl Seen {
     }
 }
 
-/// Reads what `docker inspect` printed: the containers of the place with this id, by service.
-pub fn read(text: &str, place: &str) -> BTreeMap<String, Seen> {
-    let all: Vec<Value> = serde_json::from_str(text).unwrap_or_default();
+/// Reads what `docker inspect` printed: the containers of the place with this id, by service; `None` where it is no list.
+pub fn read(text: &str, place: &str) -> Option<BTreeMap<String, Seen>> {
+    let all: Vec<Value> = serde_json::from_str(text).ok()?;
     let one = |container: &Value| {
         let label = |name: &str| container["Config"]["Labels"][name].as_str();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         // Another project under the same name is not touched.
         let service = label("com.docker.compose.service").filter(|_| label(LABEL_PLACE) == Some(place))?;
+        // What somebody ran once from the same file is not the service.
+        if label("com.docker.compose.oneoff") == Some("True") {
+            return None;
+        }
         let state = &container["State"];
         let how = || how(state);
         let phase = match state["Status"].as_str().unwrap_or_default() {
@@ -94,7 +98,14 @@ pub fn read(text: &str, place: &str) -> BTreeMap<String, Seen> {
         };
         Some((service.to_owned(), seen))
     };
-    all.iter().filter_map(one).collect()
+    let mut found: BTreeMap<String, Seen> = BTreeMap::new();
+    for (service, seen) in all.iter().filter_map(one) {
+        // Of several, as after an interrupted change, the one that runs.
+        if found.get(&service).is_none_or(|other| !other.runs()) {
+            found.insert(service, seen);
+        }
+    }
+    Some(found)
 }
 
 /// How its last run ended, as a person reads it.
@@ -152,7 +163,7 @@ mod tests {
             "a-1",
             &json!({"Status": "running", "Pid": 7, "StartedAt": "2026"})
         )]);
-        let seen = &read(&text.to_string(), "a-1")["postgresql"];
+        let seen = &read(&text.to_string(), "a-1").unwrap()["postgresql"];
         let expected = Seen {
             id: "4f66".into(),
             name: "ecosystem-a-postgresql-1".into(),
@@ -172,7 +183,7 @@ mod tests {
         let mut host = container("pgadmin", "a-1", &json!({"Status": "running"}));
         host["HostConfig"] = json!({"NetworkMode": "host"});
         host["Config"]["Labels"][LABEL_SET] = json!("{\"bind\":\"127.0.0.1\",\"ports.http\":\"5250\"}");
-        let seen = read(&json!([host]).to_string(), "a-1");
+        let seen = read(&json!([host]).to_string(), "a-1").unwrap();
         assert_eq!(seen["pgadmin"].ports, [(5250, "127.0.0.1".to_owned())].into());
     }
 
@@ -180,7 +191,7 @@ mod tests {
     fn how_it_ended_is_told_in_words() {
         let phase = |state: Value| {
             let text = json!([container("redis", "a-1", &state)]).to_string();
-            read(&text, "a-1").remove("redis").map(|seen| seen.phase)
+            read(&text, "a-1").unwrap().remove("redis").map(|seen| seen.phase)
         };
         let ended = |how: &str| Some(Phase::Ended { how: how.to_owned() });
         assert_eq!(
@@ -204,9 +215,16 @@ mod tests {
     #[test]
     fn what_is_not_ours_or_cannot_be_read_is_not_seen() {
         let others = json!([container("redis", "b-2", &json!({"Status": "running"})), {"Id": "5"}]);
-        assert!(read(&others.to_string(), "a-1").is_empty());
-        for text in ["", "[", "{}", "null", "[1]", "[{\"Config\": []}]"] {
-            assert!(read(text, "a-1").is_empty(), "{text}");
+        assert!(read(&others.to_string(), "a-1").unwrap().is_empty());
+        let mut once = container("redis", "a-1", &json!({"Status": "running"}));
+        once["Config"]["Labels"]["com.docker.compose.oneoff"] = json!("True");
+        assert!(read(&json!([once]).to_string(), "a-1").unwrap().is_empty());
+        for text in ["[]", "[1]", "[{\"Config\": []}]"] {
+            assert!(read(text, "a-1").unwrap().is_empty(), "{text}");
+        }
+        // Cut off, or something else: that is no answer.
+        for text in ["", "[", "{}", "null", "[{\"Id\": "] {
+            assert!(read(text, "a-1").is_none(), "{text}");
         }
     }
 }

@@ -3,10 +3,11 @@
 //!
 //! Everything is found again by labels: of the Compose project, which is named after the place, and of the place itself.
 
+mod record;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::Context;
 use camino::Utf8PathBuf;
 use ecosystem_core::failure::{Failure, Kind, harmless};
 use ecosystem_core::host::engine::Engine;
@@ -14,11 +15,11 @@ use ecosystem_core::host::ports::{Container, containers};
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::Holder;
 use ecosystem_core::seen::{self, Seen};
-use serde::{Deserialize, Serialize};
 
+pub use self::record::Record;
 use crate::event::{Events, Section, Task, Unit};
 use crate::sys::cmd::{Cmd, Output};
-use crate::sys::fs::{read_optional, remove_optional, write_atomic};
+use crate::sys::fs::{remove_optional, write_atomic};
 
 /// How long a look may take. An engine that has to be woken up takes seconds.
 const LOOK: Duration = Duration::from_secs(20);
@@ -31,44 +32,30 @@ const PULL: Duration = Duration::from_hours(1);
 
 /// The file that Docker Compose is given, in the state folder. It holds passwords.
 const FILE: &str = "compose.yaml";
-/// What made the data in each volume, in the state folder.
-const MADE_BY: &str = "volumes.toml";
-
-/// The services that were started as containers and not removed since, in the state folder.
-const EXPECTED: &str = "containers.toml";
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Expected {
-    #[serde(default)]
-    services: BTreeSet<String>,
-}
+/// Variables by which a person's own Compose project would have a say in this one.
+const COMPOSE_VARIABLES: [&str; 8] = [
+    "COMPOSE_FILE",
+    "COMPOSE_PROJECT_NAME",
+    "COMPOSE_PROFILES",
+    "COMPOSE_ENV_FILES",
+    "COMPOSE_DISABLE_ENV_FILE",
+    "COMPOSE_REMOVE_ORPHANS",
+    "COMPOSE_IGNORE_ORPHANS",
+    "COMPOSE_CONVERT_WINDOWS_PATHS",
+];
 
 /// Docker, asked about the containers of one place.
 #[derive(Debug, Clone)]
 pub struct Compose {
     docker: Utf8PathBuf,
     place: Place,
-}
-
-/// Whether this place ever had containers. Where it had none, no engine is asked.
-pub fn is_set_up(place: &Place) -> bool {
-    place.state.join(FILE).exists()
-}
-
-/// The services that were started as containers here and not removed since. Where there are none, no engine is asked what runs.
-pub fn expected(place: &Place) -> anyhow::Result<BTreeSet<String>> {
-    let path = place.state.join(EXPECTED);
-    let text = read_optional(&path)?.unwrap_or_default();
-    let Expected { services } = toml::from_str(&text).with_context(|| format!("cannot read {path}"))?;
-    Ok(services)
+    to_the_end: bool,
 }
 
 /// The engine that `docker` speaks to.
-pub fn engine(docker: &str, limit: Duration) -> Engine {
-    match Cmd::new(docker).args(["version", "--format", "{{json .}}"]).limit(limit).run() {
-        Ok(output) => Engine::read(&output.stdout, &output.stderr, output.timed_out),
-        Err(error) => Engine::Silent(format!("{error:#}")),
-    }
+pub fn engine(docker: &str, limit: Duration) -> anyhow::Result<Engine> {
+    let output = Cmd::new(docker).args(["version", "--format", "{{json .}}"]).limit(limit).run()?;
+    Ok(Engine::read(&output.stdout, &output.stderr, output.timed_out))
 }
 
 /// The containers that publish ports, of whatever project; none where they cannot be listed.
@@ -93,12 +80,12 @@ pub fn name_holders(docker: &str, held: &mut BTreeMap<u16, Option<Holder>>) {
 }
 
 /// Whether containers can be run at all: Docker, an engine that answers, and Compose. `docker` is where it was found on PATH.
-pub fn fit(docker: Option<&str>) -> Result<(), Failure> {
-    let Some(docker) = docker else { return Engine::NoClient.fit(None) };
-    let engine = engine(docker, LOOK);
-    let compose = Cmd::new(docker).args(["compose", "version", "--short"]).limit(LOOK).run();
-    let compose = compose.ok().filter(Output::ok).map(|output| output.stdout);
-    engine.fit(compose.as_deref().map(str::trim))
+pub fn fit(docker: Option<&str>) -> anyhow::Result<()> {
+    let Some(docker) = docker else { return Ok(Engine::NoClient.fit(None)?) };
+    let engine = engine(docker, LOOK)?;
+    let compose = Cmd::new(docker).args(["compose", "version", "--short"]).limit(LOOK).run()?;
+    let compose = Some(compose).filter(Output::ok).map(|output| output.stdout);
+    Ok(engine.fit(compose.as_deref().map(str::trim))?)
 }
 
 /// Images that nobody may fetch now.
@@ -120,15 +107,26 @@ pub fn client(docker: Option<Utf8PathBuf>, place: &Place) -> Result<Compose, Fai
 impl Compose {
     /// The containers of this place, by the `docker` at this path.
     pub fn new(docker: Utf8PathBuf, place: &Place) -> Self {
-        Self { docker, place: place.clone() }
+        Self { docker, place: place.clone(), to_the_end: false }
+    }
+
+    /// The same for what puts things back in order, also when somebody has asked this program to stop.
+    #[must_use]
+    pub fn to_the_end(&self) -> Self {
+        Self { to_the_end: true, ..self.clone() }
     }
 
     fn project(&self) -> String {
         self.place.identity()
     }
 
+    fn command(&self) -> Cmd {
+        let command = Cmd::new(self.docker.as_str()).without(&COMPOSE_VARIABLES);
+        if self.to_the_end { command.to_the_end() } else { command }
+    }
+
     fn docker<const N: usize>(&self, args: [&str; N]) -> Cmd {
-        Cmd::new(self.docker.as_str()).args(args).limit(LOOK).to_the_end()
+        self.command().args(args).limit(LOOK)
     }
 
     /// One call of Docker Compose on this place's own file, whatever the environment says of others.
@@ -137,7 +135,8 @@ impl Compose {
         let (state, project) = (self.place.state.as_str(), self.project());
         let words = ["compose", "--project-directory", state, "--file", file.as_str()];
         let words = words.into_iter().chain(["--project-name", &project, "--ansi", "never"]);
-        Cmd::new(self.docker.as_str()).args(words.chain(args.iter().copied())).limit(CHANGE)
+        // It ends with this program: what went on alone would make what nobody waits for.
+        self.command().leashed().args(words.chain(args.iter().copied())).limit(CHANGE)
     }
 
     /// Writes the file that Docker Compose is given.
@@ -145,18 +144,45 @@ impl Compose {
         write_atomic(&self.place.state.join(FILE), text.as_bytes(), 0o600)
     }
 
-    /// The containers of this place, by service.
+    /// The containers of this place, by service. Where one is missing it may be that another engine is asked, which is a failure.
     pub fn containers(&self) -> anyhow::Result<BTreeMap<String, Seen>> {
         let ids = self.of_project(["ps", "--all", "--quiet", "--no-trunc"])?;
-        if ids.is_empty() {
-            return Ok(BTreeMap::new());
+        let mut seen = BTreeMap::new();
+        if !ids.is_empty() {
+            let looked = self.docker(["inspect", "--type", "container"]).args(&ids).run()?;
+            // One that has gone meanwhile is no fault: the others are told.
+            seen = match seen::read(&looked.stdout, &self.place.id) {
+                Some(seen) if !looked.timed_out => seen,
+                _ => return Err(self.unanswered(&looked).into()),
+            };
         }
-        let looked = self.docker(["inspect", "--type", "container"]).args(&ids).run()?;
-        // One that has gone meanwhile is no fault.
-        if looked.stdout.trim().is_empty() {
-            return Err(self.unanswered(&looked).into());
+        if Record::of(&self.place)?.services.iter().any(|service| !seen.contains_key(service)) {
+            self.same_engine()?;
         }
-        Ok(seen::read(&looked.stdout, &self.place.id))
+        Ok(seen)
+    }
+
+    /// Fails where this is not the engine that has the containers and volumes of this place.
+    fn same_engine(&self) -> anyhow::Result<()> {
+        let Some(known) = Record::of(&self.place)?.engine else { return Ok(()) };
+        let asked = self.engine_id()?;
+        if asked == known {
+            return Ok(());
+        }
+        let message = "this is not the engine that has the containers of this project: DOCKER_HOST, or the context of docker, leads elsewhere now";
+        Err(Failure::new(Kind::Host, "other-engine", message)
+            .hint("see where it leads: docker context ls")
+            .hint(format!(
+                "if it is the same engine, set up anew, and what it had is gone: remove {}",
+                self.place.state.join(ecosystem_core::place::CONTAINERS)
+            ))
+            .into())
+    }
+
+    fn engine_id(&self) -> anyhow::Result<String> {
+        let asked = self.docker(["info", "--format", "{{.ID}}"]).run()?;
+        let id = asked.stdout.trim().to_owned();
+        if asked.ok() && !id.is_empty() { Ok(id) } else { Err(self.unanswered(&asked).into()) }
     }
 
     /// What a list of the engine holds of this project, a line each.
@@ -181,6 +207,9 @@ impl Compose {
         // One is missing, and what is there does not say under which name it was asked for.
         let id = |name: &'a str| -> anyhow::Result<Option<(&'a str, String)>> {
             let looked = look(&[name])?;
+            if !looked.ok() && !looked.stderr.to_lowercase().contains("no such") {
+                return Err(self.unanswered(&looked).into());
+            }
             Ok(looked.ok().then(|| (name, looked.stdout.trim().to_owned())))
         };
         std::thread::scope(|scope| {
@@ -196,7 +225,7 @@ impl Compose {
     /// Fetches an image.
     pub fn pull(&self, image: &str, events: &dyn Events) -> anyhow::Result<()> {
         let task = Task::start(events, Section::Fetch, image);
-        let command = Cmd::new(self.docker.as_str()).args(["pull", "--", image]);
+        let command = self.command().leashed().args(["pull", "--", image]);
         let pulled = command.limit(PULL).run_seeing(|text| {
             let count = |word: &str| text.lines().filter(|line| line.ends_with(word)).count() as u64;
             let (all, done) = (count("Pulling fs layer"), count("Pull complete") + count("Already exists"));
@@ -214,40 +243,28 @@ impl Compose {
             .into())
     }
 
-    /// Makes, changes and starts the containers of these services, in one call.
-    pub fn apply(&self, services: &[String]) -> anyhow::Result<()> {
+    /// Makes, changes and starts the containers of these services, in one call. `made_by` is what makes their data.
+    pub fn apply(&self, services: &[String], made_by: &BTreeMap<String, String>) -> anyhow::Result<()> {
+        let engine = self.engine_id()?;
         // Before: interrupted halfway, there may be some already.
-        self.expect(|expected| expected.extend(services.iter().cloned()))?;
+        Record::change(&self.place, |record| {
+            record.engine = Some(engine);
+            record.services.extend(services.iter().cloned());
+            record.made_by.extend(made_by.iter().map(|(service, by)| (service.clone(), by.clone())));
+        })?;
         let words = ["up", "--detach", "--no-deps", "--pull", "never"].into_iter();
         let words: Vec<&str> = words.chain(services.iter().map(String::as_str)).collect();
         self.insist(self.compose(&words), "started")
     }
 
-    fn expect(&self, change: impl FnOnce(&mut BTreeSet<String>)) -> anyhow::Result<()> {
-        let known = expected(&self.place)?;
-        let mut services = known.clone();
-        change(&mut services);
-        if services == known {
-            return Ok(());
-        }
-        let path = self.place.state.join(EXPECTED);
-        write_atomic(&path, toml::to_string(&Expected { services })?.as_bytes(), 0o600)
-    }
-
-    /// Remembers what makes the data of these services.
-    pub fn remember_data(&self, made_by: &BTreeMap<String, String>) -> anyhow::Result<()> {
-        let path = self.place.state.join(MADE_BY);
-        let known = self.data()?;
-        let mut all = known.clone();
-        all.extend(made_by.iter().map(|(service, by)| (service.clone(), by.clone())));
-        if all == known { Ok(()) } else { write_atomic(&path, toml::to_string(&all)?.as_bytes(), 0o600) }
-    }
-
-    /// What made the data of each service, where that is known.
+    /// What made the data of each service that has some, where that is known.
     pub fn data(&self) -> anyhow::Result<BTreeMap<String, String>> {
-        let path = self.place.state.join(MADE_BY);
-        let text = read_optional(&path)?.unwrap_or_default();
-        toml::from_str(&text).with_context(|| format!("cannot read {path}"))
+        let mut made_by = Record::of(&self.place)?.made_by;
+        if !made_by.is_empty() {
+            let there = self.with_data()?;
+            made_by.retain(|service, _| there.contains(service));
+        }
+        Ok(made_by)
     }
 
     /// Stops the containers of these services, and keeps them.
@@ -258,27 +275,44 @@ impl Compose {
 
     /// Stops and removes the containers of these services, also those that the file does not name any more.
     pub fn remove(&self, services: &[String]) -> anyhow::Result<()> {
-        self.halt(services)?;
         let ids = self.ids(services)?;
-        if !ids.is_empty() {
-            self.insist(self.on("rm", &ids), "removed")?;
-        }
-        self.expect(|expected| expected.retain(|service| !services.contains(service)))
+        self.remove_ids(&ids)?;
+        Record::change(&self.place, |record| record.services.retain(|service| !services.contains(service)))
     }
 
-    /// The same for all of them, and their network. Fails where anything is left.
+    /// The same for everything of the project, and its network: found by labels, whatever has become of the file. Fails where anything is left.
     pub fn remove_all(&self) -> anyhow::Result<()> {
-        self.insist(self.compose(&["down", "--remove-orphans"]), "removed")?;
+        self.same_engine()?;
+        self.remove_ids(&self.of_project(["ps", "--all", "--quiet", "--no-trunc"])?)?;
+        let networks = self.of_project(["network", "ls", "--quiet"])?;
+        if !networks.is_empty() {
+            self.insist(self.docker(["network", "rm"]).args(&networks).limit(CHANGE), "removed")?;
+        }
         let mut left = self.of_project(["ps", "--all", "--format", "container {{.Names}}"])?;
         left.extend(self.of_project(["network", "ls", "--format", "network {{.Name}}"])?);
         if left.is_empty() {
-            return self.expect(BTreeSet::clear);
+            return Record::change(&self.place, |record| record.services.clear());
         }
-        let message = format!("Docker Compose says that all is gone, and there still is {}", left.join(", "));
+        let message = format!("Docker says that all is gone, and there still is {}", left.join(", "));
         Err(Failure::new(Kind::Service, "containers-left", message)
             .hint("look at it: docker ps --all")
             .hint("then try again: {program} down")
             .into())
+    }
+
+    /// Whether there is a network, or anything else but volumes, although no service has a container.
+    pub fn has_leftovers(&self) -> anyhow::Result<bool> {
+        Ok(!self.of_project(["network", "ls", "--quiet"])?.is_empty()
+            || !self.of_project(["ps", "--all", "--quiet"])?.is_empty())
+    }
+
+    fn remove_ids(&self, ids: &[String]) -> anyhow::Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.insist(self.on("stop", ids), "stopped")?;
+        // With the volumes that have no name: nobody could find them again.
+        self.insist(self.docker(["rm", "--volumes"]).args(ids).limit(CHANGE), "removed")
     }
 
     fn on(&self, verb: &str, ids: &[String]) -> Cmd {
@@ -297,26 +331,24 @@ impl Compose {
         Ok(volumes.iter().filter_map(|name| name.strip_prefix(&prefix)).map(str::to_owned).collect())
     }
 
-    /// Deletes the volumes of these services. Their containers are gone.
-    pub fn delete_data(&self, services: &BTreeSet<String>) -> anyhow::Result<()> {
+    /// Deletes the volumes of these services, of all where none is named. Their containers are gone.
+    pub fn delete_data(&self, services: &[String]) -> anyhow::Result<BTreeSet<String>> {
+        self.same_engine()?;
+        let chosen = |service: &String| services.is_empty() || services.contains(service);
+        let mut deleted = self.with_data()?;
+        deleted.retain(chosen);
         let volumes: Vec<String> =
-            services.iter().map(|service| format!("{}_{service}", self.project())).collect();
+            deleted.iter().map(|service| format!("{}_{service}", self.project())).collect();
         if !volumes.is_empty() {
             self.insist(self.docker(["volume", "rm"]).args(volumes).limit(CHANGE), "deleted")?;
         }
-        let mut known = self.data()?;
-        known.retain(|service, _| !services.contains(service));
-        let path = self.place.state.join(MADE_BY);
-        if known.is_empty() {
-            remove_optional(&path)?;
-        } else {
-            write_atomic(&path, toml::to_string(&known)?.as_bytes(), 0o600)?;
-        }
-        if self.with_data()?.is_empty() && self.containers()?.is_empty() {
+        Record::change(&self.place, |record| record.made_by.retain(|service, _| !chosen(service)))?;
+        if self.with_data()?.is_empty() && !self.has_leftovers()? {
             // From now on no engine is asked.
+            Record::forget(&self.place)?;
             remove_optional(&self.place.state.join(FILE))?;
         }
-        Ok(())
+        Ok(deleted)
     }
 
     /// What a container has written: the last `lines` of it, or what it has written since a time, each line behind the time when it came.
@@ -346,9 +378,19 @@ impl Compose {
 
     /// The failure of a question that was not answered.
     fn unanswered(&self, output: &Output) -> Failure {
+        // One that hangs is not asked a second time.
+        let asked = if output.timed_out {
+            Ok(Engine::read("", "", true))
+        } else {
+            engine(self.docker.as_str(), BRIEFLY)
+        };
+        let engine = match asked.map_err(anyhow::Error::downcast::<Failure>) {
+            Ok(engine) => engine,
+            Err(Ok(failure)) => return failure,
+            Err(Err(error)) => Engine::Silent(format!("{error:#}")),
+        };
         // The engine may be there by now; what Compose is, is of no interest.
-        let unfit = engine(self.docker.as_str(), LOOK).fit(Some("2.13")).err();
-        unfit.unwrap_or_else(|| {
+        engine.fit(Some("2.13")).err().unwrap_or_else(|| {
             let message = format!("Docker did not answer a question about containers\n{}", quoted(output));
             Failure::new(Kind::Host, "docker-silent", message)
                 .hint("try again; `docker ps` shows the same problem")

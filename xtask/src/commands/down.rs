@@ -89,6 +89,7 @@ pub fn run(
         let mut observed = native::observe(&place, &[])?;
         if let Some(compose) = &compose {
             observed.containers = compose.containers()?;
+            observed.leftovers = compose.has_leftovers()?;
         }
         Ok((lock, reconcile_down(&args.services, &observed)))
     };
@@ -183,10 +184,7 @@ fn delete(
 ) -> anyhow::Result<Vec<String>> {
     let mut deleted = BTreeSet::new();
     if let Some(compose) = compose {
-        let mut volumes = compose.with_data()?;
-        volumes.retain(|name| services.is_empty() || services.contains(name));
-        compose.delete_data(&volumes)?;
-        deleted.extend(volumes);
+        deleted.extend(compose.delete_data(services)?);
     }
     let mut all = native::with_data(place)?;
     all.extend(stack.site.ecosystem.services.keys().cloned());

@@ -1,5 +1,6 @@
 //! `list`: the stacks of this user on this machine.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use camino::Utf8Path;
@@ -56,6 +57,8 @@ struct Stack {
 enum State {
     Running,
     Stopped,
+    /// Its containers cannot be looked at.
+    Unknown,
     /// Its supervisor does not answer.
     Silent,
     /// Its project folder, or its state folder, is not there any more.
@@ -68,7 +71,12 @@ enum State {
 pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
     let store = context.store()?;
     let places::Registry { known, damaged } = places::all(&store);
-    let stacks = known.iter().map(|known| stack(context, known, &store)).collect();
+    // An engine that hangs is waited for once, not once a project.
+    let stacks = std::thread::scope(|scope| {
+        let looks: Vec<_> = known.iter().map(|known| scope.spawn(|| stack(context, known, &store))).collect();
+        let joined = looks.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined.map(|stack| stack.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
     let damaged = damaged.into_iter();
     let damaged =
         damaged.map(|one| Damaged { path: one.path.to_string(), reason: one.to_string() }).collect();
@@ -89,9 +97,12 @@ fn stack(context: &Context, known: &Known, store: &Utf8Path) -> Stack {
         Some(place) if silent.is_none() => native::list(place).unwrap_or_default(),
         _ => Vec::new(),
     };
-    // An engine that does not answer runs none.
-    let containers = place.as_ref().and_then(|place| Opened::containers(context, place).ok().flatten());
-    let containers = containers.map(|(_, seen)| seen).unwrap_or_default();
+    let looked = place.as_ref().map(|place| Opened::containers(context, place));
+    let (containers, unseen) = match looked {
+        Some(Ok(looked)) => (looked.map(|(_, seen)| seen).unwrap_or_default(), None),
+        Some(Err(error)) => (BTreeMap::new(), Some(format!("its containers cannot be looked at: {error:#}"))),
+        None => (BTreeMap::new(), None),
+    };
     let contained = || containers.iter().filter(|(_, seen)| seen.runs());
     let supervisor = known.abandoned().or(silent);
     let mut services: Vec<String> =
@@ -106,6 +117,7 @@ fn stack(context: &Context, known: &Known, store: &Utf8Path) -> Stack {
         _ if damage.is_some() => State::Damaged,
         _ if silent.is_some() => State::Silent,
         _ if !known.root.exists() || place.is_none() => State::Gone,
+        true if unseen.is_some() => State::Unknown,
         true => State::Stopped,
         false => State::Running,
     };
@@ -115,7 +127,7 @@ fn stack(context: &Context, known: &Known, store: &Utf8Path) -> Stack {
         folder: known.state.to_string(),
         state,
         port_offset: place.filter(|_| damage.is_none()).map(|place| place.offset),
-        reason: damage,
+        reason: damage.or(unseen),
         services,
         memory_bytes: memory.filter_map(os::resident_memory).sum(),
         disk_bytes: fs::disk_use(&known.state),
@@ -150,6 +162,7 @@ impl Report for Listed {
             let (word, memory) = match stack.state {
                 State::Running => (format!("{:<8}", "running").green().to_string(), stack.memory_bytes),
                 State::Stopped => (format!("{:<8}", "stopped").dimmed().to_string(), stack.memory_bytes),
+                State::Unknown => (format!("{:<8}", "unknown").yellow().to_string(), stack.memory_bytes),
                 State::Silent => (format!("{:<8}", "silent").red().to_string(), stack.memory_bytes),
                 State::Gone => (format!("{:<8}", "gone").red().to_string(), stack.memory_bytes),
                 State::Damaged => (format!("{:<8}", "damaged").red().to_string(), stack.memory_bytes),

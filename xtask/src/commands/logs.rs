@@ -4,7 +4,7 @@ mod source;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ecosystem_core::failure::harmless;
 use ecosystem_core::failure::{Failure, Kind};
@@ -26,6 +26,8 @@ use crate::sys::interrupt;
 
 /// Looked at this often while following.
 const PERIOD: Duration = Duration::from_millis(200);
+/// Containers are looked for this often while following: each look is a command or two.
+const CONTAINERS: Duration = Duration::from_secs(1);
 /// How many lines of each log, where nothing was said.
 const LINES: usize = 40;
 /// Red and yellow are for levels.
@@ -54,6 +56,8 @@ struct View<'a> {
     format: Format,
     /// The containers of the place, and what speaks to them.
     containers: Option<(Compose, BTreeMap<String, Seen>)>,
+    /// When they were looked for.
+    looked: Instant,
     /// Lines from before are not wanted.
     since: Option<Time>,
 }
@@ -70,7 +74,14 @@ pub fn run(context: &Context, global: &Global, args: &Logs, events: &dyn Events)
         Some(place) => Stack::containers(context, place)?,
         None => None,
     };
-    let view = View { stack: &stack, args, format: global.format, containers, since: args.since.map(ago) };
+    let mut view = View {
+        stack: &stack,
+        args,
+        format: global.format,
+        containers,
+        looked: Instant::now(),
+        since: args.since.map(ago),
+    };
     let mut all = view.find()?;
     let whole = args.since.is_some() || args.grep.is_some() || args.errors;
     let limit = args.lines.or(args.since.is_none().then_some(LINES)).unwrap_or(usize::MAX);
@@ -82,6 +93,13 @@ pub fn run(context: &Context, global: &Global, args: &Logs, events: &dyn Events)
     }
     view.print(&all, ends)?;
     while args.follow && interrupt::pause(PERIOD, || false).is_ok() {
+        if view.looked.elapsed() >= CONTAINERS
+            && let Some(place) = stack.present_place()?
+        {
+            // Somebody may have started them meanwhile. One look that fails is no end.
+            view.containers = Stack::containers(context, &place).unwrap_or_default();
+            view.looked = Instant::now();
+        }
         for log in view.logs() {
             if !all.iter().any(|known| known.name == log.name) {
                 all.push(log);

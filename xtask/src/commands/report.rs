@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use camino::Utf8Path;
+use ecosystem_core::endpoint::encoded;
 use ecosystem_core::failure::{Failure, Kind, harmless};
 use ecosystem_core::log::Level;
 use ecosystem_core::redact::Redaction;
@@ -66,7 +67,17 @@ pub fn run(context: &Context, global: &Global, args: &args::Report) -> anyhow::R
     let root = find_root(&start).unwrap_or(&start).to_owned();
     let state = State::at(canonical(&context.state(&root)));
     let secrets = state.secrets().unwrap_or_default();
-    let mut redaction = Redaction::new(secrets.all(), context.home.as_deref().map(Utf8Path::as_str));
+    // As they are, and as a URL has them.
+    let elsewhere: Vec<String> = Stack::look(context, global).map_or_else(
+        |_| Vec::new(),
+        |stack| {
+            let external = stack.site.ecosystem.services.values().filter_map(|s| s.external.as_ref());
+            let passwords = external.filter_map(|external| external.value.password.as_ref());
+            passwords.flat_map(|word| [word.reveal().to_owned(), encoded(word.reveal())]).collect()
+        },
+    );
+    let known = secrets.all().chain(elsewhere.iter().map(String::as_str));
+    let mut redaction = Redaction::new(known, context.home.as_deref().map(Utf8Path::as_str));
 
     let mut parts = vec![part("System", &system(context)), part("Project", &project(context, &root, &state))];
     for name in [MANIFEST, LOCAL] {

@@ -15,7 +15,8 @@ use ecosystem_core::supervise::Phase;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
-use crate::backend::{compose, native};
+use crate::backend::compose::Record;
+use crate::backend::native;
 use crate::cli::{self as args, Global};
 use crate::client::{self, Effort};
 use crate::context::Context;
@@ -176,7 +177,7 @@ fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
             by_service.entry(name.clone()).or_default();
         }
     }
-    let started = compose::expected(&place)?;
+    let started = Record::of(&place)?.services;
     let there = |name: &String| {
         by_service.contains_key(name) || containers.contains_key(name) || by(name, Backend::External)
     };

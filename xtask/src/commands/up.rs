@@ -144,7 +144,7 @@ pub fn run(
         introduce(&stack, args.port_offset, events);
         let text = backend::told(&stack, &services, choice);
         events.emit(Event::Fact { title: "Backend", text });
-        wanted.containers.require(context).map_err(|failure| one(failure.into()))?;
+        wanted.containers.require(context).map_err(one)?;
     }
     let mode = if args.locked { Mode::Locked } else { Mode::Normal };
     let mut provisioner = stack.provisioner(context, run_as, mode, events).map_err(one)?;

@@ -1,6 +1,5 @@
 //! Steps that are about containers, and what is to be known of a container while somebody waits for it.
 
-use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use anyhow::Context;
@@ -34,14 +33,14 @@ impl Engine<'_> {
             Action::Apply(services) => {
                 let task = Task::start(self.events, Section::Start, "containers");
                 self.applied.lock().unwrap_or_else(PoisonError::into_inner).extend(services.iter().cloned());
-                compose.apply(services)?;
-                task.finish(format!("made or started: {}", services.join(", ")));
                 let made_by =
                     |service: &String| Some((service.clone(), self.contained.get(service)?.made_by.clone()?));
-                compose.remember_data(&services.iter().filter_map(made_by).collect::<BTreeMap<_, _>>())?;
+                compose.apply(services, &services.iter().filter_map(made_by).collect())?;
+                task.finish(format!("made or started: {}", services.join(", ")));
             }
             Action::Halt(services) | Action::Remove { services, .. } => {
-                let task = Task::start(self.events, Section::Stop, services.join(", "));
+                let title = if services.is_empty() { "network".to_owned() } else { services.join(", ") };
+                let task = Task::start(self.events, Section::Stop, title);
                 match action {
                     Action::Remove { all: true, .. } => compose.remove_all()?,
                     Action::Remove { .. } => compose.remove(services)?,

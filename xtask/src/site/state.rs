@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::endpoint::Secret;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Asked, Backend};
-use ecosystem_core::place::{Place, place_id};
+use ecosystem_core::place::{CONTAINERS, Place, place_id};
 use ecosystem_core::process::quoted;
 use serde::{Deserialize, Serialize};
 
@@ -252,9 +252,11 @@ impl State {
         secrets: &Secrets,
         mut services: impl Iterator<Item = &'a str>,
     ) -> Result<(), Failure> {
+        let contained = self.contained();
         let lost = services.find(|name| {
-            !secrets.0.contains_key(*name)
-                && self.folder.join(name).join("made-by").symlink_metadata().is_ok()
+            let data = contained.contains_key(*name)
+                || self.folder.join(name).join("made-by").symlink_metadata().is_ok();
+            !secrets.0.contains_key(*name) && data
         });
         let Some(lost) = lost else { return Ok(()) };
         let message = format!(
@@ -265,6 +267,17 @@ impl State {
         Err(Failure::new(Kind::Host, "secrets-lost", message)
             .hint("put the file back from a backup")
             .hint(format!("or start afresh and lose the data: {{program}} down --data {lost}")))
+    }
+
+    /// The services that have data in a volume, with what made it. What cannot be read is told by whoever needs it.
+    fn contained(&self) -> BTreeMap<String, String> {
+        #[derive(Default, Deserialize)]
+        struct Containers {
+            #[serde(default)]
+            made_by: BTreeMap<String, String>,
+        }
+        let text = read_optional(&self.folder.join(CONTAINERS)).ok().flatten().unwrap_or_default();
+        toml::from_str::<Containers>(&text).unwrap_or_default().made_by
     }
 
     /// Makes the secrets that are still missing.

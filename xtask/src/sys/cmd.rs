@@ -16,6 +16,7 @@ pub struct Cmd {
     args: Vec<OsString>,
     env: Vec<(String, String)>,
     only: Option<BTreeMap<String, String>>,
+    without: Vec<&'static str>,
     cwd: Option<Utf8PathBuf>,
     limit: Duration,
     leashed: bool,
@@ -64,6 +65,7 @@ impl Cmd {
             args: Vec::new(),
             env: Vec::new(),
             only: None,
+            without: Vec::new(),
             cwd: None,
             limit: Duration::from_mins(1),
             leashed: false,
@@ -96,6 +98,13 @@ impl Cmd {
     #[must_use]
     pub fn env(mut self, key: &str, value: impl Into<String>) -> Self {
         self.env.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// Leaves these variables out of what is inherited.
+    #[must_use]
+    pub fn without(mut self, names: &[&'static str]) -> Self {
+        self.without.extend(names);
         self
     }
 
@@ -162,7 +171,7 @@ impl Cmd {
         for (key, value) in self.env {
             expression = expression.env(key, value);
         }
-        for key in LEAKED {
+        for key in LEAKED.into_iter().chain(self.without) {
             expression = expression.env_remove(key);
         }
         if let Some(only) = self.only {

@@ -140,14 +140,19 @@ pub fn contained(service: &Service, place: &Place, bind: &str, secret: &Secret, 
     let own = [("image", Some(image.clone())), ("plugins", plugins), ("heap", heap)];
     labels.extend(own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     labels.insert(super::RECIPE.to_owned(), Key::of([text]).to_string());
-    let made_by = major_of_image(&image).map(|major| format!("{} {major}", service.kind));
+    let made_by = major_of_image(service.kind, &image).map(|major| format!("{} {major}", service.kind));
     Contained { made_by, image, endpoint, labels, settings: super::origins(service) }
 }
 
-/// `12` of `postgres:12.4-alpine` and of `registry:5000/postgres:12@sha256:…`; none of `latest`.
-fn major_of_image(image: &str) -> Option<&str> {
+/// `12` of `postgres:12.4-alpine` and of `registry:5000/postgres:12@sha256:…`; none of `latest`, and none of images of another name, whose
+/// tags may count something else.
+fn major_of_image(kind: Kind, image: &str) -> Option<&str> {
     let name = image.split('@').next()?.rsplit('/').next()?;
-    let (_, tag) = name.split_once(':')?;
+    let (name, tag) = name.split_once(':')?;
+    let official = if kind == Kind::Postgresql { "postgres" } else { kind.name() };
+    if name != official {
+        return None;
+    }
     let digits = tag.strip_prefix('v').unwrap_or(tag);
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
     (end > 0 && !digits[end..].starts_with(|c: char| c.is_alphanumeric())).then_some(&digits[..end])
@@ -181,6 +186,7 @@ pub(super) fn shell(line: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Kind;
     use super::major_of_image;
 
     #[test]
@@ -193,10 +199,13 @@ mod tests {
             ("minio/minio:latest", None),
             ("registry:5000/redis", None),
             ("redis@sha256:7", None),
-            ("x:2024a", None),
+            ("redis:2024a", None),
+            ("registry/our-postgres:3", None),
         ];
         for (image, major) in majors {
-            assert_eq!(major_of_image(image), major, "{image}");
+            let kinds = [Kind::Postgresql, Kind::Redis, Kind::Rabbitmq, Kind::Minio];
+            let found = kinds.into_iter().find_map(|kind| major_of_image(kind, image));
+            assert_eq!(found, major, "{image}");
         }
     }
 }

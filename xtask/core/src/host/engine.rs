@@ -56,7 +56,7 @@ impl Engine {
         let said = stderr.lines().map(str::trim).find(|line| !line.is_empty());
         Self::Silent(match (timed_out, said) {
             (true, _) => "it did not answer in time".to_owned(),
-            (false, Some(said)) => said.chars().take(200).collect(),
+            (false, Some(said)) => said.chars().take(400).collect(),
             (false, None) => "it printed nothing that can be read".to_owned(),
         })
     }
@@ -69,6 +69,13 @@ impl Engine {
                 return Err(Failure::new(Kind::Host, "no-docker", message).hint("install Docker Engine"));
             }
             Self::Silent(reason) if reason.to_lowercase().contains("podman") => return Err(podman()),
+            Self::Silent(reason) if reason.to_lowercase().contains("permission denied") => {
+                let message =
+                    format!("containers take a container engine, and this one is not yours to use: {reason}");
+                return Err(Failure::new(Kind::Host, "docker-silent", message)
+                    .hint("join the group docker, and log in again: sudo usermod -aG docker \"$USER\"")
+                    .hint("or use a rootless Docker of your own"));
+            }
             Self::Silent(reason) => {
                 let message = format!("containers take a container engine, and none answers: {reason}");
                 return Err(Failure::new(Kind::Host, "docker-silent", message)

@@ -52,6 +52,10 @@ impl External {
             return Err(format!("{kind} cannot be external"));
         };
         let (scheme, rest) = url.split_once("://").ok_or_else(|| "it is no URL".to_owned())?;
+        let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+        if scheme.len() > 20 || !scheme.chars().all(is_scheme) {
+            return Err(format!("it does not begin with {}://", schemes[0]));
+        }
         if !schemes.contains(&scheme) {
             let tls = ["https", "rediss", "amqps"].contains(&scheme);
             let hint = if tls { "; this version speaks no TLS" } else { "" };
@@ -77,8 +81,11 @@ impl External {
         if host.is_empty() || !host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:".contains(c)) {
             return Err("it names no host".to_owned());
         }
-        let port =
-            port.map_or(Ok(usual), |port| port.parse().map_err(|_| "its port is no number".to_owned()))?;
+        let number = |port: &str| port.parse().ok().filter(|port| *port > 0);
+        let port = port.map_or(Some(usual), number).ok_or_else(|| "its port is no port".to_owned())?;
+        if !matches!(kind, Kind::Postgresql | Kind::Rabbitmq) && !["", "0"].contains(&path) {
+            return Err("it has a path, which nothing here reads".to_owned());
+        }
         let some = |text: &str| (!text.is_empty()).then(|| decoded(text)).transpose();
         let (user, password) = match login {
             Some(login) => login.split_once(':').map_or((login, ""), |pair| pair),
@@ -164,6 +171,9 @@ mod tests {
         let lines = [
             told(Kind::Postgresql, "db:5432"),
             told(Kind::Postgresql, "mysql://secret@db"),
+            told(Kind::Postgresql, "me:secret@db://x"),
+            told(Kind::Redis, "redis://:secret@db/7"),
+            told(Kind::Redis, "redis://db:0"),
             told(Kind::Redis, "rediss://:secret@db"),
             told(Kind::Postgresql, "postgresql://me:secret@db/site?sslmode=require"),
             told(Kind::Postgresql, "postgresql://me:secret@/site"),
@@ -178,10 +188,13 @@ mod tests {
         insta::assert_snapshot!(lines.join("\n"), @"
         it is no URL
         it begins with mysql://, and a postgresql is postgresql://
+        it does not begin with postgresql://
+        it has a path, which nothing here reads
+        its port is no port
         it begins with rediss://, and a redis is redis://; this version speaks no TLS
         it has options behind the path, which nothing here reads
         it names no host
-        its port is no number
+        its port is no port
         a % in it is not followed by two digits
         it has control characters
         its host has one bracket

@@ -188,6 +188,10 @@ fn down_removes_what_is_there_and_the_network_with_the_last() {
     assert_eq!(down(&[]), removed(&["postgresql", "redis"], true));
     assert_eq!(down(&["redis"]), removed(&["redis"], false));
     assert!(reconcile_down(&[], &Observed::default()).steps.is_empty());
+    // Somebody has removed the containers by hand, and left the network.
+    let left = Observed { leftovers: true, ..Observed::default() };
+    assert_eq!(reconcile_down(&[], &left).steps[0].action, removed(&[], true));
+    assert!(reconcile_down(&["redis".into()], &left).steps.is_empty());
 }
 
 #[test]

@@ -90,6 +90,9 @@ impl Action {
             Self::Pull(image) => format!("pull {image}"),
             Self::Apply(services) => format!("start containers {}", services.join(", ")),
             Self::Halt(services) => format!("stop containers {}", services.join(", ")),
+            Self::Remove { services, .. } if services.is_empty() => {
+                "remove what is left of containers".to_owned()
+            }
             Self::Remove { services, .. } => format!("remove containers {}", services.join(", ")),
         }
     }
@@ -219,6 +222,8 @@ pub struct Observed {
     pub processes: BTreeMap<String, (Process, Status)>,
     /// The containers of this place, by service.
     pub containers: BTreeMap<String, Seen>,
+    /// A network of this place is there, or a container that belongs to no service.
+    pub leftovers: bool,
     /// The ids of the images that are there, by the names that the manifest gives them.
     pub images: BTreeMap<String, String>,
     /// Ports that somebody else listens on, where it would be in our way.

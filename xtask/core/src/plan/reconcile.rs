@@ -140,8 +140,8 @@ pub fn reconcile_down(services: &[String], observed: &Observed) -> Plan {
     let mut plan = reconcile_down_processes(services, observed);
     let named = |service: &&String| services.is_empty() || services.contains(service);
     let chosen: Vec<String> = observed.containers.keys().filter(named).cloned().collect();
-    if !chosen.is_empty() {
-        let all = chosen.len() == observed.containers.len();
+    let all = chosen.len() == observed.containers.len();
+    if !chosen.is_empty() || (observed.leftovers && services.is_empty()) {
         // What starts after a server stops before it.
         let after: Vec<usize> = plan.steps.iter().map(|step| step.id).collect();
         plan.push(Action::Remove { services: chosen, all }, Cause::Requested, after);

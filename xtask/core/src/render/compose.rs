@@ -110,7 +110,9 @@ fn filled(text: &str, fill: impl Fn(&str) -> Option<String>) -> String {
         let variable = rest.strip_prefix("${").and_then(|inside| inside.split_once('}'));
         if let Some((inside, behind)) = variable {
             let (name, default) = inside.split_once(":-").unwrap_or((inside, ""));
-            done.push_str(&literal(&fill(name).unwrap_or_else(|| default.to_owned())));
+            let value = yaml_text(&literal(&fill(name).unwrap_or_else(|| default.to_owned())));
+            // It stands within a text already.
+            done.push_str(&value[1..value.len() - 1]);
             rest = behind;
         } else {
             // `$$`, which is a dollar that stands for itself.

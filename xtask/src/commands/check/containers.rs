@@ -20,7 +20,8 @@ const LIMIT: Duration = Duration::from_secs(3);
 
 /// Asks whether an engine answers.
 pub(super) fn engine(context: &Context) -> Engine {
-    context.find("docker").map_or(Engine::NoClient, |docker| compose::engine(docker.as_str(), LIMIT))
+    let Some(docker) = context.find("docker") else { return Engine::NoClient };
+    compose::engine(docker.as_str(), LIMIT).unwrap_or_else(|error| Engine::Silent(format!("{error:#}")))
 }
 
 /// The containers that publish ports, where an engine answers.
@@ -40,6 +41,9 @@ pub(super) fn check(context: &Context, project: &Project, engine: &Engine) -> Ve
         && let Err(unfit) = compose::fit(context.find("docker").as_deref().map(Utf8Path::as_str))
     {
         let why = format!("these are to run as containers: {}", wanted.join(", "));
+        let unfit = unfit
+            .downcast::<Failure>()
+            .unwrap_or_else(|error| Failure::new(Kind::Host, "docker-silent", format!("{error:#}")));
         let next = unfit.hints.first().cloned().unwrap_or_default();
         findings[0] = Finding::of(Verdict::Problem, Section::Containers, "engine", unfit.message, why, next);
     }

@@ -82,6 +82,7 @@ fn stop_processes(place: &Place) -> anyhow::Result<Option<Vec<String>>> {
 
 fn stop_containers(context: &Context, place: &Place) -> anyhow::Result<Option<Vec<String>>> {
     let Some((compose, containers)) = Stack::containers(context, place)? else { return Ok(None) };
+    // Also where only their network is left.
     compose.remove_all()?;
     Ok(Some(containers.into_keys().collect()))
 }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::catalog::container::Contained;
 use ecosystem_core::endpoint::Endpoint;
-use ecosystem_core::failure::Failure;
+use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Backend, Service};
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Action, Observed, Plan, own_ports};
 use ecosystem_core::render::compose::of_place;
 
-use crate::backend::compose::{self, Compose};
+use crate::backend::compose::{self, Compose, Record};
 use crate::backend::native;
 use crate::context::Context;
 use crate::site::Secrets;
@@ -41,7 +41,7 @@ impl Containers {
             |name: &String| services.iter().any(|s| s.name == *name && s.backend.value == Backend::Compose);
         wanted.retain(|name, _| asked(name));
         let docker = context.find("docker");
-        let some = !wanted.is_empty() || compose::is_set_up(place);
+        let some = !wanted.is_empty() || Record::exists(place);
         let compose = docker.clone().filter(|_| some).map(|docker| Compose::new(docker, place));
         Self { compose, docker, wanted, file }
     }
@@ -55,7 +55,7 @@ impl Containers {
     }
 
     /// Fails where containers are wanted and cannot be had.
-    pub(super) fn require(&self, context: &Context) -> Result<(), Failure> {
+    pub(super) fn require(&self, context: &Context) -> anyhow::Result<()> {
         if self.wanted.is_empty() {
             return Ok(());
         }
@@ -64,12 +64,17 @@ impl Containers {
     }
 
     /// Adds what a person can do who has no Docker.
-    fn with_way_out(&self, unfit: Failure) -> Failure {
+    fn with_way_out(&self, error: anyhow::Error) -> anyhow::Error {
+        let unfit = match error.downcast::<Failure>() {
+            Ok(unfit) if unfit.kind == Kind::Host => unfit,
+            Ok(other) => return other.into(),
+            Err(error) => return error,
+        };
         let only = self.wanted.iter().filter(|(_, contained)| !contained.endpoint.kind.runs());
         let only: Vec<&str> = only.map(|(name, _)| name.as_str()).collect();
         match only.as_slice() {
-            [] => unfit.hint("or run the servers without containers: {program} up --backend native"),
-            names => unfit.hint(format!("these run in no other way: {}", names.join(", "))),
+            [] => unfit.hint("or run the servers without containers: {program} up --backend native").into(),
+            names => unfit.hint(format!("these run in no other way: {}", names.join(", "))).into(),
         }
     }
 
@@ -83,17 +88,12 @@ impl Containers {
         let Some(compose) = &self.compose else {
             // Wanted, and no Docker.
             let unfit = (!self.wanted.is_empty()).then(|| compose::fit(None).err()).flatten();
-            return unfit.map_or(Ok(()), |unfit| Err(self.with_way_out(unfit).into()));
+            return unfit.map_or(Ok(()), |unfit| Err(self.with_way_out(unfit)));
         };
         observed.containers = match compose.containers() {
             // None of them is wanted, and an engine that does not answer runs none.
             Err(_) if self.wanted.is_empty() => BTreeMap::new(),
-            Err(error) => {
-                return Err(match error.downcast::<Failure>() {
-                    Ok(unfit) => self.with_way_out(unfit).into(),
-                    Err(error) => error,
-                });
-            }
+            Err(error) => return Err(self.with_way_out(error)),
             Ok(containers) => containers,
         };
         if self.wanted.is_empty() {
@@ -102,13 +102,18 @@ impl Containers {
         let images: BTreeSet<&str> = self.wanted.values().map(|contained| contained.image.as_str()).collect();
         let images = compose.images(&images.into_iter().collect::<Vec<_>>())?;
         observed.images = images.into_iter().map(|(name, id)| (name.to_owned(), id)).collect();
-        observed.data.extend(compose.data()?.into_iter().map(|(service, by)| (service, Some(by))));
         let own: BTreeSet<u16> = own_ports(observed).collect();
         let settled = |endpoint: &Endpoint| endpoint.ports.values().all(|port| own.contains(port));
         if !endpoints.iter().all(|(_, endpoint)| settled(endpoint)) {
             let mut held = native::held_by_others(place, endpoints)?;
             held.retain(|port, _| !own.contains(port));
             observed.held.extend(held);
+        }
+        let as_wanted = |(service, wanted): (&String, &Contained)| {
+            observed.containers.get(service).is_some_and(|seen| seen.runs() && seen.labels == wanted.labels)
+        };
+        if !self.wanted.iter().all(as_wanted) {
+            observed.data.extend(compose.data()?.into_iter().map(|(service, by)| (service, Some(by))));
         }
         Ok(())
     }
@@ -147,6 +152,7 @@ impl Containers {
         if ours.is_empty() {
             return Ok(());
         }
+        let compose = compose.to_the_end();
         compose.remove(&ours)?;
         if compose.containers()?.is_empty() { compose.remove_all() } else { Ok(()) }
     }

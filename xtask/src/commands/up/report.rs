@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ecosystem_core::catalog::Kind;
 use ecosystem_core::endpoint::Endpoint;
-use ecosystem_core::plan::{Plan, render};
+use ecosystem_core::plan::{Action, Plan, render};
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
@@ -108,7 +108,16 @@ pub(super) fn running(
 impl Report for Planned {
     fn human(&self) -> String {
         if self.plan.steps.iter().all(|step| step.action.only_looks()) {
-            return "Nothing to start: everything runs as wanted and would only be looked at.\n".to_owned();
+            let packs = self.plan.steps.iter().filter_map(|step| match &step.action {
+                Action::Seed(pack) => {
+                    Some(format!("The pack {pack} would be loaded where a server does not have it.\n"))
+                }
+                _ => None,
+            });
+            let packs: String = packs.collect();
+            return format!(
+                "Nothing to start: everything runs as wanted and would only be looked at.\n{packs}"
+            );
         }
         render(&self.plan, &self.last)
     }
