@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and what each word means. The texts here are the help people read.
 
+mod data;
+
 use std::str::FromStr;
 
 use camino::Utf8PathBuf;
@@ -7,6 +9,7 @@ use clap::builder::TypedValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ecosystem_core::model::Backend;
 
+pub use self::data::{Checkpoint, Delete, Restore, Save, Seed};
 use crate::output::Format;
 
 /// The services an Invenio or OARepo repository needs: started, proven to be yours, and filled.
@@ -96,6 +99,11 @@ pub enum Command {
     ///
     /// What was loaded before stays as it is. `up` does this by itself where the manifest names a pack.
     Seed(Seed),
+    /// Keep all data as it is now under a name, and put it back later
+    ///
+    /// The servers are stopped while data is copied, and those that ran are started again. See docs/data.md.
+    #[command(subcommand)]
+    Checkpoint(Checkpoint),
     /// Compare the effective configuration of the running services with the accepted one
     ///
     /// Exit status 1 and a diff where they differ. For data see `seed`.
@@ -342,12 +350,6 @@ pub struct Shell {
     /// Print an .envrc for direnv instead
     #[arg(long, conflicts_with_all = ["command", "export"])]
     pub envrc: bool,
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct Seed {
-    /// A pack of the folder `seeds` [default: the one of the manifest, else demo]
-    pub pack: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]

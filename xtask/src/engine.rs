@@ -90,7 +90,9 @@ impl Engine<'_> {
                             outcome.started.insert(service.clone());
                             begun.insert(service.clone());
                         }
-                        Action::Apply(services) => outcome.started.extend(services.iter().cloned()),
+                        Action::Apply(services) | Action::Resume(services) => {
+                            outcome.started.extend(services.iter().cloned());
+                        }
                         _ => {}
                     }
                     drop(begun);
@@ -161,6 +163,8 @@ impl Engine<'_> {
         let result = match &step.action {
             // What is provided is needed to plan the rest: it is there before a plan is carried out.
             Action::Provide(_) => Ok(()),
+            // Done by the command between two halves of its plan: the second one follows whatever became of it.
+            Action::Save(_) | Action::Restore(_) => Ok(()),
             Action::Replace | Action::Shutdown => native::shutdown(self.place),
             Action::Kill => native::kill(self.place),
             Action::Stop(service) => {
@@ -184,9 +188,11 @@ impl Engine<'_> {
                 task(service, Section::Start);
                 native::start(self.place, service, &self.launches[service])
             }
-            Action::Pull(_) | Action::Apply(_) | Action::Halt(_) | Action::Remove { .. } => {
-                self.with_containers(&step.action)
-            }
+            Action::Pull(_)
+            | Action::Apply(_)
+            | Action::Halt(_)
+            | Action::Remove { .. }
+            | Action::Resume(_) => self.with_containers(&step.action),
             Action::Await(service) => {
                 if self.contained.contains_key(service) {
                     task(service, Section::Start);

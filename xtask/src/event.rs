@@ -28,6 +28,7 @@ pub enum Section {
     Start,
     Stop,
     Seed,
+    Copy,
     Prove,
 }
 

@@ -1,9 +1,10 @@
 //! The acting half of Invenio Ecosystem: it observes, carries out plans and prints. Deciding is the business of `ecosystem-core`.
 //!
 //! Layers, each using only those below it: `cli`, `context`, `stack`, `commands`, `output` (what a person meets) · `engine`, `seed`,
-//! `snapshot` (work) · `provision`, `backend`, `client`, `site` (effects) · `event`, `sys` (mechanisms). `tests/it/tidy.rs` holds them to it.
+//! `snapshot`, `checkpoint` (work) · `provision`, `backend`, `client`, `site` (effects) · `event`, `sys` (mechanisms). `tests/it/tidy.rs` holds them to it.
 
 pub mod backend;
+pub mod checkpoint;
 pub mod cli;
 pub mod client;
 pub mod commands;

@@ -107,6 +107,7 @@ fn run(cli: &Cli, context: &Context) -> Result<(), Vec<anyhow::Error>> {
         Command::Shell(args) => one(commands::shell::run(context, global, args, &events)),
         Command::Provision(args) => one(commands::provision::run(context, global, args, &events)),
         Command::Seed(args) => one(commands::seed::run(context, global, args, &events)),
+        Command::Checkpoint(what) => commands::checkpoint::run(context, global, what, &events),
         Command::Snapshot(args) => one(commands::snapshot::run(context, global, args)),
         Command::Render(args) => one(commands::render::run(context, global, args, &events)),
         Command::Dev(chore) => one(commands::dev::run(context, global, chore, &events)),

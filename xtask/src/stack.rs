@@ -13,12 +13,13 @@ use ecosystem_core::seen::Seen;
 
 use crate::backend::compose::{self, Compose, Record};
 use crate::backend::native;
+use crate::checkpoint;
 use crate::cli::Global;
 use crate::context::Context;
 use crate::event::{Event, Events};
 use crate::provision::{InUse, Lock, Mode, Provisioner};
 use crate::site::places;
-use crate::site::{LOCK, STATE, Secrets, Site, State, find_root, link_refused};
+use crate::site::{self, LOCK, STATE, Secrets, Site, State, find_root, link_refused};
 use crate::sys::fs::canonical;
 
 /// Says what a manifest allows and is unwise.
@@ -141,6 +142,22 @@ impl Stack {
     /// Remembers what runs the servers of this place: their data is there.
     pub fn remember_backend(&self) -> anyhow::Result<()> {
         self.state.ask(|asked| asked.backend = Some(self.site.ecosystem.backend.value))
+    }
+
+    /// Takes the lock of commands that change something, and finishes what one that was killed has left of a checkpoint.
+    pub fn lock(
+        &self,
+        context: &Context,
+        verb: &str,
+        starts: &[&str],
+        events: &dyn Events,
+    ) -> anyhow::Result<site::Lock> {
+        let lock = self.state.lock(&format!("{} {verb}", context.program), starts, events)?;
+        // Read again: another command may have set it up while this one waited.
+        if let Some(place) = self.state.place(&self.store)? {
+            checkpoint::settle(&place, || context.find("docker"), events)?;
+        }
+        Ok(lock)
     }
 
     /// The containers of a place that was set up; `None` where it never had any, and nothing is asked.

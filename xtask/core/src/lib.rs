@@ -7,6 +7,7 @@
 pub mod artifact;
 pub mod blame;
 pub mod catalog;
+pub mod checkpoint;
 pub mod endpoint;
 pub mod explain;
 pub mod failure;

@@ -4,6 +4,7 @@
 //! Everything is found again by labels: of the Compose project, which is named after the place, and of the place itself.
 
 mod record;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use ecosystem_core::plan::Holder;
 use ecosystem_core::seen::{self, Seen};
 
 pub use self::record::Record;
+pub use self::volumes::Volume;
 use crate::event::{Events, Section, Task, Unit};
 use crate::sys::cmd::{Cmd, Output};
 use crate::sys::fs::{remove_optional, write_atomic};
@@ -328,7 +330,10 @@ impl Compose {
     pub fn with_data(&self) -> anyhow::Result<BTreeSet<String>> {
         let prefix = format!("{}_", self.project());
         let volumes = self.of_project(["volume", "ls", "--quiet"])?;
-        Ok(volumes.iter().filter_map(|name| name.strip_prefix(&prefix)).map(str::to_owned).collect())
+        // No service has a `_` in its name, and a volume of a checkpoint has.
+        let service = |name: &&str| !name.contains('_');
+        let names = volumes.iter().filter_map(|name| name.strip_prefix(&prefix));
+        Ok(names.filter(service).map(str::to_owned).collect())
     }
 
     /// Deletes the volumes of these services, of all where none is named. Their containers are gone.

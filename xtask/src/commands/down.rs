@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::backend::compose::Compose;
 use crate::backend::native;
+use crate::checkpoint;
 use crate::cli::{Down, Global};
 use crate::context::Context;
 use crate::engine::Engine;
@@ -24,10 +25,15 @@ use crate::event::Events;
 use crate::output::{self, Report};
 use crate::stack::Stack;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Stopped {
     stopped: Vec<String>,
     deleted: Vec<String>,
+    /// Those that stay where data was to be deleted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checkpoints: Vec<String>,
+    #[serde(skip)]
+    program: String,
 }
 
 /// Stops, and deletes.
@@ -54,8 +60,8 @@ pub fn run(
         if args.services.is_empty() {
             native::end_abandoned(stack.state.folder()).map_err(|e| vec![e])?;
         }
-        return output::report(&Stopped { stopped: vec![], deleted: vec![] }, global.format)
-            .map_err(|e| vec![e]);
+        let nothing = Stopped::default();
+        return output::report(&nothing, global.format).map_err(|e| vec![e]);
     };
     // Processes are stopped although containers cannot be.
     let looked = if args.data {
@@ -114,6 +120,8 @@ pub fn run(
     if !outcome.failures.is_empty() {
         return Err(outcome.failures);
     }
+    // Now that nothing runs any more: a supervisor that did not answer would have been in the way before.
+    checkpoint::settle(&place, || context.find("docker"), events).map_err(|e| vec![e])?;
     let deleted = if args.data {
         delete(&stack, &place, compose.as_ref(), &args.services).map_err(|e| vec![e])?
     } else {
@@ -124,7 +132,11 @@ pub fn run(
         let forget = |asked: &mut Asked| *asked = Asked { backend: asked.backend, ..Asked::default() };
         stack.state.ask(forget).map_err(|e| vec![e])?;
     }
-    output::report(&Stopped { stopped: stopped(&plan), deleted }, global.format).map_err(|e| vec![e])?;
+    let checkpoints =
+        if args.data { checkpoint::names(&place).map_err(|e| vec![e])? } else { Vec::new() };
+    let report =
+        Stopped { stopped: stopped(&plan), deleted, checkpoints, program: context.program.clone() };
+    output::report(&report, global.format).map_err(|e| vec![e])?;
     unseen.map_or(Ok(()), |error| Err(vec![error]))
 }
 
@@ -207,6 +219,14 @@ impl Report for Stopped {
         };
         if !self.deleted.is_empty() {
             let _ = writeln!(text, "Deleted the data of {}.", self.deleted.join(", "));
+        }
+        if !self.checkpoints.is_empty() {
+            let _ = writeln!(
+                text,
+                "Checkpoints stay: {}. To delete one: {} checkpoint delete NAME",
+                self.checkpoints.join(", "),
+                self.program
+            );
         }
         text
     }

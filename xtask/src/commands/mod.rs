@@ -1,6 +1,7 @@
 //! What the verbs of the command line do. A command never uses another one, and only `output` prints.
 
 pub mod check;
+pub mod checkpoint;
 pub mod clients;
 pub mod completions;
 pub mod dev;

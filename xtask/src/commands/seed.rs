@@ -18,7 +18,7 @@ pub fn run(context: &Context, global: &Global, args: &Seed, events: &dyn Events)
     let named = stack.site.ecosystem.seed.as_ref().map(|seed| seed.value.as_str());
     let pack = Pack::open(&stack.pack_folder(args.pack.as_deref().or(named).unwrap_or("demo"))?)?;
     let Some(place) = stack.place() else { return Err(nothing_runs(&stack).into()) };
-    let _lock = stack.state.lock(&format!("{} seed", context.program), &[], events)?;
+    let _lock = stack.lock(context, "seed", &[], events)?;
     let running = Stack::running(context, &place)?;
     let there = |s: &&Service| running.contains(&s.name) || s.backend.value == Backend::External;
     let services: Vec<&Service> = stack.site.ecosystem.services.values().filter(there).collect();

@@ -133,7 +133,7 @@ pub fn run(
 
     let verb = if restart { "restart" } else { "up" };
     let starts: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
-    let _lock = stack.state.lock(&format!("{} {verb}", context.program), &starts, events).map_err(one)?;
+    let _lock = stack.lock(context, verb, &starts, events).map_err(one)?;
     let (place, secrets) = set_up(&stack, &services).map_err(one)?;
     let wanted = wanted(&place, &secrets);
     native::end_leftovers(&place, &wanted.ports()).map_err(one)?;

@@ -38,6 +38,12 @@ impl Engine<'_> {
                 compose.apply(services, &services.iter().filter_map(made_by).collect())?;
                 task.finish(format!("made or started: {}", services.join(", ")));
             }
+            Action::Resume(services) => {
+                let task = Task::start(self.events, Section::Start, "containers");
+                self.applied.lock().unwrap_or_else(PoisonError::into_inner).extend(services.iter().cloned());
+                compose.resume(services)?;
+                task.finish(format!("started: {}", services.join(", ")));
+            }
             Action::Halt(services) | Action::Remove { services, .. } => {
                 let title = if services.is_empty() { "network".to_owned() } else { services.join(", ") };
                 let task = Task::start(self.events, Section::Stop, title);

@@ -140,6 +140,7 @@ fn heading(section: Section) -> &'static str {
         Section::Start => "Start",
         Section::Stop => "Stop",
         Section::Seed => "Seed",
+        Section::Copy => "Copy",
         Section::Prove => "Prove",
     }
 }
@@ -149,7 +150,7 @@ fn title(section: Section, title: &str) -> String {
     match section {
         Section::Fetch => format!("fetch {title}"),
         Section::Build => format!("build {title}"),
-        Section::Start | Section::Stop | Section::Seed | Section::Prove => title.to_owned(),
+        Section::Start | Section::Stop | Section::Seed | Section::Copy | Section::Prove => title.to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod cmd;
 pub mod control;
+pub mod copy;
 pub mod fs;
 pub mod interrupt;
 pub mod launch;

@@ -140,8 +140,14 @@ pub fn contained(service: &Service, place: &Place, bind: &str, secret: &Secret, 
     let own = [("image", Some(image.clone())), ("plugins", plugins), ("heap", heap)];
     labels.extend(own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     labels.insert(super::RECIPE.to_owned(), Key::of([text]).to_string());
-    let made_by = major_of_image(service.kind, &image).map(|major| format!("{} {major}", service.kind));
-    Contained { made_by, image, endpoint, labels, settings: super::origins(service) }
+    Contained {
+        made_by: made_by(service), image, endpoint, labels, settings: super::origins(service) }
+}
+
+/// What makes the data of a service as a container, where its image tells: `postgresql 12`.
+pub fn made_by(service: &Service) -> Option<String> {
+    let major = major_of_image(service.kind, &service.image.as_ref()?.value)?;
+    Some(format!("{} {major}", service.kind))
 }
 
 /// `12` of `postgres:12.4-alpine` and of `registry:5000/postgres:12@sha256:…`; none of `latest`, and none of images of another name, whose

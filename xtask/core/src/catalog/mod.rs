@@ -2,6 +2,7 @@
 //!
 //! One file a service, pure. How to *talk* to it is `xtask/src/client/<service>.rs`.
 
+mod again;
 pub mod container;
 mod minio;
 pub mod opensearch;
@@ -17,6 +18,8 @@ use std::str::FromStr;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
+
+pub use again::{again, data_folder};
 
 use crate::artifact::{Installation, Key};
 use crate::endpoint::{Endpoint, Secret};

@@ -52,6 +52,9 @@ pub(super) const RESERVED: &[&str] = &[
     "include*",
 ];
 
+/// The file with the process id of the server, in the folder of its data.
+pub(super) const LOCK: &str = "postmaster.pid";
+
 /// The superuser and database of every template: Invenio's own default names.
 pub const USER: &str = "invenio";
 
@@ -116,7 +119,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
             },
         ],
         data: Data {
-            lock: Some(data.join("postmaster.pid")),
+            lock: Some(data.join(LOCK)),
             version: Some(data.join("PG_VERSION")),
             folder: data,
             fresh: Fresh::Template {

@@ -45,6 +45,9 @@ pub(super) const RESERVED: &[&str] = &[
     "raft.data_dir",
 ];
 
+/// The folder of its data, in that of the service.
+pub(super) const DATA: &str = "mnesia";
+
 /// The plugin with the console and the HTTP API.
 pub(super) const MANAGEMENT: &str = "rabbitmq_management";
 
@@ -96,7 +99,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         files.push(File { path: link, content: Content::Link(target) });
     }
 
-    let data = home.join("mnesia");
+    let data = home.join(DATA);
     let processes = vec![epmd(inputs, server), broker(inputs, server, &data)]
         .into_iter()
         .map(|(name, argv, env, stop)| Process {

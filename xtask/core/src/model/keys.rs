@@ -175,7 +175,7 @@ pub(super) enum Value {
 }
 
 /// Whether a name can be a service, a profile or a role: `[a-z][a-z0-9-]*`, at most 63 of them, as in a host name.
-pub(super) fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     name.len() <= 63
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')

@@ -21,7 +21,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use external::External;
-pub use keys::{KEYS, Key, Shape};
+pub use keys::{KEYS, Key, Shape, is_name};
 pub use origin::{Origin, Sourced};
 pub use problem::{Problem, failure};
 pub use program::Program;

@@ -63,6 +63,8 @@ fn because(cause: &Cause) -> String {
         Cause::Silent => "it does not answer".to_owned(),
         Cause::Follows => "follows".to_owned(),
         Cause::Requested => "asked for".to_owned(),
+        Cause::Quiet => "nothing may write while data is copied".to_owned(),
+        Cause::Ran => "it ran before".to_owned(),
         Cause::Each { .. } => "in one call of Docker Compose".to_owned(),
     }
 }

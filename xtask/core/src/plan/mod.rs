@@ -3,6 +3,7 @@
 //! `--dry-run` prints a plan; `engine` carries it out without deciding anything.
 
 mod containers;
+mod copying;
 mod display;
 mod reconcile;
 
@@ -12,6 +13,7 @@ use camino::Utf8PathBuf;
 use serde::Serialize;
 
 pub use containers::{backend_obstacles, own_ports};
+pub use copying::reconcile_copying;
 pub use display::{Retry, obstacles_failure, render, silence, taken_meanwhile};
 pub use reconcile::{port_obstacles, reconcile_down, reconcile_up, silent_supervisor};
 
@@ -66,12 +68,23 @@ pub enum Action {
     Halt(Vec<String>),
     /// Stop containers and remove them; where these are all, their network as well.
     Remove { services: Vec<String>, all: bool },
+    /// Start containers that were stopped and kept, as they are.
+    Resume(Vec<String>),
+    /// Copy all data into a checkpoint.
+    Save(String),
+    /// Put the data of a checkpoint in the place of what is there.
+    Restore(String),
 }
 
 impl Action {
     /// Whether it changes nothing where everything is as wanted.
     pub const fn only_looks(&self) -> bool {
         matches!(self, Self::Verify(_) | Self::Seed(_))
+    }
+
+    /// Whether it copies data, for which nothing may run.
+    pub const fn copies(&self) -> bool {
+        matches!(self, Self::Save(_) | Self::Restore(_))
     }
 
     /// The key under which its duration is remembered: `start redis`.
@@ -94,6 +107,9 @@ impl Action {
                 "remove what is left of containers".to_owned()
             }
             Self::Remove { services, .. } => format!("remove containers {}", services.join(", ")),
+            Self::Resume(services) => format!("start containers again {}", services.join(", ")),
+            Self::Save(name) => format!("save checkpoint {name}"),
+            Self::Restore(name) => format!("restore checkpoint {name}"),
         }
     }
 }
@@ -118,6 +134,10 @@ pub enum Cause {
     Follows,
     /// A person, or the manifest, asked for it.
     Requested,
+    /// Nothing may write while data is copied.
+    Quiet,
+    /// It ran before it was stopped for that.
+    Ran,
     /// Each of its services has its own.
     Each { causes: BTreeMap<String, Cause> },
 }

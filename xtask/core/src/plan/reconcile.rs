@@ -149,7 +149,7 @@ pub fn reconcile_down(services: &[String], observed: &Observed) -> Plan {
     plan
 }
 
-fn reconcile_down_processes(services: &[String], observed: &Observed) -> Plan {
+pub(super) fn reconcile_down_processes(services: &[String], observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     let Some(supervisor) = &observed.supervisor else { return plan };
     if let Voice::Silent { .. } = supervisor.voice {
@@ -211,7 +211,7 @@ fn reconcile_down_processes(services: &[String], observed: &Observed) -> Plan {
 }
 
 /// Whether there is something to stop.
-fn alive(status: &Status) -> bool {
+pub(super) fn alive(status: &Status) -> bool {
     status.pid.is_some() || status.phase == Phase::Restarting
 }
 

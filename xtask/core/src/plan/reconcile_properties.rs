@@ -156,9 +156,13 @@ fn made_by(service: &str, major: u8) -> Option<String> {
 /// What `supervise::Loop` and `backend::native` do, on values.
 fn perform(action: &Action, wanted: &BTreeMap<String, Launch>, world: &mut Observed) {
     match action {
-        Action::Pull(_) | Action::Apply(_) | Action::Halt(_) | Action::Remove { .. } => {
-            panic!("there are no containers")
-        }
+        Action::Pull(_)
+        | Action::Apply(_)
+        | Action::Halt(_)
+        | Action::Remove { .. }
+        | Action::Resume(_)
+        | Action::Save(_)
+        | Action::Restore(_) => panic!("there are no containers, and nothing is copied"),
         Action::Replace | Action::Kill | Action::Shutdown => {
             world.supervisor = None;
             world.processes.clear();

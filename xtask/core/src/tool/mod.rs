@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use check::{Answer, Finding, Verdict, judge, selectable};
 pub use manager::{Manager, with_own_manager};
 pub use remedy::{System, remedies};
-pub use version::{Version, in_words};
+pub use version::{Version, accepts_major, in_words};
 
 /// A tool that the release wants on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

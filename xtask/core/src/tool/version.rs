@@ -119,6 +119,15 @@ fn bounds(bound: &Comparator) -> (Option<[u64; 3]>, Option<[u64; 3]>) {
     }
 }
 
+/// Whether some version with this first number is within the range. A range that cannot be read excludes none.
+pub fn accepts_major(accept: &str, major: u64) -> bool {
+    let Ok(range) = VersionReq::parse(accept) else { return true };
+    range.comparators.iter().map(bounds).all(|(from, until)| {
+        from.is_none_or(|from| from < [major.saturating_add(1), 0, 0])
+            && until.is_none_or(|until| until > [major, 0, 0])
+    })
+}
+
 /// A range for people: `3.9`, `20.10 or newer`, `17 to 23`; the requirement itself where there is no shorter way.
 pub fn in_words(accept: &str) -> String {
     let Ok(range) = VersionReq::parse(accept) else { return accept.to_owned() };

@@ -36,6 +36,20 @@ pub(super) fn made_by(place: &Place, service: &str) -> camino::Utf8PathBuf {
     place.service(service).join("made-by")
 }
 
+/// What made the data of each service that was started here.
+pub fn made(place: &Place) -> anyhow::Result<BTreeMap<String, String>> {
+    let made = |name: String| {
+        let text = read_optional(&made_by(place, &name))?.unwrap_or_default();
+        Ok((name, text.trim().to_owned()))
+    };
+    with_data(place)?.into_iter().map(made).collect()
+}
+
+/// Notes what made the data of a service.
+pub fn note_made(place: &Place, service: &str, text: &str) -> anyhow::Result<()> {
+    write_atomic(&made_by(place, service), text.as_bytes(), 0o600)
+}
+
 /// The services that were started here and have data, whether the manifest still names them or not.
 pub fn with_data(place: &Place) -> anyhow::Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();

@@ -7,6 +7,7 @@ use ecosystem_core::place::Place;
 use serde::Serialize;
 
 use crate::backend::native;
+use crate::checkpoint;
 use crate::cli::Global;
 use crate::context::Context;
 use crate::event::Events;
@@ -58,6 +59,7 @@ fn stop(
         State::at(place.state.clone()).lock(&format!("{} down --all", context.program), &[], events)?;
     let processes = stop_processes(&place)?;
     let containers = stop_containers(context, &place)?;
+    checkpoint::settle(&place, || context.find("docker"), events)?;
     Ok(match (processes, containers) {
         (None, None) => None,
         (some, others) => Some(some.into_iter().chain(others).flatten().collect()),

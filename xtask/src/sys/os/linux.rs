@@ -262,3 +262,13 @@ pub fn ancestor_folder(pid: u32, argument: &str) -> Option<String> {
         process = procfs::process::Process::new(parent).ok()?;
     }
 }
+
+/// Lets a new file share the data of another one, where the file system has such files; else it is still empty.
+pub fn share_data(source: &std::fs::File, target: &std::fs::File) -> bool {
+    rustix::fs::ioctl_ficlone(target, source).is_ok()
+}
+
+/// Has everything that was written to a file system so far on the disk.
+pub fn sync_file_system(file: &std::fs::File) -> std::io::Result<()> {
+    Ok(rustix::fs::syncfs(file)?)
+}

@@ -159,3 +159,14 @@ pub fn has_terminal(_pid: u32) -> bool {
 pub fn ancestor_folder(_pid: u32, _argument: &str) -> Option<String> {
     None
 }
+
+/// A new file here never shares the data of another one: that is a copy under a new name.
+pub fn share_data(_source: &std::fs::File, _target: &std::fs::File) -> bool {
+    false
+}
+
+/// Has everything that was written so far on the disk.
+pub fn sync_file_system(_file: &std::fs::File) -> std::io::Result<()> {
+    rustix::fs::sync();
+    Ok(())
+}
