@@ -6,6 +6,7 @@
 
 mod amqp;
 mod check;
+mod checkpoint;
 mod clients;
 mod comfort;
 mod command_line;

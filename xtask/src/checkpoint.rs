@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::catalog::data_folder;
-use ecosystem_core::checkpoint::{self as core, Checkpoint, FORMAT, Folders, Journal, MANIFEST, Move, Stored};
+use ecosystem_core::checkpoint::{
+    self as core, Checkpoint, FORMAT, Folders, Journal, MANIFEST, Move, Stored,
+};
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::Backend;
 use ecosystem_core::place::Place;
@@ -46,7 +48,12 @@ pub fn save(
         }
         let (from, to) = (live(place, service, stored), unfinished.join(service));
         native::refuse_link(&from)?;
-        copy_tree(&from, &to, task)?;
+        // Started, and ended before it made any.
+        if from.exists() {
+            copy_tree(&from, &to, task)?
+        } else {
+            create_private_dir(&to)?
+        }
         Ok(disk_use(&to))
     })?;
     for (service, bytes) in copied {
@@ -110,8 +117,8 @@ pub fn settle(
     }
     let compose = docker().map(|docker| Compose::new(docker, place));
     if let Some(journal) = journal {
-        let text = format!("of the checkpoint {}, which was interrupted", journal.checkpoint);
-        events.emit(Event::Fact { title: "Restoring", text });
+        let text = format!("finishing to restore {}, which was interrupted", journal.checkpoint);
+        events.emit(Event::Fact { title: "Checkpoint", text });
         finish(place, compose.as_ref(), &folders, &journal)?;
     }
     clean(place, compose.as_ref(), &folders)
@@ -145,12 +152,16 @@ fn finish(
         }
         native::note_made(place, service, stored.made_by.as_deref().unwrap_or_default())?;
     }
-    for (service, stored) in of(Backend::Compose) {
+    let volumes: BTreeMap<String, Stored> =
+        of(Backend::Compose).map(|(service, stored)| (service.clone(), stored.clone())).collect();
+    if !volumes.is_empty() {
         let compose = compose.context(WITHOUT)?;
         compose.end_helpers(&journal.checkpoint)?;
-        compose.swap_volume(volume(&journal.checkpoint, service, stored, "")?)?;
-        let made_by = stored.made_by.iter().map(|made_by| (service.clone(), made_by.clone()));
-        compose.remember_data(&made_by.collect())?;
+        in_parallel(&volumes, &|service, stored| {
+            compose.swap_volume(volume(&journal.checkpoint, service, stored, "")?)
+        })?;
+        let made_by = |(service, stored): (String, Stored)| Some((service, stored.made_by?));
+        compose.remember_data(&volumes.into_iter().filter_map(made_by).collect())?;
     }
     copy::lasting(&folders.all)?;
     remove_optional(&folders.journal)?;
@@ -205,11 +216,8 @@ fn live(place: &Place, service: &str, stored: &Stored) -> Utf8PathBuf {
     data_folder(stored.made_by.as_deref().unwrap_or_default(), &place.service(service))
 }
 
-/// Copies a folder and shows how far it is; one that is not there is an empty one.
+/// Copies a folder and shows how far it is.
 fn copy_tree(from: &Utf8Path, to: &Utf8Path, task: &Task<'_>) -> anyhow::Result<()> {
-    if !from.exists() {
-        return create_private_dir(to);
-    }
     let (total, done) = (copy::bytes(from), AtomicU64::new(0));
     copy::tree(from, to, &|count| {
         let done = done.fetch_add(count, Ordering::Relaxed) + count;
@@ -231,15 +239,22 @@ fn each(
         done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(service.to_owned(), bytes);
         Ok(())
     };
+    in_parallel(services, &one)?;
+    Ok(done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+/// Does the same for each service, all at once, and tells the first failure once all have ended.
+fn in_parallel(
+    services: &BTreeMap<String, Stored>,
+    work: &(dyn Fn(&str, &Stored) -> anyhow::Result<()> + Sync),
+) -> anyhow::Result<()> {
     let results: Vec<anyhow::Result<()>> = std::thread::scope(|scope| {
-        let one = &one;
         let threads: Vec<_> =
-            services.iter().map(|(service, stored)| scope.spawn(move || one(service, stored))).collect();
+            services.iter().map(|(service, stored)| scope.spawn(move || work(service, stored))).collect();
         let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
         joined.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
-    results.into_iter().collect::<anyhow::Result<Vec<()>>>().map_err(full)?;
-    Ok(done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    results.into_iter().collect::<anyhow::Result<()>>().map_err(full)
 }
 
 /// A full disk by its name.

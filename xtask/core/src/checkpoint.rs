@@ -158,8 +158,10 @@ pub fn problems(checkpoint: &Checkpoint, present: &Present<'_>) -> Vec<String> {
         let Some(service) = present.services.get(name) else { continue };
         let wanted = service.backend.value;
         if wanted != stored.backend {
-            problems
-                .push(format!("{name}: it holds data of the backend {}, and {wanted} runs it now", stored.backend));
+            problems.push(format!(
+                "{name}: it holds data of the backend {}, and {wanted} runs it now",
+                stored.backend
+            ));
             continue;
         }
         let Some(made_by) = &stored.made_by else { continue };
@@ -192,17 +194,21 @@ pub fn problems_failure(name: &str, problems: &[String], present: &Present<'_>) 
         return None;
     }
     let lines: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-    let message = format!("the checkpoint {name} does not fit what is wanted now; nothing was stopped{lines}");
+    let message =
+        format!("the checkpoint {name} does not fit what is wanted now; nothing was stopped{lines}");
     let mut failure = Failure::new(Kind::Data, "checkpoint-unfit", message);
     failure.details = problems.to_vec();
     let added: Vec<&str> = present
         .data
         .iter()
         .map(String::as_str)
-        .filter(|data| problems.iter().any(|problem| problem.starts_with(&format!("{data}: it has data now"))))
+        .filter(|data| {
+            problems.iter().any(|problem| problem.starts_with(&format!("{data}: it has data now")))
+        })
         .collect();
     if !added.is_empty() {
-        failure = failure.hint(format!("delete what came later: {{program}} down --data {}", added.join(" ")));
+        failure =
+            failure.hint(format!("delete what came later: {{program}} down --data {}", added.join(" ")));
     }
     Some(
         failure

@@ -28,7 +28,8 @@ fn names_are_those_of_services() {
     for name in ["a", "before-migration", "v2", &"x".repeat(63)] {
         assert!(check_name(name).is_ok(), "{name}");
     }
-    for name in ["", "-a", "2a", "A", "a_b", "a.tmp", "..", ".restoring", "a/b", "a b", "é", &"x".repeat(64)] {
+    for name in ["", "-a", "2a", "A", "a_b", "a.tmp", "..", ".restoring", "a/b", "a b", "é", &"x".repeat(64)]
+    {
         assert_eq!(check_name(name).unwrap_err().code, "checkpoint-name", "{name}");
         assert!(!is_left_over(name) || name.contains('.'));
     }

@@ -11,7 +11,8 @@ use crate::sys::fs::{from_toml, read_optional};
 
 /// The names of all checkpoints of a place, in order.
 pub fn names(place: &Place) -> anyhow::Result<Vec<String>> {
-    let mut names: Vec<String> = entries(&Folders::of(place))?.into_iter().filter(|name| is_name(name)).collect();
+    let mut names: Vec<String> =
+        entries(&Folders::of(place))?.into_iter().filter(|name| is_name(name)).collect();
     names.sort();
     Ok(names)
 }
@@ -33,7 +34,9 @@ pub fn read(place: &Place, name: &str) -> anyhow::Result<Checkpoint> {
     };
     match read_toml::<Checkpoint>(&path) {
         Ok(Some(found)) if found.format == FORMAT => Ok(found),
-        Ok(Some(found)) => Err(damaged(format!("it has the format {}, this build reads {FORMAT}", found.format)).into()),
+        Ok(Some(found)) => {
+            Err(damaged(format!("it has the format {}, this build reads {FORMAT}", found.format)).into())
+        }
         Ok(None) => Err(damaged(format!("{path} is missing")).into()),
         Err(error) => Err(damaged(format!("{error:#}")).into()),
     }
@@ -59,9 +62,7 @@ fn entries(folders: &Folders) -> anyhow::Result<Vec<String>> {
     match folders.all.read_dir_utf8() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error).with_context(cannot),
-        Ok(entries) => {
-            entries.map(|entry| Ok(entry.with_context(cannot)?.file_name().to_owned())).collect()
-        }
+        Ok(entries) => entries.map(|entry| Ok(entry.with_context(cannot)?.file_name().to_owned())).collect(),
     }
 }
 

@@ -75,12 +75,17 @@ fn delete(context: &Context, global: &Global, args: &Delete, events: &dyn Events
     }
     if !args.yes {
         let question = format!("Delete the checkpoint {name} of {}? It cannot be brought back.", place.root);
-        agree(&question, &format!("deleting the checkpoint {name}"), &format!("checkpoint delete {name} --yes"))?;
+        agree(
+            &question,
+            &format!("deleting the checkpoint {name}"),
+            &format!("checkpoint delete {name} --yes"),
+        )?;
     }
     let _lock = stack.lock(context, "checkpoint delete", &[], events)?;
     let names = checkpoint::names(&place)?;
     if names.contains(name) {
-        let compose = context.find("docker").map(|docker| crate::backend::compose::Compose::new(docker, &place));
+        let compose =
+            context.find("docker").map(|docker| crate::backend::compose::Compose::new(docker, &place));
         checkpoint::delete(&place, compose.as_ref(), name)?;
     }
     output::report(&Deleted { deleted: name.clone() }, global.format)

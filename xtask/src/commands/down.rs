@@ -132,10 +132,8 @@ pub fn run(
         let forget = |asked: &mut Asked| *asked = Asked { backend: asked.backend, ..Asked::default() };
         stack.state.ask(forget).map_err(|e| vec![e])?;
     }
-    let checkpoints =
-        if args.data { checkpoint::names(&place).map_err(|e| vec![e])? } else { Vec::new() };
-    let report =
-        Stopped { stopped: stopped(&plan), deleted, checkpoints, program: context.program.clone() };
+    let checkpoints = if args.data { checkpoint::names(&place).map_err(|e| vec![e])? } else { Vec::new() };
+    let report = Stopped { stopped: stopped(&plan), deleted, checkpoints, program: context.program.clone() };
     output::report(&report, global.format).map_err(|e| vec![e])?;
     unseen.map_or(Ok(()), |error| Err(vec![error]))
 }

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::backend::compose::Record;
 use crate::backend::native;
+use crate::checkpoint;
 use crate::cli::{self as args, Global};
 use crate::client::{self, Effort};
 use crate::context::Context;
@@ -35,6 +36,9 @@ struct Status {
     /// The command that is at work in this project.
     #[serde(skip_serializing_if = "Option::is_none")]
     at_work: Option<AtWork>,
+    /// The checkpoint whose restoring was interrupted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restoring: Option<String>,
     services: Vec<Service>,
     /// Why nothing is told of containers.
     #[serde(skip)]
@@ -152,10 +156,14 @@ fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
         since: holder.since(),
         seconds: holder.seconds(),
     });
-    let mut status = Status { place: None, root, at_work, services: Vec::new(), unseen: None };
+    let mut status =
+        Status { place: None, root, at_work, restoring: None, services: Vec::new(), unseen: None };
     // Not what was known when the command began: somebody may have set it up while it watches.
     let Some(place) = stack.present_place()? else { return Ok(status) };
     status.place = Some(place.id.clone());
+    // The command at work may be the one that restores it.
+    let restoring = checkpoint::pending(&place)?.filter(|_| holder.is_none());
+    status.restoring = restoring.map(|journal| journal.checkpoint);
     let secrets = stack.state.secrets()?;
     let mut by_service: BTreeMap<String, Vec<Supervised>> = BTreeMap::new();
     for supervised in native::list(&place)? {
@@ -367,6 +375,12 @@ impl Report for Status {
             let _ = writeln!(
                 text,
                 "`{command}` (pid {pid}) has been at work here for {seconds} s, since {since}"
+            );
+        }
+        if let Some(name) = &self.restoring {
+            let _ = writeln!(
+                text,
+                "Restoring the checkpoint {name} was interrupted: the next command that changes something, such as `up`, finishes it"
             );
         }
         if self.services.is_empty() {

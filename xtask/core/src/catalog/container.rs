@@ -140,8 +140,7 @@ pub fn contained(service: &Service, place: &Place, bind: &str, secret: &Secret, 
     let own = [("image", Some(image.clone())), ("plugins", plugins), ("heap", heap)];
     labels.extend(own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     labels.insert(super::RECIPE.to_owned(), Key::of([text]).to_string());
-    Contained {
-        made_by: made_by(service), image, endpoint, labels, settings: super::origins(service) }
+    Contained { made_by: made_by(service), image, endpoint, labels, settings: super::origins(service) }
 }
 
 /// What makes the data of a service as a container, where its image tells: `postgresql 12`.

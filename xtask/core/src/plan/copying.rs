@@ -27,8 +27,12 @@ pub fn reconcile_copying(work: Action, observed: &Observed, known: &BTreeSet<Str
         let cause = if step.cause == Cause::Requested { Cause::Quiet } else { step.cause };
         plan.push(step.action, cause, step.after);
     }
-    let containers: Vec<String> =
-        observed.containers.iter().filter(|(_, seen)| Seen::runs(seen)).map(|(name, _)| name.clone()).collect();
+    let containers: Vec<String> = observed
+        .containers
+        .iter()
+        .filter(|(_, seen)| Seen::runs(seen))
+        .map(|(name, _)| name.clone())
+        .collect();
     if !containers.is_empty() {
         let after: Vec<usize> = plan.steps.iter().map(|step| step.id).collect();
         plan.push(Action::Halt(containers.clone()), Cause::Quiet, after);

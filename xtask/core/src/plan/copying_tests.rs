@@ -59,13 +59,10 @@ fn exactly_what_ran_is_started_again_in_its_order() {
     let (before, after) = plan.around_copying();
     assert_eq!((before.steps.len(), after.steps.len()), (4, 5));
     // Nothing of the second half waits for what is not in it.
-    assert_eq!(after.steps.iter().map(|step| step.after.clone()).collect::<Vec<_>>(), [
-        vec![],
-        vec![],
-        vec![6],
-        vec![7],
-        vec![8],
-    ]);
+    assert_eq!(
+        after.steps.iter().map(|step| step.after.clone()).collect::<Vec<_>>(),
+        [vec![], vec![], vec![6], vec![7], vec![8],]
+    );
 }
 
 #[test]
@@ -77,8 +74,7 @@ fn where_nothing_runs_there_is_only_the_copying() {
 
 #[test]
 fn a_circle_of_several_manifests_ends() {
-    let observed =
-        observed(vec![process("a", Phase::Running, &["b"]), process("b", Phase::Running, &["a"])]);
+    let observed = observed(vec![process("a", Phase::Running, &["b"]), process("b", Phase::Running, &["a"])]);
     let plan = reconcile_copying(Action::Save("a".into()), &observed, &names(&["a", "b"]));
     assert_eq!(plan.steps.iter().filter(|step| matches!(step.action, Action::Start(_))).count(), 2);
 }

@@ -16,7 +16,7 @@ use crate::sys::cmd::Cmd;
 const COPY: Duration = Duration::from_hours(1);
 
 /// Copies everything, and tells how much that was, in kB.
-const COPY_ALL: &str = "set -e; cp -a /from/. /to/; sync; du -sk /to | cut -f1";
+const COPY_ALL: &str = "set -e; cp -a /from/. /to/; rm -rf /to/.ecosystem-*; sync; du -sk /to | cut -f1";
 
 /// Lays a copy into a volume, beside what is in it.
 const STAGE: &str = "set -e; rm -rf /to/.ecosystem-arriving; mkdir /to/.ecosystem-arriving; cp -a /from/. /to/.ecosystem-arriving/; sync";
@@ -149,7 +149,8 @@ impl Compose {
         let mounts: Vec<String> = mounts.iter().map(|(name, path)| format!("{name}:{path}")).collect();
         let command: Cmd = self.docker(["run"]).args(words).args(["--label", &place, "--label", &checkpoint]);
         let command = command.args(mounts.iter().flat_map(|mount| ["--volume", mount]));
-        let run = command.args([volume.image, "-c", script]).limit(COPY).run()?;
+        // Killed with this program, before the engine has heard of it; what the engine has begun is ended by name.
+        let run = command.args([volume.image, "-c", script]).limit(COPY).leashed().run()?;
         if run.ok() {
             return Ok(run.stdout);
         }

@@ -61,7 +61,8 @@ pub(super) fn save(
         core::check_name(name)?;
         let stack = Stack::open(context, global)?;
         let place = super::place(&stack)?;
-        let lock = if args.dry_run { None } else { Some(stack.lock(context, "checkpoint save", &[], events)?) };
+        let lock =
+            if args.dry_run { None } else { Some(stack.lock(context, "checkpoint save", &[], events)?) };
         if checkpoint::names(&place)?.contains(name) {
             let message = format!("there is a checkpoint {name} already");
             return Err(Failure::new(Kind::Usage, "checkpoint-exists", message)
@@ -126,6 +127,11 @@ pub(super) fn restore(
     }
     let compose = scene.compose.clone().or_else(|| Some(Compose::new(context.find("docker")?, &place)));
     scene.around(context, global, &plan, begin, events, name, || {
+        let volumes = taken.services.values().any(|stored| stored.backend == Backend::Compose);
+        if let Some(compose) = compose.as_ref().filter(|_| volumes && !compose::is_set_up(&place)) {
+            // From now on there are volumes that `down --data` has to find.
+            compose.write(&of_place(&stack.site.ecosystem, &place, |name| scene.secrets.of(name)).0)?;
+        }
         checkpoint::restore(&place, compose.as_ref(), name, &taken, events).map(|()| taken.clone())
     })
 }
@@ -136,12 +142,7 @@ fn one(error: anyhow::Error) -> Failures {
 
 impl<'a> Scene<'a> {
     /// Looks once. With `only_look` nothing is ended either.
-    fn look(
-        context: &Context,
-        stack: &'a Stack,
-        place: &'a Place,
-        only_look: bool,
-    ) -> anyhow::Result<Self> {
+    fn look(context: &Context, stack: &'a Stack, place: &'a Place, only_look: bool) -> anyhow::Result<Self> {
         let ecosystem = &stack.site.ecosystem;
         if !only_look {
             native::end_leftovers(place, &ecosystem.ports_at(place.offset))?;
@@ -156,7 +157,16 @@ impl<'a> Scene<'a> {
         let volumes = compose.as_ref().map(Compose::with_data).transpose()?.unwrap_or_default();
         let made_volumes = compose.as_ref().map(Compose::data).transpose()?.unwrap_or_default();
         let kept = core::kept(&made.keys().cloned().collect(), &volumes, &ecosystem.services);
-        Ok(Self { stack, place, secrets: stack.state.secrets()?, compose, observed, made, made_volumes, kept })
+        Ok(Self {
+            stack,
+            place,
+            secrets: stack.state.secrets()?,
+            compose,
+            observed,
+            made,
+            made_volumes,
+            kept,
+        })
     }
 
     fn services(&self) -> &BTreeMap<String, Service> {
@@ -176,7 +186,10 @@ impl<'a> Scene<'a> {
             let stored = Stored {
                 backend: *backend,
                 made_by,
-                password: self.secrets.has(name).then(|| core::proof(&self.place.id, name, &self.secrets.of(name))),
+                password: self
+                    .secrets
+                    .has(name)
+                    .then(|| core::proof(&self.place.id, name, &self.secrets.of(name))),
                 image: compose.then(image).flatten(),
                 bytes: 0,
             };
@@ -192,11 +205,13 @@ impl<'a> Scene<'a> {
 
     /// Fails, with everything that speaks against it, where a checkpoint does not fit.
     fn refuse(&self, name: &str, taken: &Checkpoint) -> anyhow::Result<()> {
-        // A folder that is empty holds nothing that could be lost.
+        // What a server has in its memory alone it writes when it stops. A folder that is empty holds nothing that could be lost.
         let filled = |name: &String| {
             let made_by = self.made.get(name).map_or("", String::as_str);
+            let server = !made_by.starts_with(ServiceKind::Process.name());
             let folder = data_folder(made_by, &self.place.service(name));
-            std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+            (server && self.observed.runs(name))
+                || std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
         };
         let data: BTreeSet<String> = self
             .kept
@@ -212,7 +227,8 @@ impl<'a> Scene<'a> {
     }
 
     fn plan(&self, work: Action) -> anyhow::Result<Plan> {
-        let known = self.services().values().filter(|service| service.runs()).map(|service| service.name.clone());
+        let known =
+            self.services().values().filter(|service| service.runs()).map(|service| service.name.clone());
         let plan = reconcile_copying(work, &self.observed, &known.collect());
         let retry = Retry { words: "checkpoint".to_owned(), offset: 0, root: self.place.root.clone() };
         obstacles_failure(&plan.obstacles, &retry).map_or(Ok(plan), |failure| Err(failure.into()))

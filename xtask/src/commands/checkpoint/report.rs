@@ -76,7 +76,8 @@ fn services<S: Serializer>(services: &BTreeMap<String, Stored>, serializer: S) -
 /// `postgresql 12, redis 7 (compose)`; of a program of the project's own its name.
 fn shown(services: &BTreeMap<String, Stored>) -> String {
     let one = |(name, stored): (&String, &Stored)| {
-        let version = stored.made_by.as_deref().and_then(|by| by.strip_prefix(name.as_str())).unwrap_or_default();
+        let version =
+            stored.made_by.as_deref().and_then(|by| by.strip_prefix(name.as_str())).unwrap_or_default();
         format!("{name}{version} ({})", stored.backend)
     };
     services.iter().map(one).collect::<Vec<_>>().join(", ")
@@ -120,7 +121,8 @@ impl Report for Listed {
             );
         }
         if self.checkpoints.is_empty() {
-            let _ = writeln!(text, "There is no checkpoint. To make one: {} checkpoint save NAME", self.program);
+            let _ =
+                writeln!(text, "There is no checkpoint. To make one: {} checkpoint save NAME", self.program);
             return text;
         }
         let header = format!("{:<20} {:<21} {:>9}  {}", "name", "made", "on disk", "services");
