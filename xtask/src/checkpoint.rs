@@ -50,9 +50,9 @@ pub fn save(
         native::refuse_link(&from)?;
         // Started, and ended before it made any.
         if from.exists() {
-            copy_tree(&from, &to, task)?
+            copy_tree(&from, &to, task)?;
         } else {
-            create_private_dir(&to)?
+            create_private_dir(&to)?;
         }
         Ok(disk_use(&to))
     })?;
@@ -260,7 +260,7 @@ fn in_parallel(
 /// A full disk by its name.
 fn full(error: anyhow::Error) -> anyhow::Error {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
-    if !io.is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull) {
+    if io.is_none_or(|io| io.kind() != std::io::ErrorKind::StorageFull) {
         return error;
     }
     Failure::new(Kind::Host, "disk-full", format!("{error:#}"))

@@ -161,10 +161,9 @@ impl Engine<'_> {
             Ok(())
         };
         let result = match &step.action {
-            // What is provided is needed to plan the rest: it is there before a plan is carried out.
-            Action::Provide(_) => Ok(()),
-            // Done by the command between two halves of its plan: the second one follows whatever became of it.
-            Action::Save(_) | Action::Restore(_) => Ok(()),
+            // What is provided is needed to plan the rest: it is there before a plan is carried out. Data is copied between two plans: the
+            // second one follows whatever became of it.
+            Action::Provide(_) | Action::Save(_) | Action::Restore(_) => Ok(()),
             Action::Replace | Action::Shutdown => native::shutdown(self.place),
             Action::Kill => native::kill(self.place),
             Action::Stop(service) => {

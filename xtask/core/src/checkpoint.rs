@@ -193,9 +193,9 @@ pub fn problems_failure(name: &str, problems: &[String], present: &Present<'_>) 
     if problems.is_empty() {
         return None;
     }
-    let lines: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+    let lines = problems.join("\n  ");
     let message =
-        format!("the checkpoint {name} does not fit what is wanted now; nothing was stopped{lines}");
+        format!("the checkpoint {name} does not fit what is wanted now; nothing was stopped\n  {lines}");
     let mut failure = Failure::new(Kind::Data, "checkpoint-unfit", message);
     failure.details = problems.to_vec();
     let added: Vec<&str> = present

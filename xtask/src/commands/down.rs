@@ -26,7 +26,7 @@ use crate::output::{self, Report};
 use crate::stack::Stack;
 
 #[derive(Debug, Default, Serialize)]
-struct Stopped {
+struct Ended {
     stopped: Vec<String>,
     deleted: Vec<String>,
     /// Those that stay where data was to be deleted.
@@ -60,7 +60,7 @@ pub fn run(
         if args.services.is_empty() {
             native::end_abandoned(stack.state.folder()).map_err(|e| vec![e])?;
         }
-        let nothing = Stopped::default();
+        let nothing = Ended::default();
         return output::report(&nothing, global.format).map_err(|e| vec![e]);
     };
     // Processes are stopped although containers cannot be.
@@ -133,7 +133,7 @@ pub fn run(
         stack.state.ask(forget).map_err(|e| vec![e])?;
     }
     let checkpoints = if args.data { checkpoint::names(&place).map_err(|e| vec![e])? } else { Vec::new() };
-    let report = Stopped { stopped: stopped(&plan), deleted, checkpoints, program: context.program.clone() };
+    let report = Ended { stopped: stopped(&plan), deleted, checkpoints, program: context.program.clone() };
     output::report(&report, global.format).map_err(|e| vec![e])?;
     unseen.map_or(Ok(()), |error| Err(vec![error]))
 }
@@ -209,11 +209,11 @@ fn delete(
     Ok(deleted.into_iter().collect())
 }
 
-impl Report for Stopped {
+impl Report for Ended {
     fn human(&self) -> String {
         let mut text = match self.stopped.as_slice() {
             [] => "Nothing was running.\n".to_owned(),
-            services => format!("Stopped {}.\n", services.join(", ")),
+            services => format!("Ended {}.\n", services.join(", ")),
         };
         if !self.deleted.is_empty() {
             let _ = writeln!(text, "Deleted the data of {}.", self.deleted.join(", "));

@@ -147,7 +147,10 @@ mod tests {
         std::fs::set_permissions(from.join("a/b"), Permissions::from_mode(0o500)).unwrap();
 
         let seen = AtomicU64::new(0);
-        tree(&from, &to, &|count| drop(seen.fetch_add(count, Ordering::Relaxed))).unwrap();
+        tree(&from, &to, &|count| {
+            seen.fetch_add(count, Ordering::Relaxed);
+        })
+        .unwrap();
         lasting(&to).unwrap();
         assert_eq!((seen.into_inner(), bytes(&from), bytes(&to)), (100_002, 100_002, 100_002));
         assert_eq!(std::fs::read(to.join("a/b/file")).unwrap(), vec![7; 100_000]);

@@ -23,18 +23,25 @@ use crate::checkpoint;
 use crate::cli::{Global, Restore, Save};
 use crate::context::Context;
 use crate::engine::Engine;
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::output;
 use crate::site::Secrets;
 use crate::stack::Stack;
+use crate::sys::interrupt;
 
 type Failures = Vec<anyhow::Error>;
+
+/// Who wants it: surroundings, options for every command, and who is told how far it is.
+type Caller<'a> = (&'a Context, &'a Global, &'a dyn Events);
 
 /// How long a server may take until it is ready again.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A place as it is when its data is going to be copied.
 struct Scene<'a> {
+    context: &'a Context,
+    global: &'a Global,
+    events: &'a dyn Events,
     stack: &'a Stack,
     place: &'a Place,
     secrets: Secrets,
@@ -73,7 +80,7 @@ pub(super) fn save(
         Ok((stack, place, lock))
     };
     let (stack, place, _lock) = prepare().map_err(one)?;
-    let scene = Scene::look(context, &stack, &place, args.dry_run).map_err(one)?;
+    let scene = Scene::look((context, global, events), &stack, &place, args.dry_run).map_err(one)?;
     if scene.kept.is_empty() {
         let message = format!("no service of {} has any data yet", stack.site.root);
         return Err(one(Failure::new(Kind::Finding, "no-data", message).hint("{program} up").into()));
@@ -82,7 +89,7 @@ pub(super) fn save(
     if args.dry_run {
         return output::report(&Planned { plan, last: stack.state.durations() }, global.format).map_err(one);
     }
-    scene.around(context, global, &plan, begin, events, name, || {
+    scene.around(&plan, begin, name, || {
         checkpoint::save(&place, scene.compose.as_ref(), name, scene.checkpoint(), events)
     })
 }
@@ -103,7 +110,7 @@ pub(super) fn restore(
             return Ok((stack, place, None));
         }
         if !args.yes {
-            Scene::look(context, &stack, &place, true)?.refuse(name, &taken)?;
+            Scene::look((context, global, events), &stack, &place, true)?.refuse(name, &taken)?;
             let services = taken.services.keys().cloned().collect::<Vec<_>>().join(", ");
             let question = format!(
                 "Put the data of {services} as it was at {} in the place of what is in {}? What is there now cannot be brought back.",
@@ -119,14 +126,14 @@ pub(super) fn restore(
     let begin = Instant::now();
     // Read again: while this one waited, another command may have deleted it.
     let taken = checkpoint::read(&place, name).map_err(one)?;
-    let scene = Scene::look(context, &stack, &place, args.dry_run).map_err(one)?;
+    let scene = Scene::look((context, global, events), &stack, &place, args.dry_run).map_err(one)?;
     scene.refuse(name, &taken).map_err(one)?;
     let plan = scene.plan(Action::Restore(name.clone())).map_err(one)?;
     if args.dry_run {
         return output::report(&Planned { plan, last: stack.state.durations() }, global.format).map_err(one);
     }
     let compose = scene.compose.clone().or_else(|| Some(Compose::new(context.find("docker")?, &place)));
-    scene.around(context, global, &plan, begin, events, name, || {
+    scene.around(&plan, begin, name, || {
         let volumes = taken.services.values().any(|stored| stored.backend == Backend::Compose);
         if let Some(compose) = compose.as_ref().filter(|_| volumes && !compose::is_set_up(&place)) {
             // From now on there are volumes that `down --data` has to find.
@@ -142,7 +149,12 @@ fn one(error: anyhow::Error) -> Failures {
 
 impl<'a> Scene<'a> {
     /// Looks once. With `only_look` nothing is ended either.
-    fn look(context: &Context, stack: &'a Stack, place: &'a Place, only_look: bool) -> anyhow::Result<Self> {
+    fn look(
+        (context, global, events): Caller<'a>,
+        stack: &'a Stack,
+        place: &'a Place,
+        only_look: bool,
+    ) -> anyhow::Result<Self> {
         let ecosystem = &stack.site.ecosystem;
         if !only_look {
             native::end_leftovers(place, &ecosystem.ports_at(place.offset))?;
@@ -158,6 +170,9 @@ impl<'a> Scene<'a> {
         let made_volumes = compose.as_ref().map(Compose::data).transpose()?.unwrap_or_default();
         let kept = core::kept(&made.keys().cloned().collect(), &volumes, &ecosystem.services);
         Ok(Self {
+            context,
+            global,
+            events,
             stack,
             place,
             secrets: stack.state.secrets()?,
@@ -256,11 +271,8 @@ impl<'a> Scene<'a> {
     /// Stops what runs, does the work, starts it again and reports.
     fn around(
         &self,
-        context: &Context,
-        global: &Global,
         plan: &Plan,
         begin: Instant,
-        events: &dyn Events,
         name: &str,
         work: impl FnOnce() -> anyhow::Result<Checkpoint>,
     ) -> Result<(), Failures> {
@@ -277,7 +289,7 @@ impl<'a> Scene<'a> {
             endpoints: &endpoints,
             compose: self.compose.as_ref(),
             applied: Mutex::default(),
-            events,
+            events: self.events,
             begin,
             patience: PATIENCE,
             seed: &|_| Ok(()),
@@ -290,10 +302,15 @@ impl<'a> Scene<'a> {
         let copy_ms = ms(from.elapsed());
         if done.is_none() {
             // What was only begun is taken away; what was decided is tried once more.
-            failures.extend(checkpoint::settle(self.place, || context.find("docker"), events).err());
+            failures
+                .extend(checkpoint::settle(self.place, || self.context.find("docker"), self.events).err());
             if checkpoint::pending(self.place).map_err(one)?.is_some() {
                 return Err(failures);
             }
+        }
+        if interrupt::check().is_err() && !after.steps.is_empty() {
+            let text = format!("what ran is stopped; to start it again: {} up", self.context.program);
+            self.events.emit(Event::Warning(text));
         }
         let resumed = engine.carry_out(&after);
         failures.extend(resumed.failures);
@@ -311,9 +328,9 @@ impl<'a> Scene<'a> {
             started: resumed.started.into_iter().collect(),
             took_ms: ms(begin.elapsed()),
             copy_ms,
-            program: context.program.clone(),
+            program: self.context.program.clone(),
         };
-        output::report(&report, global.format).map_err(one)
+        output::report(&report, self.global.format).map_err(one)
     }
 }
 
