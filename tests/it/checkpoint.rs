@@ -315,6 +315,52 @@ fn a_restore_that_is_killed_is_the_old_state_or_the_new_one() {
     }
 }
 
+#[test]
+fn ctrl_c_while_data_is_copied_leaves_nothing_half() {
+    let (place, env) = with_data();
+    for args in [&["checkpoint", "save", "b"][..], &["checkpoint", "restore", "a", "--yes"]] {
+        if args[1] == "restore" {
+            place.ok(&["checkpoint", "save", "a"]);
+        }
+        let mut child = place.command(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let folder = place.state().join("checkpoints");
+        let begun = || folder.join("b.tmp").exists() || folder.join(".restoring").exists();
+        while !begun() && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        if child.try_wait().unwrap().is_none() {
+            kill(child.id(), Signal::INT);
+        }
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        if output.status.code() == Some(130) {
+            assert!(said.contains("to start it again: ecosystem up"), "{said}");
+        } else {
+            assert!(output.status.success(), "{said}");
+        }
+        assert!(
+            entries(&place).iter().all(|name| ["a", "b"].contains(&name.as_str())),
+            "{:?}",
+            entries(&place)
+        );
+        place.ok(&["up", "postgresql", "redis"]);
+        assert_eq!(read(&place, &env), ["old", "old"]);
+    }
+}
+
+#[test]
+fn what_ran_is_started_again_as_it_ran_whatever_the_manifest_says_by_now() {
+    let (place, env) = with_data();
+    place.manifest("services.redis.ports.redis = 8025\nservices.postgresql.ports.sql = 5632\n");
+    let saved = place.json(&["checkpoint", "save", "a"]);
+    assert_eq!(saved["started"], json!(["postgresql", "redis"]), "{saved}");
+    assert!(place.listening().contains(&place.port(6579)) && !place.listening().contains(&place.port(8025)));
+    let plan = place.ok(&["up", "redis", "--dry-run"]).stdout;
+    assert!(plan.contains("ports.redis"), "{plan}");
+    place.manifest("");
+    assert_eq!(read(&place, &env), ["old", "old"]);
+}
+
 /// Brings about what a restore leaves that is killed after its decision, with some of the folders moved already.
 fn decided(place: &Place, moved: &[&str], away: &[&str]) {
     let folder = place.state().join("checkpoints");

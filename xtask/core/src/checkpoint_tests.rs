@@ -85,6 +85,16 @@ fn an_image_tells_the_version_of_a_volume_or_nothing_does() {
 }
 
 #[test]
+fn a_range_accepts_a_major_version_of_which_it_has_any() {
+    let fits = |range: &str| (0..30).filter(|major| accepts_major(range, *major)).collect::<Vec<u64>>();
+    assert_eq!(fits("12"), [12]);
+    assert_eq!(fits(">=17, <20"), [17, 18, 19]);
+    assert_eq!(fits(">=3.10, <4.2"), [3, 4]);
+    assert_eq!(fits("~2.3"), [2]);
+    assert_eq!(fits("no range").len(), 30);
+}
+
+#[test]
 fn where_both_backends_keep_data_the_manifest_decides() {
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
     let (processes, volumes) = (names(&["redis", "old"]), names(&["redis", "postgresql", "older"]));

@@ -47,7 +47,9 @@ fn list(context: &Context, global: &Global, events: &dyn Events) -> anyhow::Resu
     let stack = Stack::look(context, global)?;
     let mut listed = Listed { restoring: None, checkpoints: Vec::new(), program: context.program.clone() };
     let Some(place) = stack.place() else { return output::report(&listed, global.format) };
-    listed.restoring = checkpoint::pending(&place)?.map(|journal| journal.checkpoint);
+    // The command at work may be the one that restores it.
+    let idle = stack.state.at_work()?.is_none();
+    listed.restoring = checkpoint::pending(&place)?.filter(|_| idle).map(|journal| journal.checkpoint);
     for name in checkpoint::names(&place)? {
         match checkpoint::read(&place, &name) {
             Ok(found) => {

@@ -17,18 +17,23 @@ fn kind(made_by: &str) -> Option<Kind> {
     made_by.split(' ').next()?.parse().ok()
 }
 
+/// Puts the ports into an endpoint that were set when what runs was started, whatever the manifest says by now.
+pub fn listens_where_it_did(endpoint: &mut Endpoint, labels: &BTreeMap<String, String>) {
+    for (role, port) in &mut endpoint.ports {
+        if let Some(was) = labels.get(&format!("ports.{role}")).and_then(|text| text.parse().ok()) {
+            *port = was;
+        }
+    }
+}
+
 /// How a service is launched that ran as these processes a moment ago. Its configuration is on the disk.
 pub fn again(processes: Vec<Process>, endpoint: Endpoint, made_by: &str, home: &Utf8Path) -> Launch {
     let mut processes = processes;
     // Helpers, such as a port mapper, come before the server, which is named after the service.
     processes.sort_by_key(|process| process.name == process.service);
-    let labels = processes.last().map(|process| process.labels.clone()).unwrap_or_default();
     let mut endpoint = endpoint;
-    // Where it listened, whatever the manifest says by now.
-    for (role, port) in &mut endpoint.ports {
-        if let Some(was) = labels.get(&format!("ports.{role}")).and_then(|text| text.parse().ok()) {
-            *port = was;
-        }
+    if let Some(server) = processes.last() {
+        listens_where_it_did(&mut endpoint, &server.labels);
     }
     let folder = data_folder(made_by, home);
     let helper = kind(made_by) == Some(Kind::Rabbitmq);

@@ -19,7 +19,7 @@ use std::str::FromStr;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-pub use again::{again, data_folder};
+pub use again::{again, data_folder, listens_where_it_did};
 
 use crate::artifact::{Installation, Key};
 use crate::endpoint::{Endpoint, Secret};

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ecosystem_core::catalog::container::Contained;
-use ecosystem_core::catalog::{Kind as ServiceKind, Launch, again, data_folder};
+use ecosystem_core::catalog::{Kind as ServiceKind, Launch, again, data_folder, listens_where_it_did};
 use ecosystem_core::checkpoint::{self as core, Checkpoint, FORMAT, Present, Stored};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
@@ -242,9 +242,16 @@ impl<'a> Scene<'a> {
     }
 
     fn plan(&self, work: Action) -> anyhow::Result<Plan> {
-        let known =
-            self.services().values().filter(|service| service.runs()).map(|service| service.name.clone());
-        let plan = reconcile_copying(work, &self.observed, &known.collect());
+        // What the manifest wants to run in another way by now is started again, and not asked whether it is what the manifest says.
+        let known = self.services().values().filter(|service| match service.backend.value {
+            Backend::Native => {
+                self.observed.processes.values().any(|(process, _)| process.service == service.name)
+            }
+            Backend::Compose => self.observed.containers.contains_key(&service.name),
+            Backend::External => false,
+        });
+        let known = known.map(|service| service.name.clone()).collect();
+        let plan = reconcile_copying(work, &self.observed, &known);
         let retry = Retry { words: "checkpoint".to_owned(), offset: 0, root: self.place.root.clone() };
         obstacles_failure(&plan.obstacles, &retry).map_or(Ok(plan), |failure| Err(failure.into()))
     }
@@ -282,6 +289,10 @@ impl<'a> Scene<'a> {
         endpoints.extend(launches.iter().map(|(name, launch)| (name.clone(), launch.endpoint.clone())));
         let mut contained = self.contained();
         contained.retain(|name, _| self.observed.containers.contains_key(name));
+        for (name, contained) in &mut contained {
+            listens_where_it_did(&mut contained.endpoint, &self.observed.containers[name].labels);
+            endpoints.insert(name.clone(), contained.endpoint.clone());
+        }
         let engine = Engine {
             place: self.place,
             launches: &launches,
