@@ -213,7 +213,7 @@ impl Report for Ended {
     fn human(&self) -> String {
         let mut text = match self.stopped.as_slice() {
             [] => "Nothing was running.\n".to_owned(),
-            services => format!("Ended {}.\n", services.join(", ")),
+            services => format!("Stopped {}.\n", services.join(", ")),
         };
         if !self.deleted.is_empty() {
             let _ = writeln!(text, "Deleted the data of {}.", self.deleted.join(", "));
