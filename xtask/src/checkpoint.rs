@@ -22,7 +22,7 @@ use ecosystem_core::place::Place;
 
 pub use store::{names, pending, read};
 
-use crate::backend::compose::{Compose, Volume, is_set_up};
+use crate::backend::compose::{Compose, Record, Volume};
 use crate::backend::native;
 use crate::event::{Event, Events, Section, Task, Unit};
 use crate::sys::copy;
@@ -76,6 +76,10 @@ pub fn restore(
     events: &dyn Events,
 ) -> anyhow::Result<()> {
     let folders = Folders::of(place);
+    if checkpoint.services.values().any(|stored| stored.backend == Backend::Compose) {
+        // From now on there are volumes that `down --data` has to find.
+        compose.context(WITHOUT)?.claim()?;
+    }
     create_private_dir(&folders.staged)?;
     let journal =
         Journal { format: FORMAT, checkpoint: name.to_owned(), services: checkpoint.services.clone() };
@@ -92,8 +96,9 @@ pub fn restore(
     copy::lasting(&folders.staged)?;
     // From here on it happens, whatever comes.
     copy::rename(&folders.draft, &folders.journal)?;
-    finish(place, compose, &folders, &journal)?;
-    clean(place, compose, &folders)
+    let compose = compose.map(Compose::to_the_end);
+    finish(place, compose.as_ref(), &folders, &journal)?;
+    clean(place, compose.as_ref(), &folders)
 }
 
 /// Takes its name from a checkpoint, and removes it.
@@ -115,7 +120,8 @@ pub fn settle(
     if journal.is_none() && !store::left_over(&folders)?.any(|_| true) {
         return Ok(());
     }
-    let compose = docker().map(|docker| Compose::new(docker, place));
+    // What is put in order is not left halfway.
+    let compose = docker().map(|docker| Compose::new(docker, place).to_the_end());
     if let Some(journal) = journal {
         let text = format!("finishing to restore {}, which was interrupted", journal.checkpoint);
         events.emit(Event::Fact { title: "Checkpoint", text });
@@ -161,7 +167,7 @@ fn finish(
             compose.swap_volume(volume(&journal.checkpoint, service, stored, "")?)
         })?;
         let made_by = |(service, stored): (String, Stored)| Some((service, stored.made_by?));
-        compose.remember_data(&volumes.into_iter().filter_map(made_by).collect())?;
+        compose.note_made(&volumes.into_iter().filter_map(made_by).collect())?;
     }
     copy::lasting(&folders.all)?;
     remove_optional(&folders.journal)?;
@@ -186,7 +192,7 @@ fn clean(place: &Place, compose: Option<&Compose>, folders: &Folders) -> anyhow:
             Ok(None) => false,
             Ok(Some(taken)) => taken.services.values().any(|stored| stored.backend == Backend::Compose),
             // It does not tell; where there never were containers there are no volumes.
-            Err(_) => is_set_up(place),
+            Err(_) => Record::exists(place),
         };
         if volumes {
             let name = entry.trim_end_matches(core::UNFINISHED);

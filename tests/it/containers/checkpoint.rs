@@ -91,6 +91,14 @@ fn volumes_are_saved_and_restored_whoever_is_killed_meanwhile() {
     place.ok(&["checkpoint", "restore", "a", "--yes"]);
     place.ok(&["up", "postgresql", "redis"]);
     assert_eq!(read(&contained, &env), ["old", "old"]);
+
+    // A copy that is not there is no empty one.
+    contained.docker(&["volume", "rm", &format!("{}_checkpoint-a_redis", contained.project())]);
+    write(&contained, &env, "new");
+    let refused = place.run(&["checkpoint", "restore", "a", "--yes"]);
+    assert_eq!(refused.status, 6, "{refused}");
+    assert!(refused.stderr.contains("error[checkpoint-damaged]"), "{refused}");
+    assert_eq!(read(&contained, &env), ["new", "new"]);
     place.ok(&["checkpoint", "delete", "a", "--yes"]);
     assert_eq!(volumes(&contained), ["postgresql", "redis"]);
 }

@@ -3,13 +3,14 @@
 //! An engine cannot rename a volume. What takes the place of its content is therefore laid into it first, below a name of its own, and
 //! then everything is moved by renames: that takes no space, and can be done again from wherever it was interrupted.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ecosystem_core::checkpoint::LABEL;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::render::compose::LABEL_PLACE;
 
-use super::{CHANGE, Compose, quoted};
+use super::{CHANGE, Compose, Record, quoted};
 use crate::sys::cmd::Cmd;
 
 /// How long copying a volume may take.
@@ -71,8 +72,29 @@ impl Compose {
         Ok(printed.trim().parse::<u64>().unwrap_or(0) * 1024)
     }
 
+    /// Remembers that this engine has volumes of this place, before there are any.
+    pub fn claim(&self) -> anyhow::Result<()> {
+        self.same_engine()?;
+        let engine = self.engine_id()?;
+        Record::change(&self.place, |record| record.engine = Some(engine))
+    }
+
+    /// Remembers what made the data of these services.
+    pub fn note_made(&self, made_by: &BTreeMap<String, String>) -> anyhow::Result<()> {
+        let noted = made_by.iter().map(|(service, by)| (service.clone(), by.clone()));
+        Record::change(&self.place, |record| record.made_by.extend(noted))
+    }
+
     /// Lays the data of a checkpoint into the volume of a service, beside what is in it.
     pub fn stage_volume(&self, volume: Volume<'_>) -> anyhow::Result<()> {
+        // A container that is given the name of a volume that is not there gets an empty one.
+        let there = self.docker(["volume", "inspect", "--", volume.copy]).run()?;
+        if !there.ok() {
+            let message = format!("the engine does not have {}, the copy of {}", volume.copy, volume.service);
+            return Err(Failure::new(Kind::Data, "checkpoint-damaged", message)
+                .hint("another engine may have it: docker context ls")
+                .into());
+        }
         let live = self.create_live(volume.service)?;
         self.helper(volume, &[(volume.copy, "/from:ro"), (&live, "/to")], STAGE).map(drop)
     }
@@ -85,12 +107,14 @@ impl Compose {
 
     /// Puts what was laid into it in the place of what was in it. Does what is left of that, however often it was interrupted.
     pub fn swap_volume(&self, volume: Volume<'_>) -> anyhow::Result<()> {
+        self.same_engine()?;
         let live = self.create_live(volume.service)?;
         self.helper(volume, &[(&live, "/to")], SWAP).map(drop)
     }
 
     /// Removes the volumes of a checkpoint, and whatever still copies into them.
     pub fn remove_checkpoint(&self, name: &str) -> anyhow::Result<()> {
+        self.same_engine()?;
         self.end_helpers(name)?;
         let volumes = self.of_checkpoint(["volume", "ls", "--quiet"], name)?;
         if volumes.is_empty() {

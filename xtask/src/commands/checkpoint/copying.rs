@@ -17,7 +17,7 @@ use ecosystem_core::process::Process;
 use ecosystem_core::render::compose::of_place;
 
 use super::report::{Copied, Planned};
-use crate::backend::compose::{self, Compose};
+use crate::backend::compose::{Compose, Record};
 use crate::backend::native;
 use crate::checkpoint;
 use crate::cli::{Global, Restore, Save};
@@ -134,11 +134,6 @@ pub(super) fn restore(
     }
     let compose = scene.compose.clone().or_else(|| Some(Compose::new(context.find("docker")?, &place)));
     scene.around(&plan, begin, name, || {
-        let volumes = taken.services.values().any(|stored| stored.backend == Backend::Compose);
-        if let Some(compose) = compose.as_ref().filter(|_| volumes && !compose::is_set_up(&place)) {
-            // From now on there are volumes that `down --data` has to find.
-            compose.write(&of_place(&stack.site.ecosystem, &place, |name| scene.secrets.of(name)).0)?;
-        }
         checkpoint::restore(&place, compose.as_ref(), name, &taken, events).map(|()| taken.clone())
     })
 }
@@ -162,7 +157,7 @@ impl<'a> Scene<'a> {
         let mut observed = native::observe(place, &[])?;
         // Where no container is wanted or was started, what an engine has is of no interest.
         let wanted = ecosystem.services.values().any(|service| service.backend.value == Backend::Compose);
-        let asked = wanted || !compose::expected(place)?.is_empty();
+        let asked = wanted || !Record::of(place)?.services.is_empty();
         let compose = if asked { Stack::compose(context, place)? } else { None };
         observed.containers = compose.as_ref().map(Compose::containers).transpose()?.unwrap_or_default();
         let made = native::made(place)?;
