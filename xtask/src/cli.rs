@@ -1,6 +1,8 @@
 //! The command line: what can be typed, and what each word means. The texts here are the help people read.
 
 mod data;
+mod dev;
+mod pack;
 
 use std::str::FromStr;
 
@@ -11,6 +13,8 @@ use ecosystem_core::model::Backend;
 
 pub use self::data::{Checkpoint, Delete, Restore, Save, Seed};
 use crate::output::Format;
+pub use dev::{Bench, Dev, Proof, Prove};
+pub use pack::{New, Pack, Verify};
 
 /// The services an Invenio or OARepo repository needs: started, proven to be yours, and filled.
 #[derive(Debug, Parser)]
@@ -104,6 +108,9 @@ pub enum Command {
     /// The servers are stopped while data is copied, and those that ran are started again. See docs/data.md.
     #[command(subcommand)]
     Checkpoint(Checkpoint),
+    /// Make packs of data, and compare what is loaded with its pack
+    #[command(subcommand)]
+    Pack(Pack),
     /// Compare the effective configuration of the running services with the accepted one
     ///
     /// Exit status 1 and a diff where they differ. For data see `seed`.
@@ -417,74 +424,4 @@ pub struct Render {
     /// Write nothing; exit status 1 where a file is out of date
     #[arg(long)]
     pub check: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Dev {
-    /// Measure, interleaved with peers; prints medians
-    #[command(subcommand)]
-    Bench(Bench),
-    /// Prove what this project promises, by many random rounds against the real servers
-    Prove(Prove),
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct Prove {
-    /// What is proven [default: everything]
-    #[arg(value_enum, value_name = "PROOF")]
-    pub proofs: Vec<Proof>,
-    /// Rounds of each, instead of as many as the documentation speaks of
-    #[arg(long, value_name = "N")]
-    pub rounds: Option<usize>,
-    /// Where the random numbers begin; a failure names its own
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-}
-
-/// What can be proven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Proof {
-    /// Signals for the program, its supervisor, launchers and servers at random moments leave nothing behind and lose nothing
-    Kill,
-    /// Nothing counts as ready that is not ours, whoever comes to our ports and whenever
-    Starts,
-    /// Whatever stands in place of a manifest or lock file is refused by name, at once, within little memory
-    Manifests,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Bench {
-    /// `check` on this machine, on which it must find no problem
-    Check {
-        /// Rounds of each
-        #[arg(long, default_value_t = 21)]
-        rounds: usize,
-        /// A command that checks the same with the tools of the same PATH and must succeed
-        #[arg(long, value_name = "COMMAND")]
-        against: Option<String>,
-    },
-    /// What `shell` adds to a command, and the toolchain into an empty store
-    Tools {
-        /// Rounds of each; downloads are done in a seventh of them
-        #[arg(long, default_value_t = 21)]
-        rounds: usize,
-        /// A command that fetches the same by bare package clients
-        #[arg(long, value_name = "COMMAND")]
-        against: Option<String>,
-    },
-    /// `up` with containers against `docker compose up --wait` on the same file; takes a container engine
-    Containers {
-        /// Rounds of each
-        #[arg(long, default_value_t = 5)]
-        rounds: usize,
-    },
-    /// A cold and a repeated `up`, `down`, and how late a ready server is noticed
-    Up {
-        /// Rounds of each
-        #[arg(long, default_value_t = 9)]
-        rounds: usize,
-        /// A program that starts the same servers by bare hands and prints `… all SECONDS` a round
-        #[arg(long, value_name = "COMMAND")]
-        against: Option<String>,
-    },
 }

@@ -29,6 +29,8 @@ pub enum Section {
     Stop,
     Seed,
     Copy,
+    Make,
+    Verify,
     Prove,
 }
 

@@ -108,6 +108,7 @@ fn run(cli: &Cli, context: &Context) -> Result<(), Vec<anyhow::Error>> {
         Command::Provision(args) => one(commands::provision::run(context, global, args, &events)),
         Command::Seed(args) => one(commands::seed::run(context, global, args, &events)),
         Command::Checkpoint(what) => commands::checkpoint::run(context, global, what, &events),
+        Command::Pack(verb) => one(commands::pack::run(context, global, verb, &events)),
         Command::Snapshot(args) => one(commands::snapshot::run(context, global, args)),
         Command::Render(args) => one(commands::render::run(context, global, args, &events)),
         Command::Dev(chore) => one(commands::dev::run(context, global, chore, &events)),

@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 use ecosystem_core::catalog::{self, Around};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::model::{Asked, Ecosystem, Flags, Origin, Service};
+use ecosystem_core::model::{Asked, Backend, Ecosystem, Flags, Origin, Service};
 use ecosystem_core::place::Place;
 use ecosystem_core::process::{RunAs, quoted};
 use ecosystem_core::seen::Seen;
@@ -268,6 +268,28 @@ impl Stack {
         let known = if packs.is_empty() { "there is none".to_owned() } else { packs.join(", ") };
         let text = format!("there is no pack {name} in {}", self.site.root.join("seeds"));
         Err(Failure::new(Kind::Usage, "no-such-pack", text).hint(format!("packs: {known}")))
+    }
+
+    /// The folder of the pack that a person has named, else of the one of the manifest, else of the demo.
+    pub fn pack(&self, named: Option<&str>) -> Result<Utf8PathBuf, Failure> {
+        let of_manifest = self.site.ecosystem.seed.as_ref().map(|seed| seed.value.as_str());
+        self.pack_folder(named.or(of_manifest).unwrap_or("demo"))
+    }
+
+    /// How to reach what runs, by kind. There must be something.
+    pub fn running_by_kind(&self, context: &Context) -> anyhow::Result<BTreeMap<String, Endpoint>> {
+        let nothing = || {
+            Failure::new(Kind::Finding, "nothing-runs", format!("nothing runs for {}", self.site.root))
+                .hint("{program} up")
+        };
+        let Some(place) = self.place() else { return Err(nothing().into()) };
+        let running = Self::running(context, &place)?;
+        let there = |s: &&Service| running.contains(&s.name) || s.backend.value == Backend::External;
+        let services: Vec<&Service> = self.site.ecosystem.services.values().filter(there).collect();
+        if services.is_empty() {
+            return Err(nothing().into());
+        }
+        Ok(Self::by_kind(&self.endpoints(&services, &place, &self.state.secrets()?)))
     }
 
     /// The address that servers bind.

@@ -25,4 +25,5 @@ pub mod render;
 pub mod seen;
 pub mod shortage;
 pub mod supervise;
+pub mod synthetic;
 pub mod tool;

@@ -2,7 +2,7 @@
 //!
 //! A pack may come from a stranger, so names go through a narrow gate: they end up in SQL and in paths of HTTP requests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::failure::{Failure, Kind};
 pub const FILE: &str = "pack.toml";
 
 /// The format that this version reads.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// What a pack holds, one part a store. A pack without a part simply leaves that store alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,19 @@ pub struct Manifest {
     pub postgresql: Option<Tables>,
     pub opensearch: Option<Indices>,
     pub rabbitmq: Option<Broker>,
+    /// What is known of files before they are read. A pack made by hand may leave it out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<FilePath, Content>,
+}
+
+/// What a file holds, so that a finished pack is known without reading it, and a damaged one before it is loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Content {
+    pub bytes: u64,
+    /// Lines that are not empty: rows or documents.
+    pub lines: u64,
+    pub sha256: String,
 }
 
 /// The part for PostgreSQL.
@@ -35,6 +48,9 @@ pub struct Manifest {
 pub struct Tables {
     /// SQL that makes the tables, run in the transaction that fills them.
     pub schema: FilePath,
+    /// SQL that is run when the rows are there, in the same transaction: keys, indexes, sequences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish: Option<FilePath>,
     /// In loading order.
     pub tables: Vec<Table>,
 }
@@ -179,7 +195,10 @@ impl Manifest {
             Part::Postgresql => self
                 .postgresql
                 .iter()
-                .flat_map(|part| std::iter::once(&part.schema).chain(part.tables.iter().map(|t| &t.rows)))
+                .flat_map(|part| {
+                    let rows = part.tables.iter().map(|table| &table.rows);
+                    std::iter::once(&part.schema).chain(rows).chain(&part.finish)
+                })
                 .collect(),
             Part::Opensearch => self
                 .opensearch
@@ -190,8 +209,16 @@ impl Manifest {
         }
     }
 
-    /// The digest of a part: what the manifest says of it, and the content of its files.
-    pub fn digest<'a>(&self, part: Part, content: impl Fn(&FilePath) -> &'a [u8]) -> String {
+    /// The files that are read line by line, however large they are: rows and documents.
+    pub fn data(&self) -> BTreeSet<&FilePath> {
+        let rows = self.postgresql.iter().flat_map(|part| part.tables.iter().map(|table| &table.rows));
+        let documents =
+            self.opensearch.iter().flat_map(|part| part.indices.iter().map(|index| &index.documents));
+        rows.chain(documents).collect()
+    }
+
+    /// The digest of a part: what the manifest says of it, and the SHA-256 of each of its files.
+    pub fn digest<'a>(&self, part: Part, sha256: impl Fn(&FilePath) -> &'a str) -> String {
         let said = match part {
             Part::Postgresql => serde_json::to_vec(&self.postgresql),
             Part::Opensearch => serde_json::to_vec(&self.opensearch),
@@ -207,7 +234,7 @@ impl Manifest {
         add(&said.unwrap_or_default());
         for path in self.files(part) {
             add(path.as_str().as_bytes());
-            add(content(path));
+            add(sha256(path).as_bytes());
         }
         hex(&hash.finalize())
     }
@@ -234,6 +261,19 @@ impl Manifest {
                     format!("column {column:?} of {name:?}: not a plain lower-case name"),
                 );
             }
+        }
+        let data = self.data();
+        for path in Part::ALL.into_iter().flat_map(|part| self.files(part)) {
+            let uses = Part::ALL.into_iter().flat_map(|part| self.files(part)).filter(|p| *p == path).count();
+            check(uses == 1 || !data.contains(path), format!("{path} is named twice"));
+        }
+        let known: BTreeSet<&FilePath> = Part::ALL.into_iter().flat_map(|part| self.files(part)).collect();
+        for (path, content) in &self.files {
+            check(known.contains(path), format!("files: no part has a file {path}"));
+            let hash = &content.sha256;
+            let good =
+                hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+            check(good, format!("files: the sha256 of {path} is not 64 digits of 0-9 and a-f"));
         }
         let mut names = BTreeSet::new();
         for index in self.opensearch.iter().flat_map(|part| &part.indices) {
@@ -296,12 +336,12 @@ indices = [{ name = "i-v1", aliases = ["i"], settings = "i.json", documents = "i
     #[test]
     fn the_digest_of_a_part_depends_on_its_files_and_its_table_only() {
         let manifest = Manifest::parse(GOOD).unwrap();
-        let digest = |part, content: &'static str| manifest.digest(part, |_| content.as_bytes());
+        let digest = |part, sha256: &'static str| manifest.digest(part, |_| sha256);
         assert_eq!(digest(Part::Postgresql, "x"), digest(Part::Postgresql, "x"));
         assert_ne!(digest(Part::Postgresql, "x"), digest(Part::Postgresql, "y"));
         let other = Manifest::parse(&GOOD.replace(r#""id", "json""#, r#""json", "id""#)).unwrap();
-        assert_ne!(digest(Part::Postgresql, "x"), other.digest(Part::Postgresql, |_| b"x"));
-        assert_eq!(digest(Part::Opensearch, "x"), other.digest(Part::Opensearch, |_| b"x"));
+        assert_ne!(digest(Part::Postgresql, "x"), other.digest(Part::Postgresql, |_| "x"));
+        assert_eq!(digest(Part::Opensearch, "x"), other.digest(Part::Opensearch, |_| "x"));
     }
 
     #[test]

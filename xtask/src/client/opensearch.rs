@@ -11,7 +11,7 @@ use std::time::Duration;
 use ecosystem_core::endpoint::{Attempt, Endpoint};
 use serde_json::{Value, json};
 
-pub use bulk::{Document, Index, Search};
+pub use bulk::{Body, Index, Search};
 
 use super::http::{Http, Reply};
 use super::{Effort, is_secret, portable, trouble, unusable};

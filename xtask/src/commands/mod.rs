@@ -13,6 +13,7 @@ pub mod list;
 pub mod logs;
 pub mod man;
 pub mod open;
+pub mod pack;
 pub mod provision;
 pub mod render;
 pub mod report;

@@ -2,9 +2,6 @@
 
 use std::fmt::Write;
 
-use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::model::{Backend, Service};
-
 use crate::cli::{Global, Seed};
 use crate::context::Context;
 use crate::event::Events;
@@ -15,23 +12,10 @@ use crate::stack::Stack;
 /// Loads a pack.
 pub fn run(context: &Context, global: &Global, args: &Seed, events: &dyn Events) -> anyhow::Result<()> {
     let stack = Stack::open(context, global)?;
-    let named = stack.site.ecosystem.seed.as_ref().map(|seed| seed.value.as_str());
-    let pack = Pack::open(&stack.pack_folder(args.pack.as_deref().or(named).unwrap_or("demo"))?)?;
-    let Some(place) = stack.place() else { return Err(nothing_runs(&stack).into()) };
+    let pack = Pack::open(&stack.pack(args.pack.as_deref())?)?;
     let _lock = stack.lock(context, "seed", &[], events)?;
-    let running = Stack::running(context, &place)?;
-    let there = |s: &&Service| running.contains(&s.name) || s.backend.value == Backend::External;
-    let services: Vec<&Service> = stack.site.ecosystem.services.values().filter(there).collect();
-    if services.is_empty() {
-        return Err(nothing_runs(&stack).into());
-    }
-    let endpoints = Stack::by_kind(&stack.endpoints(&services, &place, &stack.state.secrets()?));
+    let endpoints = stack.running_by_kind(context)?;
     output::report(&seed::seed(&pack, &endpoints, events)?, global.format)
-}
-
-fn nothing_runs(stack: &Stack) -> Failure {
-    Failure::new(Kind::Finding, "nothing-runs", format!("nothing runs for {}", stack.site.root))
-        .hint("{program} up")
 }
 
 impl output::Report for Report {

@@ -141,6 +141,8 @@ fn heading(section: Section) -> &'static str {
         Section::Stop => "Stop",
         Section::Seed => "Seed",
         Section::Copy => "Copy",
+        Section::Make => "Make",
+        Section::Verify => "Verify",
         Section::Prove => "Prove",
     }
 }
@@ -150,7 +152,7 @@ fn title(section: Section, title: &str) -> String {
     match section {
         Section::Fetch => format!("fetch {title}"),
         Section::Build => format!("build {title}"),
-        Section::Start | Section::Stop | Section::Seed | Section::Copy | Section::Prove => title.to_owned(),
+        _ => title.to_owned(),
     }
 }
 

@@ -4,13 +4,15 @@
 //! Guarantee: each part at least once and idempotent, hence one end state; not one instant over all stores.
 //! What this pack did not make itself is never touched: it is reported instead, before anything is loaded.
 
+mod lines;
+pub mod new;
 mod opensearch;
 pub mod pack;
 mod postgresql;
 mod rabbitmq;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ecosystem_core::endpoint::Endpoint;
@@ -97,6 +99,9 @@ pub fn seed(
     interrupt::check()?;
     let states = observe(pack, endpoints)?;
     refuse_foreign(pack, &states)?;
+    if states.values().any(|state| matches!(state, State::Missing(_))) {
+        pack.check()?;
+    }
 
     let halt = Halt::default();
     let reports = in_parallel(&reachable(pack, endpoints), |part, endpoint| match states.get(&part) {
@@ -150,7 +155,8 @@ fn load(
         );
         return Err(mismatch(message).into());
     }
-    task.finish(total(part, &counts));
+    let rate = rate(total_items, started.elapsed());
+    task.finish(format!("{}{rate}", total(part, &counts)));
     Ok(PartReport {
         part,
         outcome: Outcome::Loaded,
@@ -265,6 +271,12 @@ fn skipped(part: Part) -> PartReport {
 
 fn total(part: Part, counts: &Counts) -> String {
     format!("{} {}", counts.values().sum::<u64>(), part.unit())
+}
+
+/// `, 41000 a second`, where it took long enough to mean something.
+fn rate(items: u64, took: Duration) -> String {
+    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    if ms < 1_000 { String::new() } else { format!(", {} a second", items.saturating_mul(1_000) / ms) }
 }
 
 fn millis(since: Instant) -> u64 {

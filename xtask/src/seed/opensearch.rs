@@ -3,19 +3,23 @@
 //! An index says from its beginning which pack it belongs to, in `_meta.ecosystem` of its mapping. The digest, which is the receipt,
 //! is put there after the refresh: an index without it was cut short.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use ecosystem_core::endpoint::Endpoint;
-use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::pack::{self, Part};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::pack::{id_of, invalid};
 use super::{Counts, Pack, State};
 use crate::client::Halt;
-use crate::client::opensearch::{Document, Index, Search};
+use crate::client::opensearch::{Body, Index, Search};
+use crate::sys::interrupt;
 
 /// The key of the receipt in `_meta`. The rest of `_meta` belongs to the application.
 const RECEIPT: &str = "ecosystem";
+
+/// From how many documents on an index gets other settings while it is loaded; changing them takes a moment, too.
+const LARGE: u64 = 5_000;
 
 type Existing = BTreeMap<String, Index>;
 
@@ -106,7 +110,7 @@ pub(super) fn load(
     pack: &Pack,
     endpoint: &Endpoint,
     halt: &Halt,
-    progress: &dyn Fn(u64),
+    progress: &(dyn Fn(u64) + Sync),
 ) -> anyhow::Result<Counts> {
     let search = Search::open(endpoint)?;
     let existing = existing(pack, &search)?;
@@ -117,7 +121,7 @@ pub(super) fn load(
         if existing.contains_key(&name) {
             search.delete(&name)?;
         }
-        fill(pack, index, &name, &search, halt, &mut |done| progress(before + done))?;
+        fill(pack, index, &name, &search, halt, &|done| progress(before + done))?;
         let count = search.count(&name)?;
         before += count;
         counts.insert(index.name.clone(), count);
@@ -139,22 +143,46 @@ fn fill(
     name: &str,
     search: &Search,
     halt: &Halt,
-    progress: &mut dyn FnMut(u64),
+    progress: &(dyn Fn(u64) + Sync),
 ) -> anyhow::Result<()> {
     let mut body = pack.json(&index.settings)?;
     let mut meta = body.pointer("/mappings/_meta").and_then(Value::as_object).cloned().unwrap_or_default();
     meta.insert(RECEIPT.to_owned(), json!({"pack": pack.manifest.name}));
     body["mappings"]["_meta"] = Value::Object(meta.clone());
-    let documents = documents(pack, index)?;
-    // Nothing searches it yet: refreshing every second would only cost.
-    let large = documents.len() > 5_000;
-    if large {
-        body["settings"]["refresh_interval"] = Value::from("-1");
-    }
+    let known = pack.known(&index.documents)?.clone();
+    // Nothing searches it yet: refreshing every second would only cost, and so would a second copy.
+    let after = (known.lines > LARGE).then(|| while_loading(&mut body["settings"]));
     search.create(name, &body)?;
-    search.write(name, &documents, halt, progress)?;
-    if large {
-        search.set(name, &json!({"index.refresh_interval": null}))?;
+    let mut blocks = pack.blocks(&index.documents)?;
+    let (mut queue, mut ended, mut number) = (VecDeque::new(), false, 0);
+    let mut next = || {
+        while queue.len() < 2 && !ended {
+            interrupt::check()?;
+            let Some(block) = blocks.next()? else {
+                ended = true;
+                break;
+            };
+            if queue.is_empty() {
+                queue.push_back(Body::default());
+            }
+            for line in block.lines() {
+                number += 1;
+                let id = id_of(line, &index.id)
+                    .map_err(|reason| invalid(format!("{}, document {number}: {reason}", index.documents)))?;
+                if queue.back().is_none_or(|body| search.is_full(body)) {
+                    queue.push_back(Body::default());
+                }
+                if let Some(body) = queue.back_mut() {
+                    body.push(&id, line);
+                }
+            }
+        }
+        Ok(queue.pop_front().filter(|body| !body.is_empty()))
+    };
+    search.write(name, &mut next, halt, progress)?;
+    blocks.confirm(&known)?;
+    if let Some(after) = after {
+        search.set(name, &after)?;
     }
     search.refresh(name)?;
     meta.insert(
@@ -162,28 +190,30 @@ fn fill(
         json!({
             "pack": pack.manifest.name,
             "digest": pack.digest(Part::Opensearch),
-            "documents": documents.len(),
+            "documents": known.lines,
         }),
     );
     search.confirm(name, &Value::Object(meta))
 }
 
-fn documents<'a>(pack: &'a Pack, index: &pack::Index) -> Result<Vec<Document<'a>>, Failure> {
-    let lines = pack.text(&index.documents)?.lines().enumerate().filter(|(_, line)| !line.is_empty());
-    lines
-        .map(|(number, source)| {
-            let wrong = |reason: String| {
-                let place = format!("{}, line {}", index.documents, number + 1);
-                Failure::new(Kind::Data, "pack-invalid", format!("{place}: {reason}"))
-            };
-            let document: Map<String, Value> =
-                serde_json::from_str(source).map_err(|e| wrong(e.to_string()))?;
-            match document.get(&index.id).and_then(Value::as_str) {
-                Some(id) => Ok(Document { id: id.to_owned(), source }),
-                None => Err(wrong(format!("there is no text called {:?}", index.id))),
+/// Sets what makes loading cheap, and tells what the settings were.
+fn while_loading(settings: &mut Value) -> Value {
+    let mut after = json!({});
+    for (name, loading) in [("refresh_interval", "-1"), ("number_of_replicas", "0")] {
+        // Servers take a setting under each of these names.
+        let mut wanted = Value::Null;
+        if let Some(settings) = settings.as_object_mut() {
+            for key in [name.to_owned(), format!("index.{name}")] {
+                wanted = settings.shift_remove(&key).unwrap_or(wanted);
             }
-        })
-        .collect()
+            if let Some(nested) = settings.get_mut("index").and_then(Value::as_object_mut) {
+                wanted = nested.shift_remove(name).unwrap_or(wanted);
+            }
+        }
+        settings[name] = Value::from(loading);
+        after[format!("index.{name}")] = wanted;
+    }
+    after
 }
 
 /// The index behind the aliases: its name tells the content.
@@ -224,6 +254,16 @@ mod tests {
         let pack = pack();
         assert_eq!(judge(&pack, &loaded(&pack)), None);
         assert_eq!(judge(&pack, &Existing::new()), Some(State::Missing("it was never loaded".into())));
+    }
+
+    #[test]
+    fn settings_come_back_after_loading() {
+        let mut settings = json!({"number_of_shards": 1, "index": {"number_of_replicas": 2}});
+        let after = while_loading(&mut settings);
+        assert_eq!(after, json!({"index.refresh_interval": null, "index.number_of_replicas": 2}));
+        let while_loaded =
+            json!({"number_of_shards": 1, "index": {}, "refresh_interval": "-1", "number_of_replicas": "0"});
+        assert_eq!(settings, while_loaded);
     }
 
     #[test]

@@ -1,27 +1,39 @@
-//! A pack on disk: its manifest and the content of its files, read once, so that what is digested is what is loaded.
+//! A pack on disk: its manifest, the small files as a whole, and what is known of the large ones, which are read block by block.
 //!
-//! A pack may come from a stranger: only regular files inside its folder are read, and only so much of them.
+//! A pack may come from a stranger: only regular files inside its folder are read, and only so much of them. What is loaded is digested once
+//! more while it is sent, so that what is digested is what is loaded.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::Read;
 
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::artifact::hex;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::pack::{FILE, FilePath, Manifest, Part};
+use ecosystem_core::pack::{Content, FILE, FilePath, Manifest, Part};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::Counts;
+use super::lines::{Block, Blocks};
 use crate::client::rabbitmq::Definitions;
+use crate::sys::interrupt;
 
 const MAX_MANIFEST: u64 = 256 * 1024;
-const MAX_FILE: u64 = 64 * 1024 * 1024;
-const MAX_TOTAL: u64 = 256 * 1024 * 1024;
+/// What is read as a whole: SQL, settings, definitions.
+const MAX_FILE: u64 = 8 * 1024 * 1024;
+/// What is read block by block. A million synthetic records take a quarter of it.
+const MAX_DATA: u64 = 8 * 1024 * 1024 * 1024;
 
-/// A pack, read and checked.
+/// A pack, checked as far as that takes no time. Rows and documents stay on disk.
 #[derive(Debug, Clone)]
 pub struct Pack {
     pub manifest: Manifest,
-    files: BTreeMap<FilePath, Vec<u8>>,
+    folder: Utf8PathBuf,
+    whole: BTreeMap<FilePath, Vec<u8>>,
+    known: BTreeMap<FilePath, Content>,
 }
 
 impl Pack {
@@ -33,45 +45,112 @@ impl Pack {
         let text = String::from_utf8(read(&folder, FILE, MAX_MANIFEST)?)
             .map_err(|_| invalid(format!("{folder}/{FILE} is not UTF-8")))?;
         let manifest = Manifest::parse(&text)?;
-        let mut files = BTreeMap::new();
-        let mut left = MAX_TOTAL;
-        for path in Part::ALL.into_iter().flat_map(|part| manifest.files(part)) {
-            if !files.contains_key(path) {
-                let content = read(&folder, path.as_str(), MAX_FILE.min(left))?;
-                left -= content.len() as u64;
-                files.insert(path.clone(), content);
-            }
+        let mut pack = Self { manifest, folder, whole: BTreeMap::new(), known: BTreeMap::new() };
+        let data: BTreeSet<FilePath> = pack.manifest.data().into_iter().cloned().collect();
+        let all: BTreeSet<FilePath> =
+            Part::ALL.into_iter().flat_map(|part| pack.manifest.files(part)).cloned().collect();
+        let mut left = MAX_DATA;
+        for path in all {
+            let declared = pack.manifest.files.get(&path);
+            let content = if data.contains(&path) {
+                let (file, bytes) = regular(&pack.folder, path.as_str(), left)?;
+                left -= bytes;
+                match declared {
+                    // Its digest is looked at before it is loaded.
+                    Some(declared) if declared.bytes == bytes => declared.clone(),
+                    Some(declared) => {
+                        let text = format!("{path} has {bytes} bytes, not {}: it is damaged", declared.bytes);
+                        return Err(invalid(text).into());
+                    }
+                    None => read_through(&path, file, &mut |_| Ok(()))?,
+                }
+            } else {
+                let bytes = read(&pack.folder, path.as_str(), MAX_FILE)?;
+                let content = read_whole(&bytes);
+                if declared.is_some_and(|declared| declared.sha256 != content.sha256) {
+                    return Err(invalid(format!("{path} is damaged: its digest is another one")).into());
+                }
+                pack.whole.insert(path.clone(), bytes);
+                content
+            };
+            pack.known.insert(path, content);
         }
-        let pack = Self { manifest, files };
-        // Whatever can be wrong with the content is found now, not halfway through loading.
         pack.schema()?;
+        pack.finish()?;
         pack.definitions()?;
         for index in pack.manifest.opensearch.iter().flat_map(|part| &part.indices) {
             let settings = pack.json(&index.settings)?;
-            let plain = |value: Option<&serde_json::Value>| value.is_none_or(serde_json::Value::is_object);
+            let plain = |value: Option<&Value>| value.is_none_or(Value::is_object);
             if !settings.is_object() || !plain(settings.get("settings")) || !plain(settings.get("mappings")) {
                 return Err(
                     invalid(format!("{}: not an object of settings and mappings", index.settings)).into()
                 );
             }
-            pack.text(&index.documents)?;
         }
         Ok(pack)
     }
 
+    /// Reads rows and documents to their end: whatever can be wrong with them is found now, not halfway through loading.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for table in self.manifest.postgresql.iter().flat_map(|part| &part.tables) {
+            let path = &table.rows;
+            let content = read_through(path, self.file(path)?, &mut |block| {
+                for (number, line) in (block.first + 1..).zip(block.lines()) {
+                    columns(line, table.columns.len())
+                        .map_err(|reason| invalid(format!("{path}, row {number}: {reason}")))?;
+                }
+                Ok(())
+            })?;
+            self.confirm(path, &content)?;
+        }
+        for index in self.manifest.opensearch.iter().flat_map(|part| &part.indices) {
+            let path = &index.documents;
+            let content = read_through(path, self.file(path)?, &mut |block| {
+                for (number, line) in (block.first + 1..).zip(block.lines()) {
+                    let wrong = |reason: String| invalid(format!("{path}, document {number}: {reason}"));
+                    let value: Value =
+                        text(line).and_then(|text| text.parse().map_err(says)).map_err(wrong)?;
+                    if !value.get(&index.id).is_some_and(Value::is_string) {
+                        return Err(wrong(format!("there is no text called {:?}", index.id)).into());
+                    }
+                }
+                Ok(())
+            })?;
+            self.confirm(path, &content)?;
+        }
+        Ok(())
+    }
+
+    fn confirm(&self, path: &FilePath, content: &Content) -> Result<(), Failure> {
+        if self.known.get(path) == Some(content) {
+            return Ok(());
+        }
+        Err(invalid(format!("{path} is damaged: its digest or its number of lines is another one")))
+    }
+
     /// The digest of a part: it changes with every byte that would be loaded.
     pub fn digest(&self, part: Part) -> String {
-        self.manifest.digest(part, |path| self.content(path))
+        self.manifest.digest(part, |path| self.known.get(path).map_or("", |known| &known.sha256))
     }
 
-    /// The bytes of a file of the manifest.
-    pub fn content(&self, path: &FilePath) -> &[u8] {
-        self.files.get(path).map_or(&[], Vec::as_slice)
+    /// What is known of a file.
+    pub(super) fn known(&self, path: &FilePath) -> Result<&Content, Failure> {
+        self.known.get(path).ok_or_else(|| invalid(format!("{path} is no file of this pack")))
     }
 
-    /// The bytes of a file as text.
-    pub fn text(&self, path: &FilePath) -> Result<&str, Failure> {
-        std::str::from_utf8(self.content(path)).map_err(|_| invalid(format!("{path} is not UTF-8")))
+    /// A file of lines, to be read from its beginning.
+    pub(super) fn blocks<'a>(&self, path: &'a FilePath) -> anyhow::Result<Blocks<'a>> {
+        Ok(Blocks::new(path, self.file(path)?))
+    }
+
+    fn file(&self, path: &FilePath) -> anyhow::Result<File> {
+        Ok(regular(&self.folder, path.as_str(), MAX_DATA)?.0)
+    }
+
+    /// The bytes of a file that is read as a whole, as text.
+    fn text(&self, path: &FilePath) -> Result<&str, Failure> {
+        let bytes = self.whole.get(path).map_or(&[][..], Vec::as_slice);
+        std::str::from_utf8(bytes).map_err(|_| invalid(format!("{path} is not UTF-8")))
     }
 
     /// The SQL that makes the tables.
@@ -79,23 +158,27 @@ impl Pack {
         self.manifest.postgresql.as_ref().map_or(Ok(""), |part| self.text(&part.schema))
     }
 
+    /// The SQL that is run when the rows are there.
+    pub fn finish(&self) -> Result<&str, Failure> {
+        let path = self.manifest.postgresql.as_ref().and_then(|part| part.finish.as_ref());
+        path.map_or(Ok(""), |path| self.text(path))
+    }
+
     /// A file of JSON.
-    pub fn json(&self, path: &FilePath) -> Result<serde_json::Value, Failure> {
-        serde_json::from_slice(self.content(path)).map_err(|error| invalid(format!("{path}: {error}")))
+    pub fn json(&self, path: &FilePath) -> Result<Value, Failure> {
+        self.text(path)?.parse().map_err(|error| invalid(format!("{path}: {error}")))
     }
 
     /// What is declared in RabbitMQ.
     pub fn definitions(&self) -> Result<Definitions, Failure> {
         let Some(part) = &self.manifest.rabbitmq else { return Ok(Definitions::default()) };
         let path = &part.definitions;
-        serde_json::from_slice(self.content(path)).map_err(|error| invalid(format!("{path}: {error}")))
+        serde_json::from_str(self.text(path)?).map_err(|error| invalid(format!("{path}: {error}")))
     }
 
     /// What a part holds after loading: by table, index or queue.
     pub fn expected(&self, part: Part) -> Counts {
-        let lines = |path: &FilePath| {
-            self.content(path).split(|b| *b == b'\n').filter(|l| !l.is_empty()).count() as u64
-        };
+        let lines = |path: &FilePath| self.known.get(path).map_or(0, |content| content.lines);
         match part {
             Part::Postgresql => self
                 .manifest
@@ -119,28 +202,93 @@ impl Pack {
     }
 }
 
-/// Reads a regular file that lies inside the folder, wherever links lead.
-fn read(folder: &Utf8Path, path: &str, limit: u64) -> anyhow::Result<Vec<u8>> {
+/// The id of a document. Where it comes first, as it mostly does, the rest is not read: whoever loads it has checked it, and the server does.
+pub(super) fn id_of<'a>(line: &'a [u8], field: &str) -> Result<Cow<'a, str>, String> {
+    let line = text(line)?;
+    let first = line
+        .strip_prefix("{\"")
+        .and_then(|rest| rest.strip_prefix(field))
+        .and_then(|rest| rest.strip_prefix("\":\""))
+        .and_then(|rest| rest.split_once('"'));
+    match first {
+        Some((id, _)) if !id.contains('\\') => Ok(id.into()),
+        _ => {
+            let value: Value = line.parse().map_err(says)?;
+            let id = value.get(field).and_then(Value::as_str);
+            id.map(|id| id.to_owned().into()).ok_or_else(|| format!("there is no text called {field:?}"))
+        }
+    }
+}
+
+fn text(line: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(line).map_err(|_| "not UTF-8".to_owned())
+}
+
+fn says(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Whether a row has as many columns as its table. A tab may be escaped by a backslash before it: then the server has to count.
+fn columns(line: &[u8], wanted: usize) -> Result<(), String> {
+    let line = text(line)?;
+    let found = line.matches('\t').count() + 1;
+    if line == "\\." {
+        return Err("it would end the rows".to_owned());
+    }
+    if found == wanted || line.contains("\\\t") {
+        return Ok(());
+    }
+    Err(format!("{found} columns, not {wanted}"))
+}
+
+fn read_through(
+    path: &FilePath,
+    file: File,
+    look: &mut dyn FnMut(&Block<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<Content> {
+    let mut blocks = Blocks::new(path, file);
+    while let Some(block) = blocks.next()? {
+        interrupt::check()?;
+        look(&block)?;
+    }
+    Ok(blocks.content())
+}
+
+fn read_whole(bytes: &[u8]) -> Content {
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() as u64;
+    Content { bytes: bytes.len() as u64, lines, sha256: hex(&Sha256::digest(bytes)) }
+}
+
+/// Opens a regular file that lies inside the folder, wherever links lead, and tells its size.
+fn regular(folder: &Utf8Path, path: &str, limit: u64) -> anyhow::Result<(File, u64)> {
     let named: Utf8PathBuf = folder.join(path);
     let real =
         named.canonicalize_utf8().map_err(|error| invalid(format!("{named} cannot be read: {error}")))?;
     if !real.starts_with(folder) {
         return Err(invalid(format!("{named} leads out of the pack")).into());
     }
+    // Opening something else, such as a pipe, could wait for ever.
     if !std::fs::metadata(&real).with_context(|| format!("cannot read {real}"))?.is_file() {
         return Err(invalid(format!("{named} is not a regular file")).into());
     }
-    let mut bytes = Vec::new();
-    std::fs::File::open(&real)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .with_context(|| format!("cannot read {real}"))?;
-    if bytes.len() as u64 > limit {
+    let file = File::open(&real).with_context(|| format!("cannot read {real}"))?;
+    let bytes = file.metadata().with_context(|| format!("cannot read {real}"))?.len();
+    if bytes > limit {
         return Err(invalid(format!("{named} is too large: at most {} MB are read", limit >> 20)).into());
     }
+    Ok((file, bytes))
+}
+
+/// Reads such a file as a whole.
+fn read(folder: &Utf8Path, path: &str, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let (file, _) = regular(folder, path, limit)?;
+    let mut bytes = Vec::new();
+    // It may grow meanwhile.
+    file.take(limit).read_to_end(&mut bytes).with_context(|| format!("cannot read {path}"))?;
     Ok(bytes)
 }
 
-fn invalid(message: String) -> Failure {
+pub(super) fn invalid(message: String) -> Failure {
     Failure::new(Kind::Data, "pack-invalid", message)
 }
 
@@ -159,8 +307,8 @@ mod tests {
         let tables = &pack.manifest.postgresql.as_ref().unwrap().tables;
         let table = tables.iter().find(|t| t.name == table).unwrap();
         let at = table.columns.iter().position(|c| c == column).unwrap();
-        let rows = pack.text(&table.rows).unwrap().lines();
-        rows.map(|row| row.split('\t').nth(at).unwrap().to_owned()).collect()
+        let text = std::fs::read_to_string(demo().join(table.rows.as_str())).unwrap();
+        text.lines().map(|row| row.split('\t').nth(at).unwrap().to_owned()).collect()
     }
 
     #[test]
@@ -170,17 +318,9 @@ mod tests {
         for index in &pack.manifest.opensearch.as_ref().unwrap().indices {
             let rows: BTreeSet<String> =
                 column(&pack, index.table.as_ref().unwrap(), "id").into_iter().collect();
-            let documents: BTreeSet<String> = pack
-                .text(&index.documents)
-                .unwrap()
-                .lines()
-                .map(|line| {
-                    serde_json::from_str::<serde_json::Value>(line).unwrap()[&index.id]
-                        .as_str()
-                        .unwrap()
-                        .to_owned()
-                })
-                .collect();
+            let text = std::fs::read_to_string(demo().join(index.documents.as_str())).unwrap();
+            let id = |line: &str| id_of(line.as_bytes(), &index.id).unwrap().into_owned();
+            let documents: BTreeSet<String> = text.lines().map(id).collect();
             assert_eq!(rows, documents, "{}", index.name);
             known.extend(rows);
         }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::pack::{Part, Tables};
+use ecosystem_core::pack::{Part, Table, Tables};
 
 use super::{Counts, Pack, State};
 use crate::client::postgresql::{Brought, Database, Loading, Receipt};
+use crate::sys::interrupt;
 
 pub(super) fn observe(pack: &Pack, endpoint: &Endpoint) -> anyhow::Result<State> {
     let mut database = Database::open(endpoint)?;
@@ -117,11 +118,12 @@ pub(super) fn load(pack: &Pack, endpoint: &Endpoint, progress: &dyn Fn(u64)) -> 
 
     let (mut counts, mut before) = (Counts::new(), 0);
     for table in tables(pack) {
-        let rows = pack.content(&table.rows);
-        loading.copy(&table.name, &table.columns, rows, &mut |done| progress(before + done))?;
-        let count = loading.count(&table.name)?;
-        before += count;
-        counts.insert(table.name.clone(), count);
+        before += copy(pack, table, &table.name, &mut loading, &|done| progress(before + done))?;
+    }
+    loading.run("run what finishes the pack's tables", pack.finish()?)?;
+    // Counted, not believed: a trigger of the schema may have had its own mind.
+    for table in tables(pack) {
+        counts.insert(table.name.clone(), loading.count(&table.name)?);
     }
     let names: Vec<&str> = counts.keys().map(String::as_str).collect();
     let brought = |(name, oid): (String, u32)| {
@@ -132,6 +134,27 @@ pub(super) fn load(pack: &Pack, endpoint: &Endpoint, progress: &dyn Fn(u64)) -> 
     let receipt = Receipt { digest: pack.digest(Part::Postgresql), tables };
     loading.confirm(&pack.manifest.name, &receipt)?;
     Ok(counts)
+}
+
+/// Sends the rows of a table into one of this name, which has its columns.
+pub(super) fn copy(
+    pack: &Pack,
+    table: &Table,
+    into: &str,
+    loading: &mut Loading<'_>,
+    progress: &dyn Fn(u64),
+) -> anyhow::Result<u64> {
+    let mut blocks = pack.blocks(&table.rows)?;
+    let rows = loading.copy(into, &table.columns, &mut |writer| {
+        while let Some(block) = blocks.next()? {
+            interrupt::check()?;
+            writer.write_all(block.bytes)?;
+            progress(block.lines);
+        }
+        Ok(())
+    })?;
+    blocks.confirm(pack.known(&table.rows)?)?;
+    Ok(rows)
 }
 
 fn tables(pack: &Pack) -> &[ecosystem_core::pack::Table] {

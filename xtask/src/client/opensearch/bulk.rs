@@ -1,6 +1,8 @@
 //! Loading into OpenSearch: indices, documents by `_bulk`, the receipt in a mapping's `_meta`, and the switch of aliases.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,14 +18,21 @@ use super::{ROLE, ours};
 /// Documents and bytes of one request: 2,000 of 1 KB is the best trade, larger bodies bring the circuit breaker nearer.
 const MAX_DOCUMENTS: usize = 2_000;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// No request is made smaller than this.
+const MIN_DOCUMENTS: usize = 50;
 
 /// How often a request is repeated that the server is too busy for, and how long the first wait is; it doubles up to 32 times that.
 const RETRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How many requests are on their way: while the server works on one, the next one is read.
+const CONNECTIONS: usize = 2;
+
 /// A cluster that is ours.
 pub struct Search {
     client: Http,
+    /// How many documents a request has: fewer when the server was asked for too much at once.
+    documents: AtomicUsize,
 }
 
 /// What is known of an index.
@@ -34,11 +43,61 @@ pub struct Index {
     pub meta: Value,
 }
 
-/// A document with its id: one line of JSON each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document<'a> {
-    pub id: String,
-    pub source: &'a str,
+/// Documents of one request, as they are sent.
+#[derive(Debug, Default)]
+pub struct Body {
+    bytes: Vec<u8>,
+    /// Where each document begins.
+    starts: Vec<usize>,
+}
+
+impl Body {
+    /// Adds a document, which is one line of JSON.
+    pub fn push(&mut self, id: &str, source: &[u8]) {
+        self.starts.push(self.bytes.len());
+        self.bytes.extend_from_slice(b"{\"index\":{\"_id\":");
+        // An id may hold anything; most hold nothing that has to be escaped.
+        if id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            self.bytes.push(b'"');
+            self.bytes.extend_from_slice(id.as_bytes());
+            self.bytes.push(b'"');
+        } else {
+            self.bytes.extend_from_slice(Value::from(id).to_string().as_bytes());
+        }
+        self.bytes.extend_from_slice(b"}}\n");
+        self.bytes.extend_from_slice(source);
+        self.bytes.push(b'\n');
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    fn document(&self, at: usize) -> &[u8] {
+        let end = self.starts.get(at + 1).copied().unwrap_or(self.bytes.len());
+        &self.bytes[self.starts[at]..end]
+    }
+
+    /// The id of a document, for a message.
+    fn id(&self, at: usize) -> String {
+        let line = self.document(at).split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let action: Option<Value> = std::str::from_utf8(line).ok().and_then(|text| text.parse().ok());
+        action.and_then(|a| Some(a.pointer("/index/_id")?.as_str()?.to_owned())).unwrap_or_default()
+    }
+
+    /// These documents of it.
+    fn part(&self, of: impl Iterator<Item = usize>) -> Self {
+        let mut part = Self::default();
+        for at in of {
+            part.starts.push(part.bytes.len());
+            part.bytes.extend_from_slice(self.document(at));
+        }
+        part
+    }
 }
 
 impl Search {
@@ -46,7 +105,7 @@ impl Search {
     pub fn open(endpoint: &Endpoint) -> anyhow::Result<Self> {
         let client = Http::new(endpoint, ROLE, Duration::from_mins(1));
         ours(endpoint, &client).map_err(|attempt| unusable(endpoint, attempt))?;
-        Ok(Self { client })
+        Ok(Self { client, documents: AtomicUsize::new(MAX_DOCUMENTS) })
     }
 
     /// The real indices behind these names, which may be aliases or not exist.
@@ -110,44 +169,98 @@ impl Search {
         self.json("switch aliases", answer).map(drop)
     }
 
+    /// Whether a body is to be sent before anything is added to it.
+    pub fn is_full(&self, body: &Body) -> bool {
+        body.len() >= self.documents.load(Ordering::Relaxed) || body.bytes.len() >= MAX_BYTES
+    }
+
     /// Writes documents; what is there under the same id is replaced. Waits and repeats what the server is too busy for.
     pub fn write(
         &self,
         index: &str,
-        documents: &[Document<'_>],
+        next: &mut (dyn FnMut() -> anyhow::Result<Option<Body>>),
         halt: &Halt,
-        progress: &mut dyn FnMut(u64),
+        progress: &(dyn Fn(u64) + Sync),
     ) -> anyhow::Result<()> {
-        let mut written = 0;
-        for batch in batches(documents) {
-            let mut pending: Vec<&Document<'_>> = batch.iter().collect();
-            let mut retry = 0;
-            while !pending.is_empty() {
-                let answer = self
-                    .client
-                    .call(
-                        "POST",
-                        &format!("/{index}/_bulk"),
-                        Some(("application/x-ndjson", body(&pending).as_bytes())),
-                    )
-                    .context("OpenSearch does not take documents")?;
-                let before = pending.len();
-                pending = busy(&answer, pending)
-                    .map_err(|reason| rejected(&format!("index into {index}"), &reason))?;
-                written += (before - pending.len()) as u64;
-                progress(written);
-                if pending.is_empty() {
-                    break;
+        let (sender, receiver) = mpsc::sync_channel::<Body>(1);
+        let (receiver, failed, written) = (Mutex::new(receiver), AtomicBool::new(false), AtomicU64::new(0));
+        let (receiver, failed, written) = (&receiver, &failed, &written);
+        let receive = || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let send = || {
+            let mut result = Ok(());
+            // After a failure the rest is taken and left aside, so that nobody waits for a place.
+            while let Ok(body) = receive() {
+                if result.is_ok() && !failed.load(Ordering::SeqCst) {
+                    result = self.send(index, body, halt, &|count| {
+                        progress(written.fetch_add(count, Ordering::SeqCst) + count);
+                    });
+                    failed.fetch_or(result.is_err(), Ordering::SeqCst);
                 }
-                if retry == RETRIES || halt.pause(PAUSE * 2_u32.pow(retry.min(5))) {
-                    let reason =
-                        format!("it is too busy for {} documents ({})", pending.len(), answer.reason());
-                    return Err(rejected(&format!("index into {index}"), &reason).into());
-                }
-                retry += 1;
             }
+            result
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(send)).collect();
+            let mut fed = Ok(());
+            while !failed.load(Ordering::SeqCst) {
+                match next() {
+                    Ok(Some(body)) => {
+                        let _taken = sender.send(body);
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        failed.store(true, Ordering::SeqCst);
+                        fed = Err(error);
+                    }
+                }
+            }
+            drop(sender);
+            threads.into_iter().fold(fed, |result, thread| {
+                result.and(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            })
+        })
+    }
+
+    /// Sends one body until all of it is written.
+    fn send(&self, index: &str, body: Body, halt: &Halt, written: &dyn Fn(u64)) -> anyhow::Result<()> {
+        let what = format!("index into {index}");
+        // Without a filter the answer is a third as long as what was sent.
+        let path = format!("/{index}/_bulk?filter_path=errors,items.index.status,items.index.error");
+        let mut pending = body;
+        let mut retry = 0;
+        while !pending.is_empty() {
+            let answer = self
+                .client
+                .call("POST", &path, Some(("application/x-ndjson", &pending.bytes)))
+                .context("OpenSearch does not take documents")?;
+            if answer.status == 413 && pending.len() > 1 {
+                self.ask_for_less();
+                let half = pending.len() / 2;
+                self.send(index, pending.part(0..half), halt, written)?;
+                pending = pending.part(half..pending.len());
+                continue;
+            }
+            let again = busy(&answer, &pending).map_err(|reason| rejected(&what, &reason))?;
+            written((pending.len() - again.len()) as u64);
+            if again.is_empty() {
+                break;
+            }
+            if again.len() == pending.len() {
+                self.ask_for_less();
+            }
+            if retry == RETRIES || halt.pause(PAUSE * 2_u32.pow(retry.min(5))) {
+                let reason = format!("it is too busy for {} documents ({})", again.len(), answer.reason());
+                return Err(rejected(&what, &reason).into());
+            }
+            retry += 1;
+            pending = pending.part(again.into_iter());
         }
         Ok(())
+    }
+
+    fn ask_for_less(&self) {
+        let less = |documents: usize| Some((documents / 2).max(MIN_DOCUMENTS));
+        let _before = self.documents.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     #[expect(clippy::unused_self, reason = "reads as a verb of the cluster, like its neighbours")]
@@ -166,50 +279,28 @@ fn rejected(what: &str, reason: &str) -> Failure {
     Failure::new(Kind::Data, "data-rejected", format!("OpenSearch refuses to {what}: {reason}"))
 }
 
-/// Splits by number and by size. A single document larger than the limit goes alone.
-fn batches<'d, 's>(documents: &'d [Document<'s>]) -> Vec<&'d [Document<'s>]> {
-    let (mut all, mut from, mut bytes) = (Vec::new(), 0, 0);
-    for (at, document) in documents.iter().enumerate() {
-        let full = at - from == MAX_DOCUMENTS || bytes + document.source.len() > MAX_BYTES;
-        if full && at > from {
-            all.push(&documents[from..at]);
-            (from, bytes) = (at, 0);
-        }
-        bytes += document.source.len();
-    }
-    all.push(&documents[from..]);
-    all
-}
-
-fn body(documents: &[&Document<'_>]) -> String {
-    let mut body = String::with_capacity(documents.iter().map(|d| d.source.len() + 64).sum());
-    for document in documents {
-        body.push_str(&json!({"index": {"_id": document.id}}).to_string());
-        body.push('\n');
-        body.push_str(document.source);
-        body.push('\n');
-    }
-    body
-}
-
-/// The documents that have to be sent again. An error: some were refused for good.
-fn busy<'d, 's>(answer: &Reply, sent: Vec<&'d Document<'s>>) -> Result<Vec<&'d Document<'s>>, String> {
+/// Which documents have to be sent again. An error: some were refused for good.
+fn busy(answer: &Reply, sent: &Body) -> Result<Vec<usize>, String> {
     // The circuit breaker refuses a request as a whole; that answer has no items, and no `errors` either.
     if [429, 503].contains(&answer.status) {
-        return Ok(sent);
+        return Ok((0..sent.len()).collect());
+    }
+    // By far the most frequent answer is not worth reading.
+    if answer.ok() && answer.body.starts_with(b"{\"errors\":false") {
+        return Ok(Vec::new());
     }
     let parsed = answer.json().ok().filter(|_| answer.ok());
     let items = parsed.as_ref().and_then(|answer| answer["items"].as_array());
     let Some(items) = items.filter(|items| items.len() == sent.len()) else { return Err(answer.reason()) };
     let (mut again, mut refused) = (Vec::new(), Vec::new());
-    for (document, item) in sent.into_iter().zip(items) {
+    for (at, item) in items.iter().enumerate() {
         match item.pointer("/index/status").and_then(Value::as_u64) {
             Some(200..300) => {}
-            Some(429 | 503) => again.push(document),
+            Some(429 | 503) => again.push(at),
             _ => {
                 let reason =
                     item.pointer("/index/error/reason").and_then(Value::as_str).unwrap_or("no reason given");
-                refused.push(format!("{}: {reason}", document.id));
+                refused.push(format!("{}: {reason}", sent.id(at)));
             }
         }
     }
@@ -226,22 +317,20 @@ fn busy<'d, 's>(answer: &Reply, sent: Vec<&'d Document<'s>>) -> Result<Vec<&'d D
 mod tests {
     use super::*;
 
-    fn documents(count: usize) -> Vec<Document<'static>> {
-        (0..count).map(|n| Document { id: n.to_string(), source: "{}" }).collect()
+    fn documents(count: usize) -> Body {
+        let mut body = Body::default();
+        (0..count).for_each(|n| body.push(&n.to_string(), b"{}"));
+        body
     }
 
     fn reply(status: u16, body: &Value) -> Reply {
         Reply { status, body: body.to_string().into_bytes() }
     }
 
-    fn again(answer: &Reply, documents: &[Document<'_>]) -> Result<Vec<String>, String> {
-        busy(answer, documents.iter().collect()).map(|left| left.iter().map(|d| d.id.clone()).collect())
-    }
-
     #[test]
     fn a_refused_request_is_sent_again_as_a_whole() {
         let answer = reply(429, &json!({"error": {"reason": "data too large"}, "status": 429}));
-        assert_eq!(again(&answer, &documents(2)), Ok(vec!["0".into(), "1".into()]));
+        assert_eq!(busy(&answer, &documents(2)), Ok(vec![0, 1]));
     }
 
     #[test]
@@ -249,31 +338,30 @@ mod tests {
         let items =
             json!([{"index": {"status": 201}}, {"index": {"status": 429}}, {"index": {"status": 200}}]);
         let answer = reply(200, &json!({"errors": true, "items": items}));
-        assert_eq!(again(&answer, &documents(3)), Ok(vec!["1".into()]));
+        assert_eq!(busy(&answer, &documents(3)), Ok(vec![1]));
+        assert_eq!(busy(&reply(200, &json!({"errors": false})), &documents(3)), Ok(vec![]));
     }
 
     #[test]
     fn a_document_that_does_not_fit_is_named() {
         let bad = json!({"index": {"status": 400, "error": {"reason": "failed to parse field [x]"}}});
         let answer = reply(200, &json!({"errors": true, "items": vec![bad; 5]}));
-        let reason = again(&answer, &documents(5)).unwrap_err();
+        let reason = busy(&answer, &documents(5)).unwrap_err();
         assert!(
             reason.starts_with("0: failed to parse field [x]; 1:") && reason.ends_with("and 2 more"),
             "{reason}"
         );
-        assert!(again(&reply(200, &json!({"items": []})), &documents(1)).is_err());
-        assert!(again(&reply(404, &json!({"error": "no"})), &documents(1)).is_err());
+        assert!(busy(&reply(200, &json!({"items": []})), &documents(1)).is_err());
+        assert!(busy(&reply(404, &json!({"error": "no"})), &documents(1)).is_err());
     }
 
     #[test]
-    fn batches_keep_order_and_limits() {
-        let many = documents(4_500);
-        let sizes: Vec<usize> = batches(&many).iter().map(|batch| batch.len()).collect();
-        assert_eq!(sizes, [2_000, 2_000, 500]);
-        let large = "x".repeat(3 * 1024 * 1024);
-        let three: Vec<Document<'_>> =
-            (0..3).map(|n| Document { id: n.to_string(), source: &large }).collect();
-        assert_eq!(batches(&three).len(), 3);
-        assert_eq!(body(&[&documents(1)[0]]), "{\"index\":{\"_id\":\"0\"}}\n{}\n");
+    fn a_body_can_be_taken_apart() {
+        let mut body = documents(3);
+        body.push("a \"b\"", b"{\"x\":1}");
+        let part = body.part([0, 3].into_iter());
+        let text = "{\"index\":{\"_id\":\"0\"}}\n{}\n{\"index\":{\"_id\":\"a \\\"b\\\"\"}}\n{\"x\":1}\n";
+        assert_eq!(String::from_utf8(part.bytes.clone()).unwrap(), text);
+        assert_eq!((part.len(), part.id(1)), (2, "a \"b\"".to_owned()));
     }
 }

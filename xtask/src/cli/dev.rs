@@ -1,0 +1,84 @@
+//! The words of `dev`, which only those who work on this project type.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+#[derive(Debug, Subcommand)]
+pub enum Dev {
+    /// Measure, interleaved with peers; prints medians
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Prove what this project promises, by many random rounds against the real servers
+    Prove(Prove),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Prove {
+    /// What is proven [default: everything]
+    #[arg(value_enum, value_name = "PROOF")]
+    pub proofs: Vec<Proof>,
+    /// Rounds of each, instead of as many as the documentation speaks of
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<usize>,
+    /// Where the random numbers begin; a failure names its own
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// What can be proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Proof {
+    /// Signals for the program, its supervisor, launchers and servers at random moments leave nothing behind and lose nothing
+    Kill,
+    /// Nothing counts as ready that is not ours, whoever comes to our ports and whenever
+    Starts,
+    /// A pack whose loading is cut short by SIGKILL at random moments is the same in the end
+    Seed,
+    /// Whatever stands in place of a manifest or lock file is refused by name, at once, within little memory
+    Manifests,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// `check` on this machine, on which it must find no problem
+    Check {
+        /// Rounds of each
+        #[arg(long, default_value_t = 21)]
+        rounds: usize,
+        /// A command that checks the same with the tools of the same PATH and must succeed
+        #[arg(long, value_name = "COMMAND")]
+        against: Option<String>,
+    },
+    /// What `shell` adds to a command, and the toolchain into an empty store
+    Tools {
+        /// Rounds of each; downloads are done in a seventh of them
+        #[arg(long, default_value_t = 21)]
+        rounds: usize,
+        /// A command that fetches the same by bare package clients
+        #[arg(long, value_name = "COMMAND")]
+        against: Option<String>,
+    },
+    /// `up` with containers against `docker compose up --wait` on the same file; takes a container engine
+    Containers {
+        /// Rounds of each
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
+    /// `seed` of a synthetic pack against `psql` with the same rows and a replay of prepared `_bulk` bodies
+    Seed {
+        /// Rounds of each
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Records of the pack
+        #[arg(long, value_name = "N", default_value_t = 100_000)]
+        records: u32,
+    },
+    /// A cold and a repeated `up`, `down`, and how late a ready server is noticed
+    Up {
+        /// Rounds of each
+        #[arg(long, default_value_t = 9)]
+        rounds: usize,
+        /// A program that starts the same servers by bare hands and prints `… all SECONDS` a round
+        #[arg(long, value_name = "COMMAND")]
+        against: Option<String>,
+    },
+}

@@ -1,0 +1,37 @@
+//! The words of `pack`.
+
+use clap::{Args, Subcommand};
+use ecosystem_core::synthetic::{MAX, MIN};
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Pack {
+    /// Make a new pack of invented records in the folder `seeds`
+    ///
+    /// Records, identifiers and vocabularies look like those of an Invenio repository. The same number and the same `--rng` make the same
+    /// bytes on every machine. A folder that is there already is never written over.
+    New(New),
+    /// Compare database, search and broker with a pack
+    ///
+    /// Every row by its key and every document by its id, with all that is in them. Exit status 1 where something is missing, is more than the
+    /// pack has, or differs, and where rows and documents do not stand for the same things; the first 20 of each are named.
+    Verify(Verify),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct New {
+    /// What it is called: a-z, 0-9 and dashes
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// How many records: from 10 to 1000000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(MIN)..=i64::from(MAX)))]
+    pub synthetic: u32,
+    /// Where the random numbers begin: another number invents other records
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub rng: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Verify {
+    /// A pack of the folder `seeds` [default: the one of the manifest, else demo]
+    pub pack: Option<String>,
+}
