@@ -30,6 +30,7 @@ mod newcomer;
 mod nix;
 mod on_path;
 mod opensearch;
+mod packs;
 mod pages;
 mod postgresql;
 mod process;

@@ -1,11 +1,15 @@
 //! The words about data: packs and checkpoints.
 
 use clap::{Args, Subcommand};
+use ecosystem_core::pack::Part;
 
 #[derive(Debug, Clone, Args)]
 pub struct Seed {
     /// A pack of the folder `seeds` [default: the one of the manifest, else demo]
     pub pack: Option<String>,
+    /// Load into this store only, and leave the others as they are; may be given several times
+    #[arg(long, value_name = "STORE", value_parser = clap::builder::PossibleValuesParser::new(Part::ALL.map(Part::name)))]
+    pub only: Vec<String>,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -92,6 +92,17 @@ impl Http {
 
     /// Sends anything, or nothing.
     pub(super) fn call(&self, method: &str, path: &str, body: Option<(&str, &[u8])>) -> io::Result<Reply> {
+        self.call_within(method, path, body, MAX_BODY)
+    }
+
+    /// The same for an answer that may be as long as this.
+    pub(super) fn call_within(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<(&str, &[u8])>,
+        limit: u64,
+    ) -> io::Result<Reply> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
@@ -105,7 +116,7 @@ impl Http {
         };
         let mut answer = answer.map_err(error)?;
         let status = answer.status().as_u16();
-        let body = answer.body_mut().with_config().limit(MAX_BODY).read_to_vec().map_err(error)?;
+        let body = answer.body_mut().with_config().limit(limit).read_to_vec().map_err(error)?;
         Ok(Reply { status, body })
     }
 }

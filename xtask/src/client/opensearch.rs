@@ -3,6 +3,7 @@
 //! Loading data is `bulk`. A single node with default replicas stays yellow for ever, so yellow is as good as green.
 
 mod bulk;
+mod scroll;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -3,6 +3,7 @@
 //! Loading data is `bulk`. Everything about the connection is passed by hand: `PGHOST` and its siblings never matter.
 
 mod bulk;
+mod compare;
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -15,6 +16,7 @@ use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 pub use bulk::{Brought, Database, Loading, Receipt};
+pub use compare::Differences;
 
 use super::wire::Wire;
 use super::{CONNECT, Effort, is_secret, portable, trouble, unusable};

@@ -2,21 +2,41 @@
 
 use std::fmt::Write;
 
+use ecosystem_core::failure::{Failure, Kind, harmless};
 use ecosystem_core::synthetic::Synthetic;
 
-use crate::cli::{Global, New, Pack};
+use crate::cli::{Global, New, Pack, Verify};
 use crate::context::Context;
 use crate::event::Events;
 use crate::output::{self, Report};
+use crate::seed;
 use crate::seed::new::{self, Made};
+use crate::seed::verify::{Compared, Found, Verified};
 use crate::stack::Stack;
 
 /// Carries out one of its verbs.
 pub fn run(context: &Context, global: &Global, verb: &Pack, events: &dyn Events) -> anyhow::Result<()> {
     match verb {
         Pack::New(args) => make(context, global, args, events),
-        Pack::Verify(_) => Ok(()),
+        Pack::Verify(args) => verify(context, global, args, events),
     }
+}
+
+fn verify(context: &Context, global: &Global, args: &Verify, events: &dyn Events) -> anyhow::Result<()> {
+    let stack = Stack::open(context, global)?;
+    let pack = seed::Pack::open(&stack.pack(args.pack.as_deref())?)?;
+    let _lock = stack.lock(context, "pack verify", &[], events)?;
+    let endpoints = stack.running_by_kind(context)?;
+    let verified = seed::verify::verify(&pack, &endpoints, events)?;
+    output::report(&verified, global.format)?;
+    if verified.equal {
+        return Ok(());
+    }
+    let text = format!("what the stores hold differs from the pack {}", verified.pack);
+    Err(Failure::new(Kind::Finding, "pack-differs", text)
+        .hint("where it was changed on purpose, this is no fault")
+        .hint("else begin again with the pack: {program} down --data, then {program} up")
+        .into())
 }
 
 fn make(context: &Context, global: &Global, args: &New, events: &dyn Events) -> anyhow::Result<()> {
@@ -24,6 +44,55 @@ fn make(context: &Context, global: &Global, args: &New, events: &dyn Events) -> 
     let pack = Synthetic::new(args.synthetic, args.rng)?;
     let made = new::synthetic(&stack.site.root.join("seeds"), &args.name, &pack, events)?;
     output::report(&made, global.format)
+}
+
+impl Report for Verified {
+    fn human(&self) -> String {
+        let mut text = String::new();
+        for part in &self.parts {
+            if part.skipped {
+                let _ = writeln!(text, "  {:<12} skipped: its server does not run", part.part.name());
+            }
+            for compared in &part.compared {
+                let Compared { name, in_pack, in_store, missing, added, changed, .. } = compared;
+                let verdict = if compared.equal() { "equal" } else { "different" };
+                let _ = writeln!(
+                    text,
+                    "  {:<12} {name:<42} {in_store:>9} of {in_pack:<9} {verdict}",
+                    part.part.name()
+                );
+                if let Some(problem) = &compared.problem {
+                    let _ = writeln!(text, "      {problem}");
+                }
+                found(&mut text, "missing", missing);
+                found(&mut text, "not from the pack", added);
+                found(&mut text, "changed", changed);
+            }
+        }
+        for pair in &self.pairs {
+            let verdict = if pair.equal() { "one to one" } else { "different" };
+            let _ = writeln!(text, "  {} and {}: {verdict}", pair.table, pair.index);
+            found(&mut text, "rows without a document", &pair.rows_without_document);
+            found(&mut text, "documents without a row", &pair.documents_without_row);
+        }
+        let _ = writeln!(text, "Pack {}: {}", self.pack, output::seconds(self.took_ms));
+        text
+    }
+}
+
+fn found(text: &mut String, what: &str, found: &Found) {
+    if found.count == 0 {
+        return;
+    }
+    let _ = writeln!(text, "      {} {what}", found.count);
+    for id in &found.first {
+        // An id comes from a store, and may hold anything.
+        let _ = writeln!(text, "        {}", harmless(id));
+    }
+    let more = found.count - found.first.len() as u64;
+    if more > 0 && !found.first.is_empty() {
+        let _ = writeln!(text, "        and {more} more");
+    }
 }
 
 impl Report for Made {

@@ -14,7 +14,8 @@ pub fn run(context: &Context, global: &Global, args: &Seed, events: &dyn Events)
     let stack = Stack::open(context, global)?;
     let pack = Pack::open(&stack.pack(args.pack.as_deref())?)?;
     let _lock = stack.lock(context, "seed", &[], events)?;
-    let endpoints = stack.running_by_kind(context)?;
+    let mut endpoints = stack.running_by_kind(context)?;
+    endpoints.retain(|kind, _| args.only.is_empty() || args.only.contains(kind));
     output::report(&seed::seed(&pack, &endpoints, events)?, global.format)
 }
 
@@ -25,7 +26,7 @@ impl output::Report for Report {
             let outcome = match part.outcome {
                 Outcome::Loaded => "loaded",
                 Outcome::Kept => "there already",
-                Outcome::Skipped => "skipped: its server does not run",
+                Outcome::Skipped => "skipped",
             };
             let _ = writeln!(text, "  {:<12} {:<16} {outcome}", part.part.name(), part.total());
         }

@@ -10,6 +10,7 @@ mod opensearch;
 pub mod pack;
 mod postgresql;
 mod rabbitmq;
+pub mod verify;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -81,7 +82,7 @@ impl PartReport {
 
 /// What each store holds of a pack. Endpoints are by kind of service; a part without one is left out.
 pub fn observe(pack: &Pack, endpoints: &BTreeMap<String, Endpoint>) -> anyhow::Result<BTreeMap<Part, State>> {
-    let all = in_parallel(&reachable(pack, endpoints), |part, endpoint| match part {
+    let all = in_parallel(&reachable(pack, endpoints), "seeded", |part, endpoint| match part {
         Part::Postgresql => postgresql::observe(pack, endpoint),
         Part::Opensearch => opensearch::observe(pack, endpoint),
         Part::Rabbitmq => rabbitmq::observe(pack, endpoint),
@@ -104,19 +105,24 @@ pub fn seed(
     }
 
     let halt = Halt::default();
-    let reports = in_parallel(&reachable(pack, endpoints), |part, endpoint| match states.get(&part) {
-        Some(State::Missing(cause)) => {
-            let report = load(pack, part, endpoint, cause, events, &halt);
-            if report.is_err() {
-                halt.ring();
+    let reports =
+        in_parallel(&reachable(pack, endpoints), "seeded", |part, endpoint| match states.get(&part) {
+            Some(State::Missing(cause)) => {
+                let report = load(pack, part, endpoint, cause, events, &halt);
+                if report.is_err() {
+                    halt.ring();
+                }
+                report
             }
-            report
-        }
-        Some(State::Loaded(counts)) => {
-            Ok(PartReport { part, outcome: Outcome::Kept, cause: None, counts: counts.clone(), took_ms: 0 })
-        }
-        _ => Ok(skipped(part)),
-    })?;
+            Some(State::Loaded(counts)) => Ok(PartReport {
+                part,
+                outcome: Outcome::Kept,
+                cause: None,
+                counts: counts.clone(),
+                took_ms: 0,
+            }),
+            _ => Ok(skipped(part)),
+        })?;
     let mut reports: BTreeMap<Part, PartReport> = reports.into_iter().collect();
     compare(pack, &reports, events)?;
     let parts = pack.manifest.parts();
@@ -230,6 +236,7 @@ fn reachable<'a>(pack: &Pack, endpoints: &'a BTreeMap<String, Endpoint>) -> Vec<
 /// Runs one thing for every part at once. Several errors are told together.
 fn in_parallel<T: Send>(
     parts: &[(Part, &Endpoint)],
+    verb: &str,
     work: impl Fn(Part, &Endpoint) -> anyhow::Result<T> + Sync,
 ) -> anyhow::Result<Vec<(Part, T)>> {
     let work = &work;
@@ -247,7 +254,7 @@ fn in_parallel<T: Send>(
     });
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for (part, result) in results {
-        match result.with_context(|| format!("{} could not be seeded", part.name())) {
+        match result.with_context(|| format!("{} could not be {verb}", part.name())) {
             Ok(value) => good.push((part, value)),
             Err(error) => bad.push(error),
         }

@@ -225,7 +225,7 @@ fn receipt(index: &Index) -> &Value {
     &index.meta[RECEIPT]
 }
 
-fn indices(pack: &Pack) -> &[pack::Index] {
+pub(super) fn indices(pack: &Pack) -> &[pack::Index] {
     pack.manifest.opensearch.as_ref().map_or(&[], |part| part.indices.as_slice())
 }
 

@@ -118,7 +118,7 @@ pub(super) fn load(pack: &Pack, endpoint: &Endpoint, progress: &dyn Fn(u64)) -> 
 
     let (mut counts, mut before) = (Counts::new(), 0);
     for table in tables(pack) {
-        before += copy(pack, table, &table.name, &mut loading, &|done| progress(before + done))?;
+        before += copy(pack, table, "public", &mut loading, &|done| progress(before + done))?;
     }
     loading.run("run what finishes the pack's tables", pack.finish()?)?;
     // Counted, not believed: a trigger of the schema may have had its own mind.
@@ -136,16 +136,16 @@ pub(super) fn load(pack: &Pack, endpoint: &Endpoint, progress: &dyn Fn(u64)) -> 
     Ok(counts)
 }
 
-/// Sends the rows of a table into one of this name, which has its columns.
+/// Sends the rows of a table into the one of its name in a schema.
 pub(super) fn copy(
     pack: &Pack,
     table: &Table,
-    into: &str,
+    schema: &str,
     loading: &mut Loading<'_>,
     progress: &dyn Fn(u64),
 ) -> anyhow::Result<u64> {
     let mut blocks = pack.blocks(&table.rows)?;
-    let rows = loading.copy(into, &table.columns, &mut |writer| {
+    let rows = loading.copy(schema, &table.name, &table.columns, &mut |writer| {
         while let Some(block) = blocks.next()? {
             interrupt::check()?;
             writer.write_all(block.bytes)?;
@@ -157,7 +157,7 @@ pub(super) fn copy(
     Ok(rows)
 }
 
-fn tables(pack: &Pack) -> &[ecosystem_core::pack::Table] {
+pub(super) fn tables(pack: &Pack) -> &[ecosystem_core::pack::Table] {
     pack.manifest.postgresql.as_ref().map_or(&[], |part: &Tables| part.tables.as_slice())
 }
 

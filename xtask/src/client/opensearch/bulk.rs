@@ -30,7 +30,7 @@ const CONNECTIONS: usize = 2;
 
 /// A cluster that is ours.
 pub struct Search {
-    client: Http,
+    pub(super) client: Http,
     /// How many documents a request has: fewer when the server was asked for too much at once.
     documents: AtomicUsize,
 }
@@ -178,7 +178,7 @@ impl Search {
     pub fn write(
         &self,
         index: &str,
-        next: &mut (dyn FnMut() -> anyhow::Result<Option<Body>>),
+        next: &mut dyn FnMut() -> anyhow::Result<Option<Body>>,
         halt: &Halt,
         progress: &(dyn Fn(u64) + Sync),
     ) -> anyhow::Result<()> {
@@ -275,7 +275,7 @@ impl Search {
     }
 }
 
-fn rejected(what: &str, reason: &str) -> Failure {
+pub(super) fn rejected(what: &str, reason: &str) -> Failure {
     Failure::new(Kind::Data, "data-rejected", format!("OpenSearch refuses to {what}: {reason}"))
 }
 

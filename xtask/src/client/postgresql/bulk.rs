@@ -16,7 +16,7 @@ pub struct Database(Client);
 
 /// A transaction. Dropped without `confirm`, nothing has happened.
 pub struct Loading<'a> {
-    transaction: Transaction<'a>,
+    pub(super) transaction: Transaction<'a>,
     /// When it began, in microseconds: another time later on means that a script has ended it.
     began: i64,
 }
@@ -129,15 +129,16 @@ impl Loading<'_> {
         self.transaction.batch_execute(sql).map_err(|error| rejected(what, &error).into())
     }
 
-    /// Sends rows in the text format of COPY, which `feed` writes; returns how many arrived.
+    /// Sends rows in the text format of COPY, which `feed` writes, into a table of a schema; returns how many arrived.
     pub fn copy(
         &mut self,
+        schema: &str,
         table: &str,
         columns: &[String],
         feed: &mut dyn FnMut(&mut dyn Write) -> anyhow::Result<()>,
     ) -> anyhow::Result<u64> {
         let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
-        let sql = format!("COPY public.{} ({}) FROM STDIN", quoted(table), columns.join(", "));
+        let sql = format!("COPY {schema}.{} ({}) FROM STDIN", quoted(table), columns.join(", "));
         let what = format!("take rows for {table}");
         let mut writer = self.transaction.copy_in(&sql).map_err(|error| rejected(&what, &error))?;
         let fed = feed(&mut writer);
@@ -177,11 +178,11 @@ fn began(transaction: &mut Transaction<'_>) -> anyhow::Result<i64> {
 }
 
 /// A name as an SQL identifier.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn rejected(what: &str, error: &postgres::Error) -> Failure {
+pub(super) fn rejected(what: &str, error: &postgres::Error) -> Failure {
     let mut text = super::message(error);
     // COPY tells table, line and column here.
     if let Some(place) = error.as_db_error().and_then(|db| db.where_()) {

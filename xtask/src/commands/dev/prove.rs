@@ -6,6 +6,7 @@ mod arena;
 mod imposter;
 mod kill;
 mod manifests;
+mod seed;
 mod starts;
 
 use std::collections::BTreeMap;
@@ -88,6 +89,9 @@ pub(super) fn run(
     }
     if wanted(Proof::Manifests) {
         proven.proofs.push(carry_out(&mut manifests::Manifests::new(context)?, args, events)?);
+    }
+    if wanted(Proof::Seed) {
+        proven.proofs.push(carry_out(&mut seed::Seed::new(context)?, args, events)?);
     }
     output::report(&proven, global.format)?;
     interrupt::check()?;
