@@ -188,9 +188,9 @@ pub(crate) fn pack(bytes: &[u8]) {
     for part in read.manifest.parts() {
         assert_eq!(read.digest(part).len(), 64);
         read.expected(part);
+        // Refused or not, it ends.
+        let _refused = read.check(part);
     }
-    // Refused or not, it ends.
-    let _refused = read.check();
 }
 
 /// Messages of the control socket, in both directions.

@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn lines_are_whole_across_blocks() {
-        let text: String = (0..60_000).map(|n| format!("line {n} of many\n")).collect();
+        let lines: Vec<String> = (0..60_000).map(|n| format!("line {n} of many")).collect();
+        let text = lines.join("\n") + "\n";
         let (lines, content) = blocks(text.as_bytes());
         assert_eq!(lines.len(), 60_000);
         assert_eq!(lines[59_999], "line 59999 of many");

@@ -100,8 +100,8 @@ pub fn seed(
     interrupt::check()?;
     let states = observe(pack, endpoints)?;
     refuse_foreign(pack, &states)?;
-    if states.values().any(|state| matches!(state, State::Missing(_))) {
-        pack.check()?;
+    for (part, _) in states.iter().filter(|(_, state)| matches!(state, State::Missing(_))) {
+        pack.check(*part)?;
     }
 
     let halt = Halt::default();

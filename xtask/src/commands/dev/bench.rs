@@ -4,6 +4,7 @@
 
 mod check;
 mod containers;
+mod seed;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -64,6 +65,11 @@ pub(super) fn tools(global: &Global, rounds: usize, against: Option<&str>) -> an
 /// Measures `up` with containers.
 pub(super) fn containers(context: &Context, global: &Global, rounds: usize) -> anyhow::Result<()> {
     containers::measure(context, global, rounds)
+}
+
+/// Measures `seed`.
+pub(super) fn seed(context: &Context, global: &Global, rounds: usize, records: u32) -> anyhow::Result<()> {
+    seed::measure(context, global, rounds, records)
 }
 
 /// Measures `up`.
@@ -224,9 +230,9 @@ fn figure(name: String, mut values: Vec<f64>) -> Figure {
 }
 
 fn table(figures: &[Figure], rounds: usize) -> String {
-    let mut text = format!("{:<32} {:>9} {:>9} {:>9}   ms, {rounds} rounds\n", "", "min", "median", "max");
+    let mut text = format!("{:<44} {:>9} {:>9} {:>9}   ms, {rounds} rounds\n", "", "min", "median", "max");
     for Figure { name, min_ms, median_ms, max_ms } in figures {
-        let _ = writeln!(text, "{name:<32} {min_ms:>9.1} {median_ms:>9.1} {max_ms:>9.1}");
+        let _ = writeln!(text, "{name:<44} {min_ms:>9.1} {median_ms:>9.1} {max_ms:>9.1}");
     }
     text
 }

@@ -1,4 +1,4 @@
-//! Documents beside the pack. Both sides are brought into one form first: keys in order, no space.
+//! Documents beside the pack. Most are what was sent, byte by byte; the others are brought into one form on both sides, with keys in order.
 
 use std::collections::BTreeMap;
 
@@ -126,35 +126,62 @@ fn one(
     let mut compared = Compared { name: index.name.clone(), in_pack: known.lines, ..Compared::default() };
     let page = PAGE / (known.bytes / known.lines.max(1)).max(1);
     let page = usize::try_from(page.clamp(20, 2_000)).unwrap_or(20);
-    let mut sum = 0_u128;
+    let (mut sum, mut odd) = (0_u128, Vec::new());
     search.read(real, page, &mut |id, source| {
-        let (hash, content) = (short(id.as_bytes()), digest(source));
+        let (hash, content) = (short(id.as_bytes()), digest(&source));
         compared.in_store += 1;
-        sum = sum.wrapping_add(u128::from(content));
-        match held.entries.binary_search_by_key(&hash, |entry| entry.id) {
-            Ok(at) => {
-                held.entries[at].found = true;
-                if held.entries[at].content != content {
-                    compared.changed.add(id);
-                }
+        if let Ok(at) = held.entries.binary_search_by_key(&hash, |entry| entry.id) {
+            held.entries[at].found = true;
+            if held.entries[at].content == content {
+                sum = sum.wrapping_add(content.into());
+            } else {
+                odd.push((hash, in_order(source)));
             }
-            Err(_) => {
-                compared.added.add(id);
-                if held.added.len() < MAX_ADDED {
-                    held.added.insert(hash, (id.to_owned(), false));
-                }
+        } else {
+            sum = sum.wrapping_add(content.into());
+            compared.added.add(id);
+            if held.added.len() < MAX_ADDED {
+                held.added.insert(hash, (id.to_owned(), false));
             }
         }
-        if compared.in_store % 1_000 == 0 {
+        if compared.in_store.is_multiple_of(1_000) {
             interrupt::check()?;
             progress(compared.in_store.min(known.lines));
         }
         Ok(())
     })?;
+    odd.sort_unstable();
+    let changed = settle(pack, index, &odd, &mut sum)?;
+    compared.changed = changed;
     compared.missing = held.named(pack, index, |entry| !entry.found)?;
     compared.checksum_of_pack = sum_of_pack.to_string();
     compared.checksum_of_store = sum.to_string();
     Ok((compared, Some(held)))
+}
+
+/// Which documents that are written in another way say something else, too. The pack is read once more for it.
+fn settle(pack: &Pack, index: &Index, odd: &[(u128, u64)], sum: &mut u128) -> anyhow::Result<Found> {
+    let mut changed = Found::default();
+    let mut left = odd.len();
+    let mut blocks = pack.blocks(&index.documents)?;
+    while left > 0
+        && let Some(block) = blocks.next()?
+    {
+        interrupt::check()?;
+        for line in block.lines() {
+            let id = id_of(line, &index.id).map_err(invalid)?;
+            let Ok(at) = odd.binary_search_by_key(&short(id.as_bytes()), |(id, _)| *id) else { continue };
+            left = left.saturating_sub(1);
+            let (content, theirs) = (short_content(line), odd[at].1);
+            if in_order(parsed(index, line)?) == theirs {
+                *sum = sum.wrapping_add(content.into());
+            } else {
+                *sum = sum.wrapping_add(theirs.into());
+                changed.add(&id);
+            }
+        }
+    }
+    Ok(changed)
 }
 
 /// What the pack says, in the order of the ids, and the checksum of all.
@@ -166,14 +193,10 @@ fn of_pack(pack: &Pack, index: &Index) -> anyhow::Result<(Vec<Entry>, u128)> {
     while let Some(block) = blocks.next()? {
         interrupt::check()?;
         for line in block.lines() {
-            let wrong = |reason: String| invalid(format!("{}: {reason}", index.documents));
-            let text = std::str::from_utf8(line).map_err(|error| wrong(error.to_string()))?;
-            let value: Value = text.parse().map_err(|error: serde_json::Error| wrong(error.to_string()))?;
-            let id = value.get(&index.id).and_then(Value::as_str);
             let id =
-                short(id.ok_or_else(|| wrong(format!("there is no text called {:?}", index.id)))?.as_bytes());
-            let content = digest(value);
-            sum = sum.wrapping_add(u128::from(content));
+                id_of(line, &index.id).map_err(|reason| invalid(format!("{}: {reason}", index.documents)))?;
+            let (id, content) = (short(id.as_bytes()), short_content(line));
+            sum = sum.wrapping_add(content.into());
             entries.push(Entry { id, content, found: false, met: false });
         }
     }
@@ -185,9 +208,25 @@ fn of_pack(pack: &Pack, index: &Index) -> anyhow::Result<(Vec<Entry>, u128)> {
 /// What a manifest says of a number of lines is believed so far.
 const MAX_ENTRIES: usize = 1_000_000;
 
-fn digest(mut value: Value) -> u64 {
+fn parsed(index: &Index, line: &[u8]) -> anyhow::Result<Value> {
+    let wrong = |reason: String| invalid(format!("{}: {reason}", index.documents));
+    let text = std::str::from_utf8(line).map_err(|error| wrong(error.to_string()))?;
+    Ok(text.parse().map_err(|error: serde_json::Error| wrong(error.to_string()))?)
+}
+
+/// The digest of a document as it would be written without space.
+fn digest(value: &Value) -> u64 {
+    short_content(value.to_string().as_bytes())
+}
+
+/// The same with all keys in order: it does not depend on who wrote it.
+fn in_order(mut value: Value) -> u64 {
     value.sort_all_objects();
-    u64::from_be_bytes(first(value.to_string().as_bytes()))
+    digest(&value)
+}
+
+fn short_content(bytes: &[u8]) -> u64 {
+    u64::from_be_bytes(first(bytes))
 }
 
 fn short(bytes: &[u8]) -> u128 {
@@ -208,8 +247,8 @@ mod tests {
     #[test]
     fn order_of_keys_and_space_are_no_difference() {
         let one = r#"{"a": 1, "b": {"y": [1, 2], "x": null}}"#.parse().unwrap();
-        assert_eq!(digest(one), digest(json!({"b": {"x": null, "y": [1, 2]}, "a": 1})));
-        assert_ne!(digest(json!([1, 2])), digest(json!([2, 1])));
+        assert_eq!(in_order(one), in_order(json!({"b": {"x": null, "y": [1, 2]}, "a": 1})));
+        assert_ne!(in_order(json!([1, 2])), in_order(json!([2, 1])));
     }
 
     #[test]

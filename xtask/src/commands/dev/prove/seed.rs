@@ -14,7 +14,7 @@ use crate::sys::interrupt;
 
 const RECORDS: &str = "20000";
 /// A load takes about so long; later moments find it finished.
-const LOAD: Duration = Duration::from_secs(6);
+const LOAD: Duration = Duration::from_secs(3);
 /// Both indices of the pack, and whatever was left of others.
 const INDICES: &str = "/invenio-*";
 
@@ -53,15 +53,14 @@ impl<'a> Seed<'a> {
     fn cut_short(&self, after: Duration, counts: &mut Counts) -> anyhow::Result<()> {
         let mut program = self.arena.begin(&["seed", "big"])?;
         interrupt::pause(after, || false)?;
-        match program.try_wait()? {
-            Some(_) => counts.add("was finished already"),
-            None => {
-                let pid = Pid::from_raw(program.id().cast_signed()).context("it has a number")?;
-                rustix::process::kill_process(pid, Signal::KILL)?;
-                program.wait()?;
-                counts.add("killed");
-            }
+        if program.try_wait()?.is_some() {
+            counts.add("was finished already");
+            return Ok(());
         }
+        let pid = Pid::from_raw(program.id().cast_signed()).context("it has a number")?;
+        rustix::process::kill_process(pid, Signal::KILL)?;
+        program.wait()?;
+        counts.add("killed");
         Ok(())
     }
 
