@@ -16,10 +16,7 @@ fn digests(place: &Place, pack: &str) -> BTreeMap<String, String> {
     let files = walk(&folder).into_iter().filter(|path| path.is_file());
     files
         .map(|path| {
-            let digest: String = Sha256::digest(std::fs::read(&path).unwrap())
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+            let digest = ecosystem_core::artifact::hex(&Sha256::digest(std::fs::read(&path).unwrap()));
             (path.strip_prefix(&folder).unwrap().to_string(), digest)
         })
         .collect()
