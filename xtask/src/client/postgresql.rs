@@ -15,7 +15,7 @@ use ecosystem_core::endpoint::{Attempt, Endpoint};
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
-pub use bulk::{Brought, Database, Loading, Receipt};
+pub use bulk::{Brought, Database, Fresh, Loading, Receipt};
 pub use compare::Differences;
 
 use super::wire::Wire;

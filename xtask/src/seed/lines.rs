@@ -142,7 +142,7 @@ mod tests {
     fn every_line_comes_once_and_empty_ones_do_not() {
         let (lines, content) = blocks(b"a\n\nb\nlast");
         assert_eq!(lines, ["a", "b", "last"]);
-        assert_eq!((content.bytes, content.lines), (10, 3));
+        assert_eq!((content.bytes, content.lines), (9, 3));
         assert_eq!(blocks(b"").1.lines, 0);
     }
 

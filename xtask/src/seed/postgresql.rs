@@ -7,7 +7,7 @@ use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::pack::{Part, Table, Tables};
 
 use super::{Counts, Pack, State};
-use crate::client::postgresql::{Brought, Database, Loading, Receipt};
+use crate::client::postgresql::{Brought, Database, Fresh, Loading, Receipt};
 use crate::sys::interrupt;
 
 pub(super) fn observe(pack: &Pack, endpoint: &Endpoint) -> anyhow::Result<State> {
@@ -118,13 +118,11 @@ pub(super) fn load(pack: &Pack, endpoint: &Endpoint, progress: &dyn Fn(u64)) -> 
 
     let (mut counts, mut before) = (Counts::new(), 0);
     for table in tables(pack) {
-        before += copy(pack, table, "public", &mut loading, &|done| progress(before + done))?;
+        let count = copy(pack, table, Fresh::Yes, &mut loading, &|done| progress(before + done))?;
+        before += count;
+        counts.insert(table.name.clone(), count);
     }
     loading.run("run what finishes the pack's tables", pack.finish()?)?;
-    // Counted, not believed: a trigger of the schema may have had its own mind.
-    for table in tables(pack) {
-        counts.insert(table.name.clone(), loading.count(&table.name)?);
-    }
     let names: Vec<&str> = counts.keys().map(String::as_str).collect();
     let brought = |(name, oid): (String, u32)| {
         let rows = counts.get(&name).copied().unwrap_or(0);
@@ -136,16 +134,16 @@ pub(super) fn load(pack: &Pack, endpoint: &Endpoint, progress: &dyn Fn(u64)) -> 
     Ok(counts)
 }
 
-/// Sends the rows of a table into the one of its name in a schema.
+/// Sends the rows of a table into the one of its name.
 pub(super) fn copy(
     pack: &Pack,
     table: &Table,
-    schema: &str,
+    fresh: Fresh,
     loading: &mut Loading<'_>,
     progress: &dyn Fn(u64),
 ) -> anyhow::Result<u64> {
     let mut blocks = pack.blocks(&table.rows)?;
-    let rows = loading.copy(schema, &table.name, &table.columns, &mut |writer| {
+    let rows = loading.copy(fresh, &table.name, &table.columns, &mut |writer| {
         while let Some(block) = blocks.next()? {
             interrupt::check()?;
             writer.write_all(block.bytes)?;

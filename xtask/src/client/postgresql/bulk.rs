@@ -37,6 +37,15 @@ pub struct Brought {
     pub rows: u64,
 }
 
+/// What a table is that rows are sent into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fresh {
+    /// Made in this transaction.
+    Yes,
+    /// Made by [`Loading::beside`], to compare with.
+    Beside,
+}
+
 impl Database {
     /// Connects and proves identity.
     pub fn open(endpoint: &Endpoint) -> anyhow::Result<Self> {
@@ -129,16 +138,33 @@ impl Loading<'_> {
         self.transaction.batch_execute(sql).map_err(|error| rejected(what, &error).into())
     }
 
-    /// Sends rows in the text format of COPY, which `feed` writes, into a table of a schema; returns how many arrived.
+    /// Whether it is a table that rows lie in, rather than a view or one made of partitions.
+    fn is_ordinary(&mut self, table: &str) -> anyhow::Result<bool> {
+        let sql = "SELECT coalesce((SELECT relkind = 'r' FROM pg_class WHERE oid = to_regclass($1)), false)";
+        let relation = format!("public.{}", quoted(table));
+        let row = self
+            .transaction
+            .query_one(sql, &[&relation])
+            .map_err(|error| rejected("describe a table", &error))?;
+        Ok(row.get(0))
+    }
+
+    /// Sends rows in the text format of COPY, which `feed` writes, into a table; returns how many the server has taken.
     pub fn copy(
         &mut self,
-        schema: &str,
+        fresh: Fresh,
         table: &str,
         columns: &[String],
         feed: &mut dyn FnMut(&mut dyn Write) -> anyhow::Result<()>,
     ) -> anyhow::Result<u64> {
         let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
-        let sql = format!("COPY {schema}.{} ({}) FROM STDIN", quoted(table), columns.join(", "));
+        // Nobody else can see a table of this transaction: its rows need not be looked at again to know that they are valid.
+        let (schema, freeze) = match fresh {
+            Fresh::Yes if self.is_ordinary(table)? => ("public", " (FREEZE)"),
+            Fresh::Yes => ("public", ""),
+            Fresh::Beside => ("pg_temp", ""),
+        };
+        let sql = format!("COPY {schema}.{} ({}) FROM STDIN{freeze}", quoted(table), columns.join(", "));
         let what = format!("take rows for {table}");
         let mut writer = self.transaction.copy_in(&sql).map_err(|error| rejected(&what, &error))?;
         let fed = feed(&mut writer);

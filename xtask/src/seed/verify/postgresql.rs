@@ -4,7 +4,7 @@ use ecosystem_core::endpoint::Endpoint;
 
 use super::super::postgresql::{copy, tables};
 use super::{Compared, Pack};
-use crate::client::postgresql::{Database, Loading};
+use crate::client::postgresql::{Database, Fresh, Loading};
 
 pub(super) fn compare(
     pack: &Pack,
@@ -37,7 +37,7 @@ fn one(
         return Ok(Compared::problem(name, in_pack, format!("the table has no column {column}")));
     }
     loading.beside(name, &table.columns)?;
-    copy(pack, table, "pg_temp", loading, progress)?;
+    copy(pack, table, Fresh::Beside, loading, progress)?;
     let (in_pack, checksum_of_pack) = loading.checksum("pg_temp", name, &table.columns)?;
     let (in_store, checksum_of_store) = loading.checksum("public", name, &table.columns)?;
     let mut compared = Compared {
