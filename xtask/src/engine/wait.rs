@@ -50,13 +50,44 @@ impl Engine<'_> {
         service: &str,
         detected: &Mutex<BTreeMap<String, u64>>,
     ) -> anyhow::Result<()> {
+        let trouble = Mutex::new(None);
+        let Some(contained) = self.contained.get(service) else {
+            return self.ask_until_ready(service, detected, &trouble);
+        };
+        // A look at a container is two commands: whoever asks the server does not wait for them.
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut restarts = None;
+                let over = || over.load(Ordering::SeqCst);
+                while interrupt::pause(LOOK_PERIOD, over).is_ok() && !over() {
+                    if let Err(error) = self.look_at_container(service, contained, &mut restarts) {
+                        *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        interrupt::wake();
+                        return;
+                    }
+                }
+            });
+            let result = self.ask_until_ready(service, detected, &trouble);
+            over.store(true, Ordering::SeqCst);
+            interrupt::wake();
+            result
+        })
+    }
+
+    /// The same; `trouble` is why it is not worth to ask any further, where somebody has found out.
+    fn ask_until_ready(
+        &self,
+        service: &str,
+        detected: &Mutex<BTreeMap<String, u64>>,
+        trouble: &Mutex<Option<anyhow::Error>>,
+    ) -> anyhow::Result<()> {
         let endpoint = &self.endpoints[service];
         let elsewhere = self.is_elsewhere(service);
         let mut ended = self.watch(service)?;
         let begin = Instant::now();
         let (mut pause, mut effort) = (FIRST_PAUSE, Effort::Look);
         let mut next_look = LOOK_PERIOD;
-        let mut restarts = None;
         loop {
             // Read before asking: an end that happens while we ask is seen in the next round.
             let gone = ended.yet();
@@ -88,27 +119,19 @@ impl Engine<'_> {
             if begin.elapsed() > self.patience {
                 return Err(self.timed_out(service, &last));
             }
-            if begin.elapsed() > next_look {
-                self.look(service, &mut restarts)?;
+            if let Some(error) = trouble.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return Err(error);
+            }
+            if begin.elapsed() > next_look && self.launches.contains_key(service) {
+                // Whoever stopped it knows when it will go on; nobody is going to wait for that here.
+                if let Some((process, pid)) = native::stopped(self.place, service)?.first() {
+                    return Err(stopped(service, process, *pid).into());
+                }
                 next_look = begin.elapsed() + LOOK_PERIOD;
             }
-            interrupt::pause(pause, || ended.yet())?;
+            let found = || trouble.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+            interrupt::pause(pause, || ended.yet() || found())?;
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// Fails where it is not worth to ask any further. `restarts` is how often the engine had started a container when it was first looked at.
-    fn look(&self, service: &str, restarts: &mut Option<u32>) -> anyhow::Result<()> {
-        if let Some(contained) = self.contained.get(service) {
-            return self.look_at_container(service, contained, restarts);
-        }
-        if self.is_elsewhere(service) {
-            return Ok(());
-        }
-        // Whoever stopped it knows when it will go on; nobody is going to wait for that here.
-        match native::stopped(self.place, service)?.first() {
-            Some((process, pid)) => Err(stopped(service, process, *pid).into()),
-            None => Ok(()),
         }
     }
 
