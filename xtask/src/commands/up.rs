@@ -18,8 +18,8 @@ use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Asked, Backend, Origin, Service};
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{
-    self, Action, Cause, Observed, Plan, Retry, backend_obstacles, obstacles_failure, port_obstacles,
-    reconcile_up, silent_supervisor,
+    self, Action, Cause, Observed, Obstacle, Plan, Retry, backend_obstacles, obstacles_failure,
+    port_obstacles, reconcile_up, silent_supervisor,
 };
 use ecosystem_core::process::RunAs;
 use ecosystem_core::seen::Seen;
@@ -273,13 +273,16 @@ impl Wanted<'_> {
         // Those of the other backend hold the ports.
         let mut obstacles = if other.is_some() { Vec::new() } else { port_obstacles(&endpoints, &observed) };
         obstacles.extend(other.into_iter().chain(silent_supervisor(&observed)));
+        self.refuse(&obstacles)?;
+        Ok((all_run, observed))
+    }
+
+    /// Fails where something stands in the way.
+    fn refuse(&self, obstacles: &[Obstacle]) -> anyhow::Result<()> {
         if obstacles.is_empty() {
-            return Ok((all_run, observed));
+            return Ok(());
         }
-        match obstacles_failure(&obstacles, &self.again()?) {
-            Some(failure) => Err(failure.into()),
-            None => Ok((all_run, observed)),
-        }
+        obstacles_failure(obstacles, &self.again()?).map_or(Ok(()), |failure| Err(failure.into()))
     }
 
     /// Looks once at processes, containers and ports.
@@ -350,11 +353,7 @@ impl Wanted<'_> {
             elsewhere: &self.names(Backend::External),
         };
         let mut plan = reconcile_up(wanted, &observed, self.restart, self.needed_by);
-        if !plan.obstacles.is_empty()
-            && let Some(failure) = obstacles_failure(&plan.obstacles, &self.again()?)
-        {
-            return Err(failure.into());
-        }
+        self.refuse(&plan.obstacles)?;
         let starts = |name: &str| {
             plan.steps.iter().any(|step| matches!(&step.action, Action::Start(service) if service == name))
         };
@@ -366,7 +365,7 @@ impl Wanted<'_> {
     }
 
     /// What a first start does: how servers are launched exactly depends on what is still to be fetched.
-    fn first_plan(&self, missing: Vec<String>) -> anyhow::Result<Plan> {
+    fn first_plan(&self, missing: Vec<String>, observed: &Observed) -> anyhow::Result<Plan> {
         let mut plan = Plan::default();
         let provided: Vec<usize> =
             missing.into_iter().map(|name| plan.push(Action::Provide(name), Cause::Missing, [])).collect();
@@ -376,7 +375,8 @@ impl Wanted<'_> {
             containers: &self.containers.named(),
             elsewhere: &self.names(Backend::External),
         };
-        let others = reconcile_up(others, &self.observe()?, self.restart, self.needed_by);
+        let others = reconcile_up(others, observed, self.restart, self.needed_by);
+        self.refuse(&others.obstacles)?;
         let first = plan.steps.len();
         for step in others.steps {
             let after: Vec<usize> = step.after.iter().map(|id| id + first).collect();
@@ -428,15 +428,15 @@ fn plan_only(
     wanted: &Wanted<'_>,
     events: &dyn Events,
 ) -> anyhow::Result<()> {
-    wanted.refuse_taken_ports()?;
+    let (_, observed) = wanted.refuse_taken_ports()?;
     let mut provisioner = wanted.stack.provisioner(context, wanted.run_as, Mode::Locked, events)?;
     let processes = wanted.processes();
     let needs = provisioner.plan(&processes)?;
     let missing: Vec<String> = needs.into_iter().filter(|need| !need.present).map(|need| need.name).collect();
     let plan = if missing.is_empty() {
-        wanted.plan(&wanted.launches(&provisioner.provide(&processes)?), None)?
+        wanted.plan(&wanted.launches(&provisioner.provide(&processes)?), Some(observed))?
     } else {
-        wanted.first_plan(missing)?
+        wanted.first_plan(missing, &observed)?
     };
     output::report(&report::Planned { plan, last: wanted.stack.state.durations() }, global.format)
 }
