@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::catalog::data_folder;
 use ecosystem_core::checkpoint::{
     self as core, Checkpoint, FORMAT, Folders, Journal, MANIFEST, Move, Stored,
 };
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::host::engine::no_client;
 use ecosystem_core::model::Backend;
 use ecosystem_core::place::Place;
 
@@ -44,7 +44,7 @@ pub fn save(
     let copied = each(&checkpoint.services, events, &|service, stored, task| {
         if stored.backend == Backend::Compose {
             let copy = core::volume(place, name, service);
-            return compose.context(WITHOUT)?.save_volume(volume(name, service, stored, &copy)?);
+            return engine(compose)?.save_volume(volume(name, service, stored, &copy)?);
         }
         let (from, to) = (live(place, service, stored), unfinished.join(service));
         native::refuse_link(&from)?;
@@ -78,7 +78,7 @@ pub fn restore(
     let folders = Folders::of(place);
     if checkpoint.services.values().any(|stored| stored.backend == Backend::Compose) {
         // From now on there are volumes that `down --data` has to find.
-        compose.context(WITHOUT)?.claim()?;
+        engine(compose)?.claim()?;
     }
     create_private_dir(&folders.staged)?;
     let journal =
@@ -87,7 +87,7 @@ pub fn restore(
     each(&journal.services, events, &|service, stored, task| {
         if stored.backend == Backend::Compose {
             let copy = core::volume(place, name, service);
-            compose.context(WITHOUT)?.stage_volume(volume(name, service, stored, &copy)?)?;
+            engine(compose)?.stage_volume(volume(name, service, stored, &copy)?)?;
         } else {
             copy_tree(&folders.checkpoint(name).join(service), &folders.staged.join(service), task)?;
         }
@@ -161,7 +161,7 @@ fn finish(
     let volumes: BTreeMap<String, Stored> =
         of(Backend::Compose).map(|(service, stored)| (service.clone(), stored.clone())).collect();
     if !volumes.is_empty() {
-        let compose = compose.context(WITHOUT)?;
+        let compose = engine(compose)?;
         compose.end_helpers(&journal.checkpoint)?;
         in_parallel(&volumes, &|service, stored| {
             compose.swap_volume(volume(&journal.checkpoint, service, stored, "")?)
@@ -179,7 +179,7 @@ fn clean(place: &Place, compose: Option<&Compose>, folders: &Folders) -> anyhow:
     // Laid into volumes for a restore that was not decided.
     if let Some(draft) = store::read_toml::<Journal>(&folders.draft)? {
         for (service, stored) in draft.services.iter().filter(|(_, s)| s.backend == Backend::Compose) {
-            let compose = compose.context(WITHOUT)?;
+            let compose = engine(compose)?;
             compose.end_helpers(&draft.checkpoint)?;
             compose.unstage_volume(volume(&draft.checkpoint, service, stored, "")?)?;
         }
@@ -196,15 +196,20 @@ fn clean(place: &Place, compose: Option<&Compose>, folders: &Folders) -> anyhow:
         };
         if volumes {
             let name = entry.trim_end_matches(core::UNFINISHED);
-            compose.context(WITHOUT)?.remove_checkpoint(name)?;
+            engine(compose)?.remove_checkpoint(name)?;
         }
         copy::remove(&path)?;
     }
     Ok(())
 }
 
-/// Why volumes cannot be copied.
-const WITHOUT: &str = "there are volumes in this checkpoint, and docker is not on PATH";
+/// What has the volumes.
+fn engine(compose: Option<&Compose>) -> Result<&Compose, Failure> {
+    compose.ok_or_else(|| {
+        let failure = no_client();
+        Failure { message: format!("there are volumes in this checkpoint: {}", failure.message), ..failure }
+    })
+}
 
 fn volume<'a>(
     checkpoint: &'a str,
@@ -212,8 +217,11 @@ fn volume<'a>(
     stored: &'a Stored,
     copy: &'a str,
 ) -> anyhow::Result<Volume<'a>> {
-    let image = stored.image.as_deref();
-    let image = image.with_context(|| format!("nothing tells which image {service} had"))?;
+    let image = stored.image.as_deref().ok_or_else(|| {
+        let message = format!("the checkpoint {checkpoint} does not tell which image {service} had");
+        Failure::new(Kind::Data, "checkpoint-damaged", message)
+            .hint(format!("delete it: {{program}} checkpoint delete {checkpoint}"))
+    })?;
     Ok(Volume { service, image, checkpoint, copy })
 }
 

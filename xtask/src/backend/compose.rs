@@ -9,9 +9,9 @@ mod volumes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::failure::{Failure, Kind, harmless};
-use ecosystem_core::host::engine::Engine;
+use ecosystem_core::host::engine::{Engine, no_client};
 use ecosystem_core::host::ports::{Container, containers};
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::Holder;
@@ -82,10 +82,10 @@ pub fn name_holders(docker: &str, held: &mut BTreeMap<u16, Option<Holder>>) {
 }
 
 /// Whether containers can be run at all: Docker, an engine that answers, and Compose. `docker` is where it was found on PATH.
-pub fn fit(docker: Option<&str>) -> anyhow::Result<()> {
-    let Some(docker) = docker else { return Ok(Engine::NoClient.fit(None)?) };
-    let engine = engine(docker, LOOK)?;
-    let compose = Cmd::new(docker).args(["compose", "version", "--short"]).limit(LOOK).run()?;
+pub fn fit(docker: Option<&Utf8Path>) -> anyhow::Result<()> {
+    let docker = docker.ok_or_else(no_client)?;
+    let engine = engine(docker.as_str(), LOOK)?;
+    let compose = Cmd::new(docker.as_str()).args(["compose", "version", "--short"]).limit(LOOK).run()?;
     let compose = Some(compose).filter(Output::ok).map(|output| output.stdout);
     Ok(engine.fit(compose.as_deref().map(str::trim))?)
 }
@@ -98,12 +98,7 @@ pub fn missing_offline(images: &[&str]) -> Failure {
 
 /// Docker, where it was found.
 pub fn client(docker: Option<Utf8PathBuf>, place: &Place) -> Result<Compose, Failure> {
-    match docker {
-        Some(docker) => Ok(Compose::new(docker, place)),
-        None => {
-            Err(Engine::NoClient.fit(None).err().unwrap_or_else(|| unreachable!("nothing fits no client")))
-        }
-    }
+    docker.map(|docker| Compose::new(docker, place)).ok_or_else(no_client)
 }
 
 impl Compose {
@@ -116,6 +111,11 @@ impl Compose {
     #[must_use]
     pub fn to_the_end(&self) -> Self {
         Self { to_the_end: true, ..self.clone() }
+    }
+
+    /// Where Docker is.
+    pub fn program(&self) -> &Utf8Path {
+        &self.docker
     }
 
     fn project(&self) -> String {

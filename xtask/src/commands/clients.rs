@@ -33,9 +33,9 @@ pub fn psql(context: &Context, global: &Global, args: &Client, events: &dyn Even
     let (service, endpoint) = stack.one(Kind::Postgresql, args.service.as_deref())?;
     client::usable(&endpoint)?;
     if service.backend.value == Backend::Compose && context.find("psql").is_none() {
-        let user =
-            [endpoint.user.as_deref().unwrap_or_default(), endpoint.database.as_deref().unwrap_or_default()];
-        let words = ["psql", "-h", "127.0.0.1", "-U", user[0], "-d", user[1]];
+        let (user, database) = (endpoint.user.as_deref(), endpoint.database.as_deref());
+        let login = ["-U", user.unwrap_or_default(), "-d", database.unwrap_or_default()];
+        let words = [&["psql", "-h", "127.0.0.1"][..], &login].concat();
         let secret = ("PGPASSWORD", endpoint.password().to_owned());
         return Err(in_container(context, &stack, &service.name, secret, &words, &args.args)?);
     }
@@ -87,10 +87,13 @@ fn in_container(
     args: &[String],
 ) -> anyhow::Result<anyhow::Error> {
     let place = stack.place().context("the place is set up")?;
-    let docker = context.find("docker");
-    let seen = compose::client(docker.clone(), &place)?.containers()?;
-    let docker = docker.context("docker was there a moment ago")?;
-    let container = seen.get(service).with_context(|| format!("{service} has no container"))?;
+    let compose = compose::client(context.find("docker"), &place)?;
+    let seen = compose.containers()?;
+    let container = seen.get(service).ok_or_else(|| {
+        let text = format!("{service} has no container, and its client is in there");
+        Failure::new(failure::Kind::Service, "service-unusable", text)
+            .hint(format!("{{program}} up {service}"))
+    })?;
     let mut words = vec!["exec", "--interactive", "--env", secret.0];
     if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
         words.push("--tty");
@@ -98,7 +101,7 @@ fn in_container(
     words.push(&container.name);
     words.extend(client);
     let words: Vec<String> = words.into_iter().map(str::to_owned).chain(args.iter().cloned()).collect();
-    Ok(become_program(&docker, &words, &[], &[secret]))
+    Ok(become_program(compose.program(), &words, &[], &[secret]))
 }
 
 fn installation(

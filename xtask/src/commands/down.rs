@@ -12,10 +12,10 @@ use anyhow::Context as _;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::Asked;
 use ecosystem_core::place::Place;
-use ecosystem_core::plan::{Action, Plan, Retry, obstacles_failure, reconcile_down};
+use ecosystem_core::plan::{Action, Observed, Plan, Retry, obstacles_failure, reconcile_down};
 use serde::Serialize;
 
-use crate::backend::compose::Compose;
+use crate::backend::compose::{Compose, Record};
 use crate::backend::native;
 use crate::checkpoint;
 use crate::cli::{Down, Global};
@@ -63,25 +63,26 @@ pub fn run(
         let nothing = Ended::default();
         return output::report(&nothing, global.format).map_err(|e| vec![e]);
     };
-    // Processes are stopped although containers cannot be.
-    let looked = if args.data {
-        // There are volumes without containers.
-        Stack::compose(context, &place)
-    } else {
-        Stack::containers(context, &place).map(|looked| looked.map(|(compose, _)| compose))
-    };
-    let (compose, unseen) = match looked {
-        Ok(compose) => (compose, None),
-        Err(error) if args.data => return Err(vec![error]),
-        Err(error) => (None, Some(error)),
-    };
     let prepare = || -> anyhow::Result<_> {
-        let volumes = compose.as_ref().map(Compose::with_data).transpose()?.unwrap_or_default();
-        let contained = |name: &String| volumes.contains(name);
+        let record = Record::of(&place)?;
+        // There are volumes without containers.
+        let concerned = args.data || !record.services.is_empty();
+        let found = if concerned { Stack::compose(context, &place) } else { Ok(None) };
+        // Processes are stopped although containers cannot be.
+        let (mut compose, mut unseen) = match found {
+            Ok(compose) => (compose, None),
+            Err(error) if args.data => return Err(error),
+            Err(error) => (None, Some(error)),
+        };
+        let volumes = match &compose {
+            Some(compose) if args.data => compose.with_data()?,
+            _ => BTreeSet::new(),
+        };
         for name in &args.services {
             // What still runs can be stopped and what is still there deleted, even where the manifest does not name it any more.
             let known = stack.site.ecosystem.services.contains_key(name)
-                || contained(name)
+                || record.services.contains(name)
+                || volumes.contains(name)
                 || (args.data && native::with_data(&place)?.contains(name));
             if !known && !native::running(&place)?.contains(name) {
                 stack.site.ecosystem.select(None, std::slice::from_ref(name))?;
@@ -93,13 +94,16 @@ pub fn run(
         let lock = stack.state.lock(&format!("{} down", context.program), &[], events)?;
         native::end_leftovers(&place, &stack.site.ecosystem.ports_at(place.offset))?;
         let mut observed = native::observe(&place, &[])?;
-        if let Some(compose) = &compose {
-            observed.containers = compose.containers()?;
-            observed.leftovers = compose.has_leftovers()?;
+        if let Some(asked) = &compose {
+            match look_at_containers(asked, &mut observed) {
+                Err(error) if args.data => return Err(error),
+                Err(error) => (compose, unseen) = (None, Some(error)),
+                Ok(()) => {}
+            }
         }
-        Ok((lock, reconcile_down(&args.services, &observed)))
+        Ok((lock, compose, unseen, reconcile_down(&args.services, &observed)))
     };
-    let (_lock, plan) = prepare().map_err(|e| vec![e])?;
+    let (_lock, compose, unseen, plan) = prepare().map_err(|e| vec![e])?;
     let retry = Retry { words: "down".to_owned(), offset: 0, root: place.root.clone() };
     if let Some(failure) = obstacles_failure(&plan.obstacles, &retry) {
         return Err(vec![failure.into()]);
@@ -136,6 +140,12 @@ pub fn run(
     let report = Ended { stopped: stopped(&plan), deleted, checkpoints, program: context.program.clone() };
     output::report(&report, global.format).map_err(|e| vec![e])?;
     unseen.map_or(Ok(()), |error| Err(vec![error]))
+}
+
+fn look_at_containers(compose: &Compose, observed: &mut Observed) -> anyhow::Result<()> {
+    observed.containers = compose.containers()?;
+    observed.leftovers = observed.containers.is_empty() && compose.has_leftovers()?;
+    Ok(())
 }
 
 fn stopped(plan: &Plan) -> Vec<String> {

@@ -5,7 +5,7 @@ mod tools;
 
 use std::fmt::Write;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Backend, Service};
 use serde::Serialize;
@@ -96,7 +96,7 @@ fn images(
         return Ok(Vec::new());
     }
     let docker = context.find("docker");
-    compose::fit(docker.as_deref().map(Utf8Path::as_str))?;
+    compose::fit(docker.as_deref())?;
     let place = stack.place().unwrap_or_else(|| stack.imagined_place());
     let compose = compose::client(docker, &place)?;
     let image = |service: &Service| service.image.as_ref().map(|image| image.value.clone());

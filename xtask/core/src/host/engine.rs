@@ -30,6 +30,12 @@ const GUARDED: u64 = 28;
 /// The oldest Docker Compose whose files are written here.
 const COMPOSE: (u64, u64) = (2, 13);
 
+/// There is no `docker` on PATH, and something takes it.
+pub fn no_client() -> Failure {
+    let message = "containers take Docker with Compose, and there is no docker on PATH";
+    Failure::new(Kind::Host, "no-docker", message).hint("install Docker Engine")
+}
+
 /// Nobody has tried it.
 fn podman() -> Failure {
     let message = "Podman answers in Docker's place; it was never tried with this program, so it is not used";
@@ -65,8 +71,7 @@ impl Engine {
     pub fn fit(&self, compose: Option<&str>) -> Result<(), Failure> {
         match self {
             Self::NoClient => {
-                let message = "containers take Docker with Compose, and there is no docker on PATH";
-                return Err(Failure::new(Kind::Host, "no-docker", message).hint("install Docker Engine"));
+                return Err(no_client());
             }
             Self::Silent(reason) if reason.to_lowercase().contains("podman") => return Err(podman()),
             Self::Silent(reason) if reason.to_lowercase().contains("permission denied") => {

@@ -242,7 +242,7 @@ pub struct Observed {
     pub processes: BTreeMap<String, (Process, Status)>,
     /// The containers of this place, by service.
     pub containers: BTreeMap<String, Seen>,
-    /// A network of this place is there, or a container that belongs to no service.
+    /// No service has a container, and there is a network of this place or a container that belongs to none.
     pub leftovers: bool,
     /// The ids of the images that are there, by the names that the manifest gives them.
     pub images: BTreeMap<String, String>,

@@ -38,7 +38,7 @@ pub(super) fn check(context: &Context, project: &Project, engine: &Engine) -> Ve
     let wanted: Vec<&str> =
         wanted.iter().filter(|s| s.backend.value == Backend::Compose).map(|s| s.name.as_str()).collect();
     if !wanted.is_empty()
-        && let Err(unfit) = compose::fit(context.find("docker").as_deref().map(Utf8Path::as_str))
+        && let Err(unfit) = compose::fit(context.find("docker").as_deref())
     {
         let why = format!("these are to run as containers: {}", wanted.join(", "));
         let unfit = unfit

@@ -19,7 +19,7 @@ pub(super) fn choose(context: &Context, stack: &Stack, services: &[&Service]) ->
         service.kind == Kind::Process || decided(service) || possible(service, &host).is_ok()
     };
     // Without Docker it is for the one that cannot be had to say why.
-    let fit = || compose::fit(context.find("docker").as_deref().map(camino::Utf8Path::as_str)).is_ok();
+    let fit = || compose::fit(context.find("docker").as_deref()).is_ok();
     (!services.iter().all(natively) && fit()).then_some(Backend::Compose)
 }
 

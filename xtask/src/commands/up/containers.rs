@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use ecosystem_core::catalog::container::Contained;
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
@@ -59,8 +59,7 @@ impl Containers {
         if self.wanted.is_empty() {
             return Ok(());
         }
-        compose::fit(context.find("docker").as_deref().map(Utf8Path::as_str))
-            .map_err(|unfit| self.with_way_out(unfit))
+        compose::fit(context.find("docker").as_deref()).map_err(|unfit| self.with_way_out(unfit))
     }
 
     /// Adds what a person can do who has no Docker.
