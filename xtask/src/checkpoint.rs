@@ -25,8 +25,8 @@ pub use store::{names, pending, read};
 use crate::backend::compose::{Compose, Record, Volume};
 use crate::backend::native;
 use crate::event::{Event, Events, Section, Task, Unit};
-use crate::sys::copy;
 use crate::sys::fs::{create_private_dir, disk_use, remove_optional, write_lasting};
+use crate::sys::{copy, parallel};
 
 /// Copies the data of a place, in which nothing runs. The caller holds the lock and has settled what was left.
 pub fn save(
@@ -262,12 +262,8 @@ fn in_parallel(
     services: &BTreeMap<String, Stored>,
     work: &(dyn Fn(&str, &Stored) -> anyhow::Result<()> + Sync),
 ) -> anyhow::Result<()> {
-    let results: Vec<anyhow::Result<()>> = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            services.iter().map(|(service, stored)| scope.spawn(move || work(service, stored))).collect();
-        let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
-        joined.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    });
+    let all: Vec<(&String, &Stored)> = services.iter().collect();
+    let results = parallel::map(&all, |(service, stored)| work(service, stored));
     results.into_iter().collect::<anyhow::Result<()>>().map_err(full)
 }
 

@@ -22,6 +22,7 @@ pub use self::volumes::Volume;
 use crate::event::{Events, Section, Task, Unit};
 use crate::sys::cmd::{Cmd, Output};
 use crate::sys::fs::{remove_optional, write_atomic};
+use crate::sys::parallel;
 
 /// How long a look may take. An engine that has to be woken up takes seconds.
 const LOOK: Duration = Duration::from_secs(20);
@@ -214,14 +215,8 @@ impl Compose {
             }
             Ok(looked.ok().then(|| (name, looked.stdout.trim().to_owned())))
         };
-        std::thread::scope(|scope| {
-            let asked: Vec<_> = names.iter().map(|name| scope.spawn(move || id(name))).collect();
-            let answers = asked.into_iter().map(|thread| match thread.join() {
-                Ok(answer) => answer.map(Option::into_iter),
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            answers.collect::<anyhow::Result<Vec<_>>>().map(|found| found.into_iter().flatten().collect())
-        })
+        let answers = parallel::map(names, |name| id(name)).into_iter();
+        Ok(answers.collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     /// Fetches an image.

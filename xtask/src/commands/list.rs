@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::output::{self, Report};
 use crate::site::places::{self, Known};
 use crate::stack::Stack as Opened;
-use crate::sys::{fs, os};
+use crate::sys::{fs, os, parallel};
 
 #[derive(Debug, Serialize)]
 struct Listed {
@@ -72,11 +72,7 @@ pub fn run(context: &Context, global: &Global) -> anyhow::Result<()> {
     let store = context.store()?;
     let places::Registry { known, damaged } = places::all(&store);
     // An engine that hangs is waited for once, not once a project.
-    let stacks = std::thread::scope(|scope| {
-        let looks: Vec<_> = known.iter().map(|known| scope.spawn(|| stack(context, known, &store))).collect();
-        let joined = looks.into_iter().map(std::thread::ScopedJoinHandle::join);
-        joined.map(|stack| stack.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    });
+    let stacks = parallel::map(&known, |known| stack(context, known, &store));
     let damaged = damaged.into_iter();
     let damaged =
         damaged.map(|one| Damaged { path: one.path.to_string(), reason: one.to_string() }).collect();
@@ -112,7 +108,6 @@ fn stack(context: &Context, known: &Known, store: &Utf8Path) -> Stack {
     services.dedup();
     let pids = processes.iter().filter_map(|p| p.status.pid).chain(supervisor);
     let pids = pids.chain(contained().filter_map(|(_, seen)| seen.pid));
-    let memory = pids.flat_map(|pid| os::descendants(pid).into_iter().chain([pid]));
     let state = match services.is_empty() && supervisor.is_none() {
         _ if damage.is_some() => State::Damaged,
         _ if silent.is_some() => State::Silent,
@@ -129,7 +124,7 @@ fn stack(context: &Context, known: &Known, store: &Utf8Path) -> Stack {
         port_offset: place.filter(|_| damage.is_none()).map(|place| place.offset),
         reason: damage.or(unseen),
         services,
-        memory_bytes: memory.filter_map(os::resident_memory).sum(),
+        memory_bytes: os::memory_of(pids),
         disk_bytes: fs::disk_use(&known.state),
     }
 }

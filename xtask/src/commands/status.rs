@@ -338,11 +338,6 @@ fn last_exit(processes: &[Supervised]) -> Option<String> {
 
 /// What the system and the supervisor know of a service.
 fn facts(name: &str, processes: &[Supervised], address: String, ports: BTreeMap<String, u16>) -> Service {
-    let pids = || processes.iter().filter_map(|p| p.status.pid);
-    let memory = pids()
-        .flat_map(|pid| os::descendants(pid).into_iter().chain([pid]))
-        .filter_map(os::resident_memory)
-        .sum();
     let main = processes.last();
     Service {
         name: name.to_owned(),
@@ -352,7 +347,7 @@ fn facts(name: &str, processes: &[Supervised], address: String, ports: BTreeMap<
         error: None,
         address,
         version: main.and_then(|p| p.process.labels.get("version").cloned()).unwrap_or_default(),
-        memory_bytes: memory,
+        memory_bytes: os::memory_of(processes.iter().filter_map(|p| p.status.pid)),
         uptime_ms: processes.iter().filter_map(|p| p.status.uptime_ms).min().unwrap_or(0),
         restarts: processes.iter().map(|p| p.status.incarnation.saturating_sub(1)).sum(),
         pids: processes.iter().map(|p| (p.process.name.clone(), p.status.pid)).collect(),

@@ -25,7 +25,7 @@ pub use pack::Pack;
 
 use crate::client::Halt;
 use crate::event::{Event, Events, Section, Task, Unit};
-use crate::sys::interrupt;
+use crate::sys::{interrupt, parallel};
 
 /// What a store holds of a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,19 +239,7 @@ fn in_parallel<T: Send>(
     verb: &str,
     work: impl Fn(Part, &Endpoint) -> anyhow::Result<T> + Sync,
 ) -> anyhow::Result<Vec<(Part, T)>> {
-    let work = &work;
-    let results: Vec<(Part, anyhow::Result<T>)> = std::thread::scope(|scope| {
-        let threads: Vec<_> = parts
-            .iter()
-            .map(|(part, endpoint)| (*part, scope.spawn(move || work(*part, endpoint))))
-            .collect();
-        threads
-            .into_iter()
-            .map(|(part, thread)| {
-                (part, thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            })
-            .collect()
-    });
+    let results = parallel::map(parts, |(part, endpoint)| (*part, work(*part, endpoint)));
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for (part, result) in results {
         match result.with_context(|| format!("{} could not be {verb}", part.name())) {

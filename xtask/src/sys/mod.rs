@@ -10,5 +10,6 @@ pub mod launch;
 mod log;
 pub mod memory;
 pub mod os;
+pub mod parallel;
 mod signal;
 pub mod supervisor;

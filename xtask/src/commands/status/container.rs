@@ -61,7 +61,6 @@ pub(super) fn row(
         .labels
         .iter()
         .filter_map(|(label, port)| Some((label.strip_prefix("ports.")?.to_owned(), port.parse().ok()?)));
-    let pids = seen.pid.into_iter().flat_map(|pid| os::descendants(pid).into_iter().chain([pid]));
     Service {
         name: name.to_owned(),
         state,
@@ -70,7 +69,7 @@ pub(super) fn row(
         error: None,
         address: address.or(first).unwrap_or_default(),
         version: label("image").map(tag).unwrap_or_default(),
-        memory_bytes: pids.filter_map(os::resident_memory).sum(),
+        memory_bytes: os::memory_of(seen.pid),
         uptime_ms: if seen.runs() { uptime(&seen.started) } else { 0 },
         restarts: seen.restarts,
         pids: BTreeMap::from([(name.to_owned(), seen.pid)]),

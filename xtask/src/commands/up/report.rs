@@ -74,11 +74,7 @@ pub(super) fn running(
         let seen =
             wanted.containers.compose.as_ref().map(Compose::containers).transpose()?.unwrap_or_default();
         let pids = native::list(wanted.place)?.into_iter().filter_map(|s| s.status.pid);
-        memory_bytes = pids
-            .chain(seen.into_values().filter_map(|seen| seen.pid))
-            .flat_map(|pid| os::descendants(pid).into_iter().chain([pid]))
-            .filter_map(os::resident_memory)
-            .sum();
+        memory_bytes = os::memory_of(pids.chain(seen.into_values().filter_map(|seen| seen.pid)));
     }
     let services = wanted
         .endpoints

@@ -33,6 +33,12 @@ pub struct Owner {
     pub cwd: Option<String>,
 }
 
+/// The memory that these processes and everything that they have started hold, in bytes, as far as this user may see it.
+pub fn memory_of(pids: impl IntoIterator<Item = u32>) -> u64 {
+    let all = pids.into_iter().flat_map(|pid| descendants(pid).into_iter().chain([pid]));
+    all.filter_map(resident_memory).sum()
+}
+
 /// Fails where nobody knows that the name `localhost` means this machine.
 pub fn localhost_is_known() -> Result<(), Failure> {
     let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
