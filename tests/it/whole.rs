@@ -161,7 +161,8 @@ fn leave_traces(place: &Place, env: &Env) {
     broker.declare("kept");
     broker.publish("kept", &["1".to_owned()]);
     // RabbitMQ confirms a queue before its definition is in a file, for up to two seconds; the message's own files do
-    // not count. Definitions are in Mnesia's log, and later in the files of the table.
+    // not count. Definitions are in Mnesia's log, where one counts from the decision that follows it, and later in the
+    // files of the table.
     let mnesia = place.state().join("rabbitmq/mnesia");
     let node = mnesia
         .read_dir_utf8()
@@ -169,9 +170,14 @@ fn leave_traces(place: &Place, env: &Env) {
         .flatten()
         .find(|entry| entry.path().join("LATEST.LOG").is_file())
         .unwrap();
+    let last = |bytes: &[u8], word: &[u8]| bytes.windows(word.len()).rposition(|part| part == word);
     let names_it = |path: &Utf8Path| {
-        let definitions = path.ends_with("LATEST.LOG") || path.as_str().contains("/rabbit_durable_queue.");
-        definitions && std::fs::read(path).is_ok_and(|bytes| bytes.windows(4).any(|word| word == b"kept"))
+        let Ok(bytes) = std::fs::read(path) else { return false };
+        let named = last(&bytes, b"kept");
+        match path.file_name().unwrap() {
+            "LATEST.LOG" => named.is_some() && last(&bytes, b"committed") > named,
+            table => named.is_some() && table.starts_with("rabbit_durable_queue."),
+        }
     };
     let files = || node.path().read_dir_utf8().unwrap().flatten();
     eventually("the definition of the queue is on the disk", || files().any(|file| names_it(file.path())));
