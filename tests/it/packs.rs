@@ -115,6 +115,7 @@ fn what_differs_from_the_pack_is_named() {
     let pair = &report["pairs"][0];
     let without = |which: &str| pair[which]["first"].as_array().unwrap().len();
     assert_eq!((without("rows_without_document"), without("documents_without_row")), (2, 3), "{pair}");
+    assert_eq!(pair["rows_newer_than_document"]["count"], 25, "{pair}");
     let told = place.run(&["pack", "verify"]);
     for part in ["26 changed", "and 6 more", "2 missing", "mine", "2 rows without a document"] {
         assert!(told.stdout.contains(part), "{part} is missing in\n{told}");

@@ -14,7 +14,7 @@ use ecosystem_core::model::Backend;
 pub use self::data::{Checkpoint, Delete, Restore, Save, Seed};
 use crate::output::Format;
 pub use dev::{Bench, Dev, Proof, Prove};
-pub use pack::{New, Pack, Verify};
+pub use pack::{Capture, New, Pack, Verify};
 
 /// The services an Invenio or OARepo repository needs: started, proven to be yours, and filled.
 #[derive(Debug, Parser)]

@@ -30,6 +30,7 @@ pub enum Section {
     Seed,
     Copy,
     Make,
+    Capture,
     Verify,
     Prove,
 }

@@ -6,6 +6,7 @@
 
 pub mod artifact;
 pub mod blame;
+pub mod capture;
 pub mod catalog;
 pub mod checkpoint;
 pub mod endpoint;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::artifact::hex;
@@ -27,9 +28,29 @@ pub struct Manifest {
     pub postgresql: Option<Tables>,
     pub opensearch: Option<Indices>,
     pub rabbitmq: Option<Broker>,
+    /// Where a captured pack comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured: Option<Captured>,
     /// What is known of files before they are read. A pack made by hand may leave it out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<FilePath, Content>,
+}
+
+/// The stack that a pack was captured from. Times are UTC; each store is one moment, not all of them together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Captured {
+    /// The release of the manifest.
+    pub release: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgresql: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opensearch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rabbitmq: Option<String>,
+    /// The versions of the application's schema, as Alembic keeps them in the database.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alembic: Vec<String>,
 }
 
 /// What a file holds, so that a finished pack is known without reading it, and a damaged one before it is loaded.
@@ -71,22 +92,61 @@ pub struct Table {
 #[serde(deny_unknown_fields)]
 pub struct Indices {
     pub indices: Vec<Index>,
+    /// JSON with the templates for indices that applications will make.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub templates: Option<FilePath>,
+}
+
+/// Templates for indices by name, each as OpenSearch takes it: the two new kinds, and the old one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Templates {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub component_templates: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub index_templates: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub templates: BTreeMap<String, Value>,
+}
+
+impl Templates {
+    /// The path below which each kind lies, in the order in which they can be made, and the templates.
+    pub fn kinds(&self) -> [(&'static str, &BTreeMap<String, Value>); 3] {
+        [
+            ("_component_template", &self.component_templates),
+            ("_index_template", &self.index_templates),
+            ("_template", &self.templates),
+        ]
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.kinds().iter().all(|(_, templates)| templates.is_empty())
+    }
 }
 
 /// One index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Index {
-    /// The real index gets the beginning of the digest as a suffix; applications use the aliases.
+    /// The real index gets the beginning of the digest as a suffix, unless it is `exact`.
     pub name: String,
+    /// Applications use this name itself, not only aliases.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exact: bool,
+    /// Indices may share them.
+    #[serde(default)]
     pub aliases: Vec<String>,
-    /// JSON with `settings` and `mappings`.
+    /// JSON with `settings` and `mappings`, and with `aliases` where these have properties.
     pub settings: FilePath,
     /// One JSON document a line.
     pub documents: FilePath,
-    /// The field of a document that is its id.
-    pub id: String,
+    /// The field of a document that is its id. Without it lines are hits, as a search answers: `_id`, `_source`, and what else there is
+    /// to know of it: `_version`, `_routing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// The table that holds the same things: numbers are compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
 }
 
@@ -203,7 +263,10 @@ impl Manifest {
             Part::Opensearch => self
                 .opensearch
                 .iter()
-                .flat_map(|part| part.indices.iter().flat_map(|i| [&i.settings, &i.documents]))
+                .flat_map(|part| {
+                    let files = part.indices.iter().flat_map(|i| [&i.settings, &i.documents]);
+                    files.chain(&part.templates)
+                })
                 .collect(),
             Part::Rabbitmq => self.rabbitmq.iter().map(|part| &part.definitions).collect(),
         }
@@ -275,18 +338,30 @@ impl Manifest {
                 hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
             check(good, format!("files: the sha256 of {path} is not 64 digits of 0-9 and a-f"));
         }
+        let indices = || self.opensearch.iter().flat_map(|part| &part.indices);
+        let aliases: BTreeSet<&String> = indices().flat_map(|index| &index.aliases).collect();
         let mut names = BTreeSet::new();
-        for index in self.opensearch.iter().flat_map(|part| &part.indices) {
-            for name in std::iter::once(&index.name).chain(&index.aliases) {
+        for index in indices() {
+            let name = &index.name;
+            for name in std::iter::once(name).chain(&index.aliases) {
                 check(
                     is_index(name),
                     format!("index or alias {name:?}: use a-z, 0-9, dashes, dots, underscores"),
                 );
-                check(names.insert(name), format!("index or alias {name:?} is there twice"));
             }
-            check(!index.aliases.is_empty(), format!("index {:?} has no alias", index.name));
+            check(names.insert(name), format!("index {name:?} is there twice"));
+            let own: BTreeSet<&String> = index.aliases.iter().collect();
+            check(own.len() == index.aliases.len(), format!("index {name:?} has an alias twice"));
+            if index.exact {
+                check(
+                    !aliases.contains(name),
+                    format!("index {name:?} is exact, so no alias can have its name"),
+                );
+            } else {
+                check(!own.is_empty(), format!("index {name:?} is not exact and has no alias"));
+            }
             if let Some(table) = &index.table {
-                check(tables.contains(table), format!("index {:?}: there is no table {table:?}", index.name));
+                check(tables.contains(table), format!("index {name:?}: there is no table {table:?}"));
             }
         }
         problems

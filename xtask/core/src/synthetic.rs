@@ -163,7 +163,8 @@ impl Synthetic {
                     aliases: aliases.iter().map(ToString::to_string).collect(),
                     settings: path(settings)?,
                     documents: path(documents)?,
-                    id: "uuid".to_owned(),
+                    id: Some("uuid".to_owned()),
+                    exact: false,
                     table: Some(table.to_owned()),
                 })
             };
@@ -202,8 +203,10 @@ impl Synthetic {
                             "vocabularies_metadata",
                         )?,
                     ],
+                    templates: None,
                 }),
                 rabbitmq: Some(Broker { definitions: path(DEFINITIONS)? }),
+                captured: None,
                 files,
             })
         };

@@ -10,6 +10,11 @@ pub enum Pack {
     /// Records, identifiers and vocabularies look like those of an Invenio repository. The same number and the same `--rng` make the same
     /// bytes on every machine. A folder that is there already is never written over.
     New(New),
+    /// Make a pack of what runs: tables, indices, exchanges and queues, as they are now
+    ///
+    /// Set an application up once, wait until its workers have done everything, and capture it: loading the pack replaces the set-up. Each store is
+    /// read as of one moment, and nothing is changed. Messages, caches and files are not in it; for all of that there is `checkpoint`.
+    Capture(Capture),
     /// Compare database, search and broker with a pack
     ///
     /// Every row by its key and every document by its id, with all that is in them. Exit status 1 where something is missing, is more than the
@@ -28,6 +33,19 @@ pub struct New {
     /// Where the random numbers begin: another number invents other records
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub rng: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Capture {
+    /// What it is called: a-z, 0-9 and dashes
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// What is in it, for those who find it
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// First wait until no queue holds a message, so that no worker has anything left to do
+    #[arg(long)]
+    pub quiesce: bool,
 }
 
 #[derive(Debug, Clone, Args)]

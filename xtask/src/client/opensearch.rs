@@ -13,6 +13,7 @@ use ecosystem_core::endpoint::{Attempt, Endpoint};
 use serde_json::{Value, json};
 
 pub use bulk::{Body, Index, Search};
+pub use scroll::{Hit, Order};
 
 use super::http::{Http, Reply};
 use super::{Effort, is_secret, portable, trouble, unusable};

@@ -4,6 +4,7 @@
 
 mod bulk;
 mod compare;
+mod read;
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -17,6 +18,7 @@ use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 pub use bulk::{Brought, Database, Fresh, Loading, Receipt};
 pub use compare::Differences;
+pub use read::{Reading, Sequence, Table};
 
 use super::wire::Wire;
 use super::{CONNECT, Effort, is_secret, portable, trouble, unusable};

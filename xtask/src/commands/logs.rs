@@ -4,7 +4,7 @@ mod source;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use ecosystem_core::failure::harmless;
 use ecosystem_core::failure::{Failure, Kind};
@@ -22,7 +22,7 @@ use crate::event::Events;
 use crate::output::{self, Format};
 use crate::site::logs::logs;
 use crate::stack::Stack;
-use crate::sys::interrupt;
+use crate::sys::{clock, interrupt};
 
 /// Looked at this often while following.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -80,7 +80,7 @@ pub fn run(context: &Context, global: &Global, args: &Logs, events: &dyn Events)
         format: global.format,
         containers,
         looked: Instant::now(),
-        since: args.since.map(ago),
+        since: args.since.map(|seconds| clock::now().before(seconds)),
     };
     let mut all = view.find()?;
     let whole = args.since.is_some() || args.grep.is_some() || args.errors;
@@ -113,12 +113,6 @@ pub fn run(context: &Context, global: &Global, args: &Logs, events: &dyn Events)
         view.print(&all, news)?;
     }
     Ok(())
-}
-
-/// The time so many seconds ago.
-fn ago(seconds: u64) -> Time {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time::from_seconds(i64::try_from(now.as_secs()).unwrap_or(i64::MAX)).before(seconds)
 }
 
 impl View<'_> {

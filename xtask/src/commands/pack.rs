@@ -2,14 +2,18 @@
 
 use std::fmt::Write;
 
+use anyhow::Context as _;
 use ecosystem_core::failure::{Failure, Kind, harmless};
+use ecosystem_core::pack::Part;
 use ecosystem_core::synthetic::Synthetic;
 
-use crate::cli::{Global, New, Pack, Verify};
+use super::clients::pg_dump;
+use crate::cli::{Capture, Global, New, Pack, Verify};
 use crate::context::Context;
 use crate::event::Events;
 use crate::output::{self, Report};
 use crate::seed;
+use crate::seed::capture::{self, Wanted};
 use crate::seed::new::{self, Made};
 use crate::seed::verify::{Compared, Found, Verified};
 use crate::stack::Stack;
@@ -18,6 +22,7 @@ use crate::stack::Stack;
 pub fn run(context: &Context, global: &Global, verb: &Pack, events: &dyn Events) -> anyhow::Result<()> {
     match verb {
         Pack::New(args) => make(context, global, args, events),
+        Pack::Capture(args) => capture(context, global, args, events),
         Pack::Verify(args) => verify(context, global, args, events),
     }
 }
@@ -37,6 +42,27 @@ fn verify(context: &Context, global: &Global, args: &Verify, events: &dyn Events
         .hint("where it was changed on purpose, this is no fault")
         .hint("else begin again with the pack: {program} down --data, then {program} up")
         .into())
+}
+
+fn capture(context: &Context, global: &Global, args: &Capture, events: &dyn Events) -> anyhow::Result<()> {
+    let stack = Stack::open(context, global)?;
+    let _lock = stack.lock(context, "pack capture", &[], events)?;
+    let endpoints = stack.running_by_kind(context)?;
+    if args.quiesce
+        && let Some(endpoint) = endpoints.get("rabbitmq")
+    {
+        capture::quiesce(endpoint, events)?;
+    }
+    let runs = endpoints.contains_key("postgresql");
+    let dump = runs.then(|| pg_dump(context, &stack, events)).transpose()?;
+    let wanted = Wanted {
+        name: &args.name,
+        description: args.description.clone().unwrap_or_else(|| "captured from a running stack".to_owned()),
+        release: stack.site.ecosystem.release.value.clone(),
+        endpoints: &endpoints,
+        dump: &|words| dump.as_ref().context("PostgreSQL does not run")?(words),
+    };
+    output::report(&capture::take(&stack.site.root.join("seeds"), &wanted, events)?, global.format)
 }
 
 fn make(context: &Context, global: &Global, args: &New, events: &dyn Events) -> anyhow::Result<()> {
@@ -74,6 +100,13 @@ impl Report for Verified {
             let _ = writeln!(text, "  {} and {}: {verdict}", pair.table, pair.index);
             found(&mut text, "rows without a document", &pair.rows_without_document);
             found(&mut text, "documents without a row", &pair.documents_without_row);
+            found(&mut text, "rows newer than their document", &pair.rows_newer_than_document);
+        }
+        for reason in &self.stale {
+            let _ = writeln!(text, "  older than the application: {}", harmless(reason));
+        }
+        if !self.stale.is_empty() {
+            let _ = writeln!(text, "      capture it again once the application is set up anew");
         }
         let _ = writeln!(text, "Pack {}: {}", self.pack, output::seconds(self.took_ms));
         text
@@ -92,6 +125,36 @@ fn found(text: &mut String, what: &str, found: &Found) {
     let more = found.count - found.first.len() as u64;
     if more > 0 && !found.first.is_empty() {
         let _ = writeln!(text, "        and {more} more");
+    }
+}
+
+impl Report for capture::Report {
+    fn human(&self) -> String {
+        let mut text = String::new();
+        for part in &self.parts {
+            let total: u64 = part.counts.values().sum();
+            let number = part.counts.len();
+            let (unit, of) = (
+                part.part.unit(),
+                match part.part {
+                    Part::Postgresql => format!(" in {number} tables"),
+                    Part::Opensearch => format!(" in {number} indices"),
+                    Part::Rabbitmq => String::new(),
+                },
+            );
+            let _ = writeln!(text, "  {:<12} {total} {unit}{of}", part.part.name());
+        }
+        for pair in self.pairs.iter().filter(|pair| !pair.equal()) {
+            let _ = writeln!(
+                text,
+                "  {} and {}: {} rows without a document, {} documents without a row",
+                pair.table, pair.index, pair.rows_without_document, pair.documents_without_row
+            );
+        }
+        let (size, took) = (output::bytes(self.bytes), output::seconds(self.took_ms));
+        let _ = writeln!(text, "Pack {}: {size}, {took}", self.pack);
+        let _ = writeln!(text, "  {}", self.folder);
+        text
     }
 }
 

@@ -142,6 +142,7 @@ fn heading(section: Section) -> &'static str {
         Section::Seed => "Seed",
         Section::Copy => "Copy",
         Section::Make => "Make",
+        Section::Capture => "Capture",
         Section::Verify => "Verify",
         Section::Prove => "Prove",
     }

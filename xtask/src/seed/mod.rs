@@ -4,7 +4,10 @@
 //! Guarantee: each part at least once and idempotent, hence one end state; not one instant over all stores.
 //! What this pack did not make itself is never touched: it is reported instead, before anything is loaded.
 
+pub mod capture;
+mod document;
 mod lines;
+mod making;
 pub mod new;
 mod opensearch;
 pub mod pack;

@@ -3,33 +3,45 @@
 //! An index says from its beginning which pack it belongs to, in `_meta.ecosystem` of its mapping. The digest, which is the receipt,
 //! is put there after the refresh: an index without it was cut short.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use ecosystem_core::capture::{RECEIPT, SUFFIX};
 use ecosystem_core::endpoint::Endpoint;
-use ecosystem_core::pack::{self, Part};
+use ecosystem_core::pack::{self, Part, Templates};
 use serde_json::{Value, json};
 
-use super::pack::{id_of, invalid};
-use super::{Counts, Pack, State};
+use super::pack::invalid;
+use super::{Counts, Pack, State, document};
 use crate::client::Halt;
 use crate::client::opensearch::{Body, Index, Search};
-use crate::sys::interrupt;
-
-/// The key of the receipt in `_meta`. The rest of `_meta` belongs to the application.
-const RECEIPT: &str = "ecosystem";
+use crate::sys::{interrupt, parallel};
 
 /// From how many documents on an index gets other settings while it is loaded; changing them takes a moment, too.
 const LARGE: u64 = 5_000;
+
+/// So many indices are made and filled at once: a server makes several changes of its state in one step.
+const AT_ONCE: usize = 4;
 
 type Existing = BTreeMap<String, Index>;
 
 pub(super) fn observe(pack: &Pack, endpoint: &Endpoint) -> anyhow::Result<State> {
     let search = Search::open(endpoint)?;
     let existing = existing(pack, &search)?;
+    let (wanted, present) = (pack.templates()?, search.templates()?);
+    // Where an index of ours is there, so were its templates, of this version of the pack or an earlier one.
+    let theirs = |(kind, name, _): &(&str, &str, &Value)| existing.is_empty() && has(&present, kind, name);
+    let differing = differing(&wanted, &present);
+    if let Some((_, name, _)) = differing.iter().find(|template| theirs(template)) {
+        return Ok(State::Foreign(format!("OpenSearch has its own template {name}")));
+    }
     match judge(pack, &existing) {
         Some(State::Missing(reason)) => return missing(reason, &existing, &search),
         Some(state) => return Ok(state),
         None => {}
+    }
+    if let Some((_, name, _)) = differing.first() {
+        return missing(format!("the template {name} is gone, or another one"), &existing, &search);
     }
     let mut counts = Counts::new();
     for index in indices(pack) {
@@ -43,6 +55,20 @@ pub(super) fn observe(pack: &Pack, endpoint: &Endpoint) -> anyhow::Result<State>
         Some((name, _)) => missing(format!("the index {name} is empty"), &existing, &search),
         None => Ok(State::Loaded(counts)),
     }
+}
+
+/// The templates that are not there as they should be, by kind and name.
+fn differing<'a>(wanted: &'a Templates, present: &Templates) -> Vec<(&'static str, &'a str, &'a Value)> {
+    let all = wanted.kinds().into_iter().zip(present.kinds());
+    all.flat_map(|((kind, wanted), (_, present))| {
+        let differ = wanted.iter().filter(|(name, body)| present.get(*name) != Some(*body));
+        differ.map(move |(name, body)| (kind, name.as_str(), body)).collect::<Vec<_>>()
+    })
+    .collect()
+}
+
+fn has(templates: &Templates, kind: &str, name: &str) -> bool {
+    templates.kinds().iter().any(|(of, templates)| *of == kind && templates.contains_key(name))
 }
 
 /// Missing, unless one of our indices holds more documents than it was given: loading again would lose somebody's own.
@@ -62,15 +88,14 @@ fn missing(reason: String, existing: &Existing, search: &Search) -> anyhow::Resu
 
 fn existing(pack: &Pack, search: &Search) -> anyhow::Result<Existing> {
     let fresh: Vec<String> = indices(pack).iter().map(|index| real(pack, index)).collect();
-    // Older versions, and what is left of loads that were cut short. Others may use such names too; they are none of our business.
-    let versions: Vec<String> = indices(pack).iter().map(|index| format!("{}-*", index.name)).collect();
-    let aliases: Vec<&String> = indices(pack).iter().flat_map(|index| &index.aliases).collect();
-    let names: Vec<&str> =
-        fresh.iter().chain(&versions).chain(aliases.iter().copied()).map(String::as_str).collect();
-    let mut found = search.indices(&names)?;
+    let aliases: BTreeSet<&String> = indices(pack).iter().flat_map(|index| &index.aliases).collect();
+    let mut found = search.indices()?;
+    // Older versions, and what is left of loads that were cut short, are ours wherever they are. Of the others only those matter whose names or
+    // aliases are wanted.
     found.retain(|name, index| {
         let in_the_way = fresh.contains(name)
-            || aliases.iter().any(|alias| *alias == name || index.aliases.contains(*alias));
+            || aliases.contains(name)
+            || index.aliases.iter().any(|alias| aliases.contains(alias) || fresh.contains(alias));
         in_the_way || is_ours(pack, index)
     });
     Ok(found)
@@ -96,8 +121,12 @@ fn judge(pack: &Pack, existing: &Existing) -> Option<State> {
         let Some(found) = existing.get(name) else {
             return Some(State::Missing(format!("the index {} is gone, or of another version", index.name)));
         };
-        if receipt(found)["digest"] != digest {
+        let loaded = &receipt(found)["digest"];
+        if loaded.is_null() {
             return Some(State::Missing(format!("loading {} was cut short", index.name)));
+        }
+        if *loaded != digest {
+            return Some(State::Missing("another version of it is loaded".to_owned()));
         }
         if let Some(alias) = index.aliases.iter().find(|alias| !found.aliases.contains(*alias)) {
             return Some(State::Missing(format!("the alias {alias} is gone")));
@@ -114,25 +143,55 @@ pub(super) fn load(
 ) -> anyhow::Result<Counts> {
     let search = Search::open(endpoint)?;
     let existing = existing(pack, &search)?;
-    let (mut counts, mut before, mut actions) = (Counts::new(), 0, Vec::new());
-    for index in indices(pack) {
+    let (done, failed) = (AtomicU64::new(0), AtomicBool::new(false));
+    let one = |index: &pack::Index| -> anyhow::Result<u64> {
         let name = real(pack, index);
         // Cut short or emptied: made anew, because what is in it cannot be trusted.
         if existing.contains_key(&name) {
             search.delete(&name)?;
         }
-        fill(pack, index, &name, &search, halt, &|done| progress(before + done))?;
-        let count = search.count(&name)?;
-        before += count;
-        counts.insert(index.name.clone(), count);
-        actions.extend(index.aliases.iter().map(|alias| json!({"add": {"index": name, "alias": alias}})));
+        let before = AtomicU64::new(0);
+        fill(pack, index, &name, &search, halt, &|now| {
+            let more = now - before.swap(now, Ordering::SeqCst);
+            progress(done.fetch_add(more, Ordering::SeqCst) + more);
+        })?;
+        search.count(&name)
+    };
+    let results = parallel::map_few(AT_ONCE, indices(pack), |index| {
+        // What another one has failed for need not be begun.
+        if failed.load(Ordering::SeqCst) {
+            return Ok(0);
+        }
+        let result = one(index);
+        failed.fetch_or(result.is_err(), Ordering::SeqCst);
+        result
+    });
+    let (mut counts, mut actions) = (Counts::new(), Vec::new());
+    for (index, count) in indices(pack).iter().zip(results) {
+        counts.insert(index.name.clone(), count?);
+        let (name, settings) = (real(pack, index), pack.json(&index.settings)?);
+        actions.extend(index.aliases.iter().map(|alias| {
+            let mut add = settings["aliases"][alias].as_object().cloned().unwrap_or_default();
+            add.extend(
+                [("index", &name), ("alias", alias)].map(|(key, of)| (key.to_owned(), of.as_str().into())),
+            );
+            json!({"add": add})
+        }));
     }
     // Older versions go in the same step in which the aliases change hands.
     let fresh: Vec<String> = indices(pack).iter().map(|index| real(pack, index)).collect();
     for old in existing.keys().filter(|name| !fresh.contains(name)) {
         actions.push(json!({"remove_index": {"index": old}}));
     }
-    search.switch(&actions)?;
+    // There may be none: exact indices without aliases.
+    if !actions.is_empty() {
+        search.switch(&actions)?;
+    }
+    // Last, so that they do not change what was just made.
+    let present = search.templates()?;
+    for (kind, name, body) in differing(&pack.templates()?, &present) {
+        search.put_template(kind, name, body)?;
+    }
     Ok(counts)
 }
 
@@ -146,6 +205,10 @@ fn fill(
     progress: &(dyn Fn(u64) + Sync),
 ) -> anyhow::Result<()> {
     let mut body = pack.json(&index.settings)?;
+    // They change hands when all is there.
+    if let Some(body) = body.as_object_mut() {
+        body.shift_remove("aliases");
+    }
     let mut meta = body.pointer("/mappings/_meta").and_then(Value::as_object).cloned().unwrap_or_default();
     meta.insert(RECEIPT.to_owned(), json!({"pack": pack.manifest.name}));
     body["mappings"]["_meta"] = Value::Object(meta.clone());
@@ -167,13 +230,13 @@ fn fill(
             }
             for line in block.lines() {
                 number += 1;
-                let id = id_of(line, &index.id)
+                let hit = document::read(line, index)
                     .map_err(|reason| invalid(format!("{}, document {number}: {reason}", index.documents)))?;
                 if queue.back().is_none_or(|body| search.is_full(body)) {
                     queue.push_back(Body::default());
                 }
                 if let Some(body) = queue.back_mut() {
-                    body.push(&id, line);
+                    body.push(&hit);
                 }
             }
         }
@@ -216,9 +279,12 @@ fn while_loading(settings: &mut Value) -> Value {
     after
 }
 
-/// The index behind the aliases: its name tells the content.
+/// The index behind the aliases: its name tells the content, unless programs use that name itself.
 fn real(pack: &Pack, index: &pack::Index) -> String {
-    format!("{}-{}", index.name, &pack.digest(Part::Opensearch)[..8])
+    if index.exact {
+        return index.name.clone();
+    }
+    format!("{}-{}", index.name, &pack.digest(Part::Opensearch)[..SUFFIX])
 }
 
 fn receipt(index: &Index) -> &Value {

@@ -3,7 +3,6 @@
 //! A pack may come from a stranger: only regular files inside its folder are read, and only so much of them. What is loaded is digested once
 //! more while it is sent, so that what is digested is what is loaded.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
@@ -12,12 +11,12 @@ use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::artifact::hex;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::pack::{Content, FILE, FilePath, Manifest, Part};
+use ecosystem_core::pack::{Content, FILE, FilePath, Manifest, Part, Templates};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::Counts;
 use super::lines::{Block, Blocks};
+use super::{Counts, document};
 use crate::client::rabbitmq::Definitions;
 use crate::sys::interrupt;
 
@@ -80,13 +79,15 @@ impl Pack {
         pack.definitions()?;
         for index in pack.manifest.opensearch.iter().flat_map(|part| &part.indices) {
             let settings = pack.json(&index.settings)?;
-            let plain = |value: Option<&Value>| value.is_none_or(Value::is_object);
-            if !settings.is_object() || !plain(settings.get("settings")) || !plain(settings.get("mappings")) {
-                return Err(
-                    invalid(format!("{}: not an object of settings and mappings", index.settings)).into()
-                );
+            let known = |(name, value): (&String, &Value)| {
+                ["settings", "mappings", "aliases"].contains(&name.as_str()) && value.is_object()
+            };
+            if !settings.as_object().is_some_and(|all| all.iter().all(known)) {
+                let text = format!("{}: not an object of settings, mappings and aliases", index.settings);
+                return Err(invalid(text).into());
             }
         }
+        pack.templates()?;
         Ok(pack)
     }
 
@@ -120,12 +121,8 @@ impl Pack {
             let path = &index.documents;
             let content = read_through(path, self.file(path)?, &mut |block| {
                 for (number, line) in (block.first + 1..).zip(block.lines()) {
-                    let wrong = |reason: String| invalid(format!("{path}, document {number}: {reason}"));
-                    let value: Value =
-                        text(line).and_then(|text| text.parse().map_err(says)).map_err(wrong)?;
-                    if !value.get(&index.id).is_some_and(Value::is_string) {
-                        return Err(wrong(format!("there is no text called {:?}", index.id)).into());
-                    }
+                    document::check(line, index)
+                        .map_err(|reason| invalid(format!("{path}, document {number}: {reason}")))?;
                 }
                 Ok(())
             })?;
@@ -182,6 +179,14 @@ impl Pack {
         self.text(path)?.parse().map_err(|error| invalid(format!("{path}: {error}")))
     }
 
+    /// Templates for indices, by kind and name.
+    pub fn templates(&self) -> Result<Templates, Failure> {
+        let path = self.manifest.opensearch.as_ref().and_then(|part| part.templates.as_ref());
+        path.map_or(Ok(Templates::default()), |path| {
+            serde_json::from_str(self.text(path)?).map_err(|error| invalid(format!("{path}: {error}")))
+        })
+    }
+
     /// What is declared in RabbitMQ.
     pub fn definitions(&self) -> Result<Definitions, Failure> {
         let Some(part) = &self.manifest.rabbitmq else { return Ok(Definitions::default()) };
@@ -215,35 +220,9 @@ impl Pack {
     }
 }
 
-/// The id of a document. Where it comes first, as it mostly does, the rest is not read: whoever loads it has checked it, and the server does.
-pub(super) fn id_of<'a>(line: &'a [u8], field: &str) -> Result<Cow<'a, str>, String> {
-    let line = text(line)?;
-    let first = line
-        .strip_prefix("{\"")
-        .and_then(|rest| rest.strip_prefix(field))
-        .and_then(|rest| rest.strip_prefix("\":\""))
-        .and_then(|rest| rest.split_once('"'));
-    match first {
-        Some((id, _)) if !id.contains('\\') => Ok(id.into()),
-        _ => {
-            let value: Value = line.parse().map_err(says)?;
-            let id = value.get(field).and_then(Value::as_str);
-            id.map(|id| id.to_owned().into()).ok_or_else(|| format!("there is no text called {field:?}"))
-        }
-    }
-}
-
-fn text(line: &[u8]) -> Result<&str, String> {
-    std::str::from_utf8(line).map_err(|_| "not UTF-8".to_owned())
-}
-
-fn says(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
-
 /// Whether a row has as many columns as its table. A tab may be escaped by a backslash before it: then the server has to count.
 fn columns(line: &[u8], wanted: usize) -> Result<(), String> {
-    let line = text(line)?;
+    let line = document::text(line)?;
     let found = line.matches('\t').count() + 1;
     if line == "\\." {
         return Err("it would end the rows".to_owned());
@@ -332,7 +311,7 @@ mod tests {
             let rows: BTreeSet<String> =
                 column(&pack, index.table.as_ref().unwrap(), "id").into_iter().collect();
             let text = std::fs::read_to_string(demo().join(index.documents.as_str())).unwrap();
-            let id = |line: &str| id_of(line.as_bytes(), &index.id).unwrap().into_owned();
+            let id = |line: &str| document::read(line.as_bytes(), index).unwrap().id.into_owned();
             let documents: BTreeSet<String> = text.lines().map(id).collect();
             assert_eq!(rows, documents, "{}", index.name);
             known.extend(rows);

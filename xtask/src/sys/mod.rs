@@ -1,6 +1,7 @@
 //! Mechanisms: files, short commands, processes, ports. They know nothing of services, manifests or people.
 
 pub mod attach;
+pub mod clock;
 pub mod cmd;
 pub mod control;
 pub mod copy;

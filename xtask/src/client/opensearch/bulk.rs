@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::super::halt::Halt;
 use super::super::http::{Http, Reply};
 use super::super::unusable;
-use super::{ROLE, ours};
+use super::{Hit, ROLE, ours};
 
 /// Documents and bytes of one request: 2,000 of 1 KB is the best trade, larger bodies bring the circuit breaker nearer.
 const MAX_DOCUMENTS: usize = 2_000;
@@ -52,21 +52,33 @@ pub struct Body {
 }
 
 impl Body {
-    /// Adds a document, which is one line of JSON.
-    pub fn push(&mut self, id: &str, source: &[u8]) {
+    /// Adds a document, whose source is one line of JSON. One with a version keeps it, whatever was there before of an earlier one.
+    pub fn push(&mut self, hit: &Hit<'_>) {
         self.starts.push(self.bytes.len());
         self.bytes.extend_from_slice(b"{\"index\":{\"_id\":");
-        // An id may hold anything; most hold nothing that has to be escaped.
-        if id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            self.bytes.push(b'"');
-            self.bytes.extend_from_slice(id.as_bytes());
-            self.bytes.push(b'"');
-        } else {
-            self.bytes.extend_from_slice(Value::from(id).to_string().as_bytes());
+        self.quoted(&hit.id);
+        if let Some(version) = hit.version {
+            let text = format!(",\"version\":{version},\"version_type\":\"external_gte\"");
+            self.bytes.extend_from_slice(text.as_bytes());
+        }
+        if let Some(routing) = &hit.routing {
+            self.bytes.extend_from_slice(b",\"routing\":");
+            self.quoted(routing);
         }
         self.bytes.extend_from_slice(b"}}\n");
-        self.bytes.extend_from_slice(source);
+        self.bytes.extend_from_slice(hit.source.as_bytes());
         self.bytes.push(b'\n');
+    }
+
+    /// An id may hold anything; most hold nothing that has to be escaped.
+    fn quoted(&mut self, text: &str) {
+        if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            self.bytes.push(b'"');
+            self.bytes.extend_from_slice(text.as_bytes());
+            self.bytes.push(b'"');
+        } else {
+            self.bytes.extend_from_slice(Value::from(text).to_string().as_bytes());
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -108,10 +120,11 @@ impl Search {
         Ok(Self { client, documents: AtomicUsize::new(MAX_DOCUMENTS) })
     }
 
-    /// The real indices behind these names, which may be aliases or not exist.
-    pub fn indices(&self, names: &[&str]) -> anyhow::Result<BTreeMap<String, Index>> {
-        let path = format!("/{}?ignore_unavailable=true&allow_no_indices=true", names.join(","));
-        let found = self.json("read indices", self.client.get(&path))?;
+    /// All indices that are open and not hidden.
+    pub fn indices(&self) -> anyhow::Result<BTreeMap<String, Index>> {
+        // Names of all of them would make a longer path than the server takes. The setting is there so that none is left out.
+        let path = "/*?expand_wildcards=open&filter_path=*.aliases,*.mappings._meta,*.settings.index.uuid";
+        let found = self.json("read indices", self.client.get(path))?;
         let index = |index: &Value| Index {
             aliases: index["aliases"]
                 .as_object()
@@ -264,7 +277,7 @@ impl Search {
     }
 
     #[expect(clippy::unused_self, reason = "reads as a verb of the cluster, like its neighbours")]
-    fn json(&self, what: &str, answer: std::io::Result<Reply>) -> anyhow::Result<Value> {
+    pub(super) fn json(&self, what: &str, answer: std::io::Result<Reply>) -> anyhow::Result<Value> {
         let answer = answer.with_context(|| format!("OpenSearch cannot {what}"))?;
         if !answer.ok() {
             return Err(rejected(what, &answer.reason()).into());
@@ -319,8 +332,12 @@ mod tests {
 
     fn documents(count: usize) -> Body {
         let mut body = Body::default();
-        (0..count).for_each(|n| body.push(&n.to_string(), b"{}"));
+        (0..count).for_each(|n| body.push(&hit(&n.to_string(), "{}")));
         body
+    }
+
+    fn hit<'a>(id: &'a str, source: &'a str) -> Hit<'a> {
+        Hit { id: id.into(), version: None, routing: None, source }
     }
 
     fn reply(status: u16, body: &Value) -> Reply {
@@ -358,10 +375,19 @@ mod tests {
     #[test]
     fn a_body_can_be_taken_apart() {
         let mut body = documents(3);
-        body.push("a \"b\"", b"{\"x\":1}");
+        body.push(&hit("a \"b\"", "{\"x\":1}"));
         let part = body.part([0, 3].into_iter());
         let text = "{\"index\":{\"_id\":\"0\"}}\n{}\n{\"index\":{\"_id\":\"a \\\"b\\\"\"}}\n{\"x\":1}\n";
         assert_eq!(String::from_utf8(part.bytes.clone()).unwrap(), text);
         assert_eq!((part.len(), part.id(1)), (2, "a \"b\"".to_owned()));
+    }
+
+    #[test]
+    fn a_version_and_a_route_go_along() {
+        let mut body = Body::default();
+        body.push(&Hit { version: Some(7), routing: Some("r".into()), ..hit("1", "{}") });
+        let text = String::from_utf8(body.bytes).unwrap();
+        let action = r#"{"index":{"_id":"1","version":7,"version_type":"external_gte","routing":"r"}}"#;
+        assert_eq!(text, format!("{action}\n{{}}\n"));
     }
 }

@@ -1,27 +1,119 @@
-//! Reading an index as a whole: page by page, in the order in which it lies on the disk.
+//! Reading an index as a whole, page by page, and what is set in it and in templates.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use anyhow::Context;
+use ecosystem_core::capture;
+use ecosystem_core::pack::Templates;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::bulk::{Search, rejected};
 
 /// A page is bounded by its number of documents; this is for documents that are unusually large.
 const MAX_PAGE: u64 = 96 * 1024 * 1024;
+/// Settings and mappings of all indices.
+const MAX_SETTINGS: u64 = 64 * 1024 * 1024;
 /// How long the server keeps its place between two pages.
 const KEEP: &str = "2m";
 
+/// A document of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hit<'a> {
+    pub id: Cow<'a, str>,
+    pub version: Option<u64>,
+    pub routing: Option<Cow<'a, str>>,
+    /// JSON, as it was sent.
+    pub source: &'a str,
+}
+
+/// A document as a search tells of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Told<'a> {
+    #[serde(borrow, rename = "_id")]
+    id: Cow<'a, str>,
+    #[serde(rename = "_version")]
+    version: Option<u64>,
+    #[serde(borrow, rename = "_routing")]
+    routing: Option<Cow<'a, str>>,
+    /// It is not there where a mapping says that it is not kept.
+    #[serde(borrow, rename = "_source")]
+    source: &'a RawValue,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Hit<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Told { id, version, routing, source } = Told::deserialize(deserializer)?;
+        Ok(Self { id, version, routing, source: source.get() })
+    }
+}
+
+/// In which order documents are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// As they lie on the disk, which is cheapest.
+    Disk,
+    /// By their ids, byte by byte: the same documents come in the same order.
+    Id,
+}
+
+/// An answer with hits.
+#[derive(Deserialize)]
+struct Page<'a> {
+    #[serde(borrow, rename = "_scroll_id")]
+    place: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    hits: Option<Hits<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Hits<'a> {
+    #[serde(borrow, default)]
+    hits: Vec<Hit<'a>>,
+}
+
 impl Search {
-    /// Hands out every document of an index or alias with its id, `page` of them at a time.
+    /// All that is set in every index that is open and not hidden, as OpenSearch tells it.
+    pub fn described(&self) -> anyhow::Result<BTreeMap<String, Value>> {
+        let answer = self.client.call_within("GET", "/*?expand_wildcards=open", None, MAX_SETTINGS);
+        Ok(serde_json::from_value(self.json("describe indices", answer)?)?)
+    }
+
+    /// The templates of applications.
+    pub fn templates(&self) -> anyhow::Result<Templates> {
+        let get = |path: &str| {
+            self.json("read templates", self.client.call_within("GET", path, None, MAX_SETTINGS))
+        };
+        Ok(capture::templates(&get("/_index_template")?, &get("/_component_template")?, &get("/_template")?))
+    }
+
+    /// Makes a template, or replaces it.
+    pub fn put_template(&self, kind: &str, name: &str, body: &Value) -> anyhow::Result<()> {
+        let path = format!("/{kind}/{}", ecosystem_core::endpoint::encoded(name));
+        self.json(&format!("make the template {name}"), self.client.send("PUT", &path, body)).map(drop)
+    }
+
+    /// Hands out every document of an index or alias, `page` of them at a time.
     pub fn read(
         &self,
         index: &str,
         page: usize,
-        each: &mut dyn FnMut(&str, Value) -> anyhow::Result<()>,
+        order: Order,
+        each: &mut dyn FnMut(&Hit<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let what = format!("read {index}");
-        let filter = "filter_path=_scroll_id,hits.hits._id,hits.hits._source";
+        let filter =
+            "filter_path=_scroll_id,hits.hits._id,hits.hits._version,hits.hits._routing,hits.hits._source";
         let mut path = format!("/{index}/_search?scroll={KEEP}&{filter}");
-        let mut body = json!({"size": page, "sort": ["_doc"]});
+        let sort = match order {
+            Order::Disk => json!("_doc"),
+            // An index without any mapping does not even know that documents have ids.
+            Order::Id => json!({"_id": {"order": "asc", "unmapped_type": "keyword"}}),
+        };
+        let mut body = json!({"size": page, "sort": [sort], "version": true});
         let mut place = None;
         let mut result = Ok(());
         loop {
@@ -33,18 +125,14 @@ impl Search {
                 result = Err(rejected(&what, &answer.reason()).into());
                 break;
             }
-            let text = std::str::from_utf8(&answer.body).context("OpenSearch answers in no UTF-8")?;
-            let mut answer: Value =
-                text.parse().with_context(|| format!("OpenSearch was asked to {what}: an unknown answer"))?;
-            place = answer["_scroll_id"].as_str().map(ToOwned::to_owned).or(place);
-            let hits = match answer.pointer_mut("/hits/hits").map(Value::take) {
-                Some(Value::Array(hits)) if !hits.is_empty() => hits,
-                _ => break,
-            };
-            result = hits.into_iter().try_for_each(|mut hit| {
-                let source = hit["_source"].take();
-                each(hit["_id"].as_str().unwrap_or_default(), source)
-            });
+            let answer: Page<'_> = serde_json::from_slice(&answer.body)
+                .with_context(|| format!("OpenSearch was asked to {what}: an unknown answer"))?;
+            place = answer.place.map(Cow::into_owned).or(place);
+            let hits = answer.hits.map(|hits| hits.hits).unwrap_or_default();
+            if hits.is_empty() {
+                break;
+            }
+            result = hits.iter().try_for_each(&mut *each);
             if result.is_err() {
                 break;
             }

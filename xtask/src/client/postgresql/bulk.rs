@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::open;
 
 /// A database that is ours.
-pub struct Database(Client);
+pub struct Database(pub(super) Client);
 
 /// A transaction. Dropped without `confirm`, nothing has happened.
 pub struct Loading<'a> {

@@ -107,22 +107,26 @@ impl Loading<'_> {
         Ok(found)
     }
 
-    /// Hands out the key of every row, as a text.
+    /// Hands out the key of every row, as a text, and the number in a column where one is named.
     pub fn keys(
         &mut self,
         table: &str,
         key: &[String],
-        each: &mut dyn FnMut(&str) -> anyhow::Result<()>,
+        number: Option<&str>,
+        each: &mut dyn FnMut(&str, Option<u64>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let texts: Vec<String> = key.iter().map(|column| format!("{}::text", quoted(column))).collect();
         let sql = format!(
-            "COPY (SELECT concat_ws(', ', {}) FROM public.{}) TO STDOUT",
+            "COPY (SELECT {}::text, concat_ws(', ', {}) FROM public.{}) TO STDOUT",
+            number.map_or_else(|| "NULL".to_owned(), quoted),
             texts.join(", "),
             quoted(table)
         );
         let reader = self.transaction.copy_out(&sql).map_err(|error| rejected("read keys", &error))?;
         for line in reader.lines() {
-            each(&line?)?;
+            let line = line?;
+            let (number, key) = line.split_once('\t').unwrap_or_default();
+            each(key, number.parse().ok())?;
         }
         Ok(())
     }

@@ -89,8 +89,8 @@ pub struct Definitions {
 /// The management API of a broker that is ours, at work in one virtual host.
 pub struct Management {
     client: Http,
-    /// The path of the definitions.
-    path: String,
+    /// The virtual host, as it stands in a path.
+    vhost: String,
 }
 
 impl Management {
@@ -99,15 +99,29 @@ impl Management {
         let limit = Duration::from_secs(30);
         check(endpoint, limit).map_err(|attempt| unusable(endpoint, attempt))?;
         let vhost = endpoint.database.as_deref().unwrap_or("/");
-        Ok(Self {
-            client: Http::new(endpoint, ROLE, limit),
-            path: format!("/api/definitions/{}", encoded(vhost)),
-        })
+        Ok(Self { client: Http::new(endpoint, ROLE, limit), vhost: encoded(vhost) })
+    }
+
+    /// The path of the definitions.
+    fn path(&self) -> String {
+        format!("/api/definitions/{}", self.vhost)
+    }
+
+    /// The queues that hold messages, delivered ones that nobody has confirmed among them. The broker counts every five seconds.
+    pub fn waiting(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        let path = format!("/api/queues/{}?columns=name,messages", self.vhost);
+        let answer = self.client.get(&path).context("cannot read RabbitMQ's queues")?;
+        if !answer.ok() {
+            return Err(rejected("read", &answer.reason()).into());
+        }
+        let queues = answer.json().context("RabbitMQ's queues have an unknown form")?;
+        let queue = |queue: &Value| Some((queue["name"].as_str()?.to_owned(), queue["messages"].as_u64()?));
+        Ok(array(&queues).iter().filter_map(queue).filter(|(_, messages)| *messages > 0).collect())
     }
 
     /// What is declared now.
     pub fn definitions(&self) -> anyhow::Result<Definitions> {
-        let answer = self.client.get(&self.path).context("cannot read RabbitMQ's definitions")?;
+        let answer = self.client.get(&self.path()).context("cannot read RabbitMQ's definitions")?;
         if !answer.ok() {
             return Err(rejected("read", &answer.reason()).into());
         }
@@ -118,7 +132,7 @@ impl Management {
     pub fn import(&self, definitions: &Definitions) -> anyhow::Result<()> {
         let body = serde_json::to_value(definitions)?;
         let answer =
-            self.client.send("POST", &self.path, &body).context("cannot send definitions to RabbitMQ")?;
+            self.client.send("POST", &self.path(), &body).context("cannot send definitions to RabbitMQ")?;
         if answer.ok() { Ok(()) } else { Err(rejected("import", &answer.reason()).into()) }
     }
 }

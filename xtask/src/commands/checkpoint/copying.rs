@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use ecosystem_core::catalog::container::Contained;
 use ecosystem_core::catalog::{Kind as ServiceKind, Launch, again, data_folder, listens_where_it_did};
 use ecosystem_core::checkpoint::{self as core, Checkpoint, FORMAT, Present, Stored};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::log::Time;
 use ecosystem_core::model::{Backend, Service};
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Action, Observed, Plan, Retry, obstacles_failure, reconcile_copying};
@@ -27,7 +26,7 @@ use crate::event::{Event, Events};
 use crate::output;
 use crate::site::Secrets;
 use crate::stack::Stack;
-use crate::sys::interrupt;
+use crate::sys::{clock, interrupt};
 
 type Failures = Vec<anyhow::Error>;
 
@@ -207,7 +206,7 @@ impl<'a> Scene<'a> {
         };
         Checkpoint {
             format: FORMAT,
-            made: now(),
+            made: clock::now().to_the_second(),
             place: self.place.id.clone(),
             services: self.kept.iter().map(one).collect(),
         }
@@ -356,9 +355,4 @@ fn unknown() -> Endpoint {
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time::from_seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX)).to_the_second()
 }

@@ -1,7 +1,6 @@
 //! A service that runs as a container, or that somebody else runs, as `status` tells it.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use ecosystem_core::endpoint::{Attempt, Endpoint};
 use ecosystem_core::failure::harmless;
@@ -12,7 +11,7 @@ use super::{Service, State};
 use crate::backend::compose::Compose;
 use crate::client::{self, Effort};
 use crate::site::Holder;
-use crate::sys::os;
+use crate::sys::{clock, os};
 
 /// How many of the last lines of a log are searched for an error.
 const SEARCHED: usize = 400;
@@ -144,7 +143,5 @@ fn tag(image: &str) -> String {
 }
 
 fn uptime(started: &str) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let now = Time::from_seconds(i64::try_from(now).unwrap_or(i64::MAX));
-    Time::read(started).map_or(0, |started| started.milliseconds_until(now))
+    Time::read(started).map_or(0, |started| started.milliseconds_until(clock::now()))
 }

@@ -19,6 +19,9 @@ use crate::event::{Events, Section, Task, Unit};
 use crate::sys::interrupt;
 use opensearch::Held;
 
+/// The column in which Invenio counts the changes of a row, and the field of its document that says which of them it shows.
+const VERSION: &str = "version_id";
+
 /// How many differences are named.
 const NAMED: usize = 20;
 
@@ -31,6 +34,8 @@ pub struct Verified {
     pub parts: Vec<VerifiedPart>,
     /// Rows against documents that stand for the same things, as they are now.
     pub pairs: Vec<Pair>,
+    /// Why a captured pack is older than the application that uses the stores now. It may be equal all the same.
+    pub stale: Vec<String>,
     pub took_ms: u64,
 }
 
@@ -69,6 +74,8 @@ pub struct Pair {
     pub index: String,
     pub rows_without_document: Found,
     pub documents_without_row: Found,
+    /// Rows whose `version_id` is higher than the one in their document: it was not indexed again after a change.
+    pub rows_newer_than_document: Found,
 }
 
 /// How many there are, and the first of them.
@@ -109,7 +116,8 @@ impl Compared {
 impl Pair {
     /// Whether each has its counterpart.
     pub fn equal(&self) -> bool {
-        self.rows_without_document.count == 0 && self.documents_without_row.count == 0
+        let all = [&self.rows_without_document, &self.documents_without_row, &self.rows_newer_than_document];
+        all.iter().all(|found| found.count == 0)
     }
 }
 
@@ -155,7 +163,25 @@ pub fn verify(
         .collect();
     let equal =
         parts.iter().flat_map(|part| &part.compared).all(Compared::equal) && pairs.iter().all(Pair::equal);
-    Ok(Verified { pack: pack.manifest.name.clone(), equal, parts, pairs, took_ms: millis(started) })
+    let stale = stale(pack, endpoints)?;
+    Ok(Verified { pack: pack.manifest.name.clone(), equal, parts, pairs, stale, took_ms: millis(started) })
+}
+
+/// What tells that the application has moved on since the capture: its migrations, its mappings.
+fn stale(pack: &Pack, endpoints: &BTreeMap<String, Endpoint>) -> anyhow::Result<Vec<String>> {
+    let Some(captured) = &pack.manifest.captured else { return Ok(Vec::new()) };
+    let mut stale = Vec::new();
+    if let Some(endpoint) = endpoints.get(Part::Postgresql.name()) {
+        let now = Database::open(endpoint)?.read()?.alembic()?;
+        if now != captured.alembic {
+            let (now, then) = (now.join(", "), captured.alembic.join(", "));
+            stale.push(format!("the database is at the migrations {now}, the pack at {then}"));
+        }
+    }
+    if let Some(endpoint) = endpoints.get(Part::Opensearch.name()) {
+        stale.extend(opensearch::other_mappings(pack, endpoint)?);
+    }
+    Ok(stale)
 }
 
 /// RabbitMQ tells of the first difference only, and there is no content.
@@ -188,9 +214,14 @@ fn pairs(pack: &Pack, endpoint: &Endpoint, held: &mut [Held]) -> anyhow::Result<
             continue;
         }
         let mut pair = Pair { table: table.name.clone(), index: index.name.clone(), ..Pair::default() };
-        loading.keys(&table.name, &key, &mut |id| {
-            if !held.meet(id) {
-                pair.rows_without_document.add(id);
+        let version = table.columns.iter().find(|column| *column == VERSION).map(String::as_str);
+        loading.keys(&table.name, &key, version, &mut |id, version| {
+            match held.meet(id) {
+                None => pair.rows_without_document.add(id),
+                Some(indexed) if version.is_some_and(|version| indexed > 0 && version > indexed) => {
+                    pair.rows_newer_than_document.add(id);
+                }
+                Some(_) => {}
             }
             Ok(())
         })?;

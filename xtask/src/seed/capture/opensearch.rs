@@ -1,0 +1,110 @@
+//! The OpenSearch part of a new pack: every index with its settings, mappings, aliases and documents, and the templates.
+
+use std::collections::BTreeMap;
+
+use ecosystem_core::capture;
+use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::pack::{Content, FilePath, Index, Indices};
+use sha2::{Digest as _, Sha256};
+
+use super::super::making::Making;
+use super::super::{Counts, document};
+use crate::client::opensearch::{Order, Search};
+use crate::event::{Task, Unit};
+use crate::sys::interrupt;
+
+/// So many documents are asked for at once: a page of ordinary ones is about 1 MB.
+const PAGE: usize = 1_000;
+
+/// What was taken out of a cluster.
+pub(super) struct Taken {
+    pub(super) part: Indices,
+    pub(super) counts: Counts,
+    pub(super) ids: BTreeMap<String, Ids>,
+}
+
+/// The ids of the documents of an index, by their digests: 8 bytes each.
+#[derive(Debug, Default)]
+pub(super) struct Ids(Vec<u64>);
+
+impl Ids {
+    fn add(&mut self, id: &str) {
+        self.0.push(short(id));
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Only after the last was added.
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.0.binary_search(&short(id)).is_ok()
+    }
+}
+
+pub(super) fn take(
+    endpoint: &Endpoint,
+    making: &Making,
+    files: &mut BTreeMap<FilePath, Content>,
+    task: &Task<'_>,
+) -> anyhow::Result<Taken> {
+    let search = Search::open(endpoint)?;
+    let described = search.described()?;
+    let templates = search.templates()?;
+    let mut total = 0;
+    for real in described.keys() {
+        // What was written a moment ago is to be found, too.
+        search.refresh(real)?;
+        total += search.count(real)?;
+    }
+    let (mut indices, mut counts, mut ids, mut before) = (Vec::new(), Counts::new(), BTreeMap::new(), 0);
+    for (real, told) in &described {
+        let found = capture::index(real, told);
+        let path = |end: &str| format!("opensearch/{}.{end}", found.name);
+        let settings = serde_json::to_string_pretty(&found.settings)? + "\n";
+        let settings = making.whole(&path("json"), &settings, files)?;
+        let mut file = making.file(&path("ndjson"))?;
+        let (mut of_index, mut line) = (Ids::default(), Vec::new());
+        search.read(real, PAGE, Order::Id, &mut |hit| {
+            line.clear();
+            document::write(hit, &mut line);
+            file.add(&line)?;
+            of_index.add(&hit.id);
+            if file.lines().is_multiple_of(500) {
+                interrupt::check()?;
+                task.progress(before + file.lines(), Some(total), Unit::Items);
+            }
+            Ok(())
+        })?;
+        before += file.lines();
+        counts.insert(found.name.clone(), file.lines());
+        of_index.0.sort_unstable();
+        ids.insert(found.name.clone(), of_index);
+        indices.push(Index {
+            name: found.name,
+            exact: found.exact,
+            aliases: found.aliases.into_iter().collect(),
+            settings,
+            documents: file.close(files)?,
+            id: None,
+            table: None,
+        });
+    }
+    indices.sort_by(|a, b| a.name.cmp(&b.name));
+    let templates = if templates.is_empty() {
+        None
+    } else {
+        let text = serde_json::to_string_pretty(&templates)? + "\n";
+        Some(making.whole("opensearch/templates.json", &text, files)?)
+    };
+    Ok(Taken { part: Indices { indices, templates }, counts, ids })
+}
+
+fn short(id: &str) -> u64 {
+    let hash = Sha256::digest(id);
+    u64::from_be_bytes(std::array::from_fn(|at| hash[at]))
+}
