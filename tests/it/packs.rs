@@ -222,3 +222,47 @@ fn a_load_that_is_killed_at_any_point_ends_the_same_the_next_time() {
         search(&env, "DELETE", &format!("/{}", real.as_object().unwrap().keys().next().unwrap()), None);
     }
 }
+
+#[test]
+fn indices_are_made_anew_from_the_tables() {
+    let (place, env) = with_pack(6_000);
+    place.ok(&["seed"]);
+    let before = search(&env, "GET", &format!("/_alias/{ALIAS}"), None);
+    let one = "SELECT id::text FROM rdm_records_metadata ORDER BY id LIMIT 1";
+    let id: String = sql(&env).query_one(one, &[]).unwrap().get(0);
+    let change = format!(
+        "UPDATE rdm_records_metadata SET version_id = 9, json = json || '{{\"title\": \"a\\n\\t\\\"b\\\" č\"}}' WHERE id = '{id}';
+         DELETE FROM rdm_records_metadata WHERE id > 'f0000000-0000-0000-0000-000000000000'"
+    );
+    sql(&env).batch_execute(&change).unwrap();
+    let report = place.json(&["seed", "--from-database"]);
+    fits("Seeded", &report);
+    assert_eq!(report["parts"][0]["outcome"], "rebuilt", "{report}");
+    let rows = number(&env, "SELECT count(*) FROM rdm_records_metadata");
+    assert!((5_000..6_000).contains(&rows), "{rows}");
+    assert_eq!(search(&env, "GET", &format!("/{ALIAS}/_count"), None)["count"], rows);
+    let document = search(&env, "GET", &format!("/{ALIAS}/_doc/{id}"), None)["_source"].clone();
+    assert_eq!((&document["version_id"], &document["title"]), (&json!(9), &json!("a\n\t\"b\" č")));
+    // Another index is behind the alias, and the one before is gone.
+    let after = search(&env, "GET", &format!("/_alias/{ALIAS}"), None);
+    assert_ne!(before, after);
+    assert_eq!(search(&env, "GET", "/_cat/indices/invenio-*?format=json", None).as_array().unwrap().len(), 2);
+    // All other documents are what the pack has.
+    let verified = place.run(&["pack", "verify", "--format", "json"]).report();
+    let index = &verified["parts"][1]["compared"][0];
+    assert_eq!((&index["changed"]["count"], &index["added"]["count"]), (&json!(1), &json!(0)), "{index}");
+    assert_eq!(verified["pairs"][0]["rows_newer_than_document"]["count"], 0);
+    assert_eq!(verified["pairs"][0]["rows_without_document"]["count"], 0);
+    // It counts as loaded, and can be made again.
+    place.ok(&["seed", "--only", "opensearch"]);
+    assert_eq!(search(&env, "GET", &format!("/_alias/{ALIAS}"), None), after);
+    place.ok(&["seed", "--from-database"]);
+    assert_eq!(search(&env, "GET", &format!("/{ALIAS}/_count"), None)["count"], rows);
+
+    let manifest = std::fs::read_to_string(place.root.join("seeds/big/pack.toml")).unwrap();
+    let without: Vec<&str> = manifest.lines().filter(|line| !line.contains("jsonb_build_object")).collect();
+    let without = without.join("\n").replace("[opensearch.indices.from_rows]", "");
+    place.file("seeds/big/pack.toml", &without);
+    let refused = place.run(&["seed", "--from-database"]);
+    assert!(refused.status == 2 && refused.stderr.contains("no-row-mapping"), "{refused}");
+}

@@ -148,6 +148,23 @@ pub struct Index {
     /// The table that holds the same things: numbers are compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
+    /// How a row of that table becomes a document, so that the index can be made from the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_rows: Option<FromRows>,
+}
+
+/// How a row becomes a document: expressions of SQL over the columns of its table. The id is the primary key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FromRows {
+    /// Gives the document, as `json` or `jsonb`.
+    pub document: String,
+    /// Gives its version, a whole number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Which rows have a document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<String>,
 }
 
 /// The part for RabbitMQ.
@@ -363,6 +380,8 @@ impl Manifest {
             if let Some(table) = &index.table {
                 check(tables.contains(table), format!("index {name:?}: there is no table {table:?}"));
             }
+            let from_table = index.from_rows.is_none() || index.table.is_some();
+            check(from_table, format!("index {name:?}: from_rows needs the table whose rows are meant"));
         }
         problems
     }

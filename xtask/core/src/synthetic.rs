@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::failure::{Failure, Kind};
-use crate::pack::{Broker, Content, FilePath, Index, Indices, Manifest, Table, Tables};
+use crate::pack::{Broker, Content, FilePath, FromRows, Index, Indices, Manifest, Table, Tables};
 use random::{Random, mix};
 
 /// How few and how many records a pack may have.
@@ -31,6 +31,9 @@ const RECORDS: &str = "opensearch/records.json";
 const VOCABULARIES: &str = "opensearch/vocabularies.json";
 const VOCABULARY_DOCUMENTS: &str = "opensearch/vocabularies.ndjson";
 const DEFINITIONS: &str = "rabbitmq/definitions.json";
+
+/// How a row becomes its document, as SQL.
+const DOCUMENT: &str = "jsonb_build_object('uuid', id, 'version_id', version_id, 'created', created, 'updated', updated) || json";
 
 const DEMO_PIDS: &str = include_str!("../../../seeds/demo/postgresql/pidstore_pid.tsv");
 
@@ -166,6 +169,7 @@ impl Synthetic {
                     id: Some("uuid".to_owned()),
                     exact: false,
                     table: Some(table.to_owned()),
+                    from_rows: Some(FromRows { document: DOCUMENT.to_owned(), version: None, only: None }),
                 })
             };
             Ok(Manifest {

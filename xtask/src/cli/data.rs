@@ -10,6 +10,9 @@ pub struct Seed {
     /// Load into this store only, and leave the others as they are; may be given several times
     #[arg(long, value_name = "STORE", value_parser = clap::builder::PossibleValuesParser::new(Part::ALL.map(Part::name)))]
     pub only: Vec<String>,
+    /// Make the indices anew from the tables in the database, as the pack's `from_rows` say, instead of from its documents
+    #[arg(long, conflicts_with = "only")]
+    pub from_database: bool,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -18,7 +18,7 @@ use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 pub use bulk::{Brought, Database, Fresh, Loading, Receipt};
 pub use compare::Differences;
-pub use read::{Reading, Sequence, Table};
+pub use read::{Lines, Reading, Sequence, Table};
 
 use super::wire::Wire;
 use super::{CONNECT, Effort, is_secret, portable, trouble, unusable};

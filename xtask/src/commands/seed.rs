@@ -15,6 +15,9 @@ pub fn run(context: &Context, global: &Global, args: &Seed, events: &dyn Events)
     let pack = Pack::open(&stack.pack(args.pack.as_deref())?)?;
     let _lock = stack.lock(context, "seed", &[], events)?;
     let mut endpoints = stack.running_by_kind(context)?;
+    if args.from_database {
+        return output::report(&seed::rebuild(&pack, &endpoints, events)?, global.format);
+    }
     endpoints.retain(|kind, _| args.only.is_empty() || args.only.contains(kind));
     output::report(&seed::seed(&pack, &endpoints, events)?, global.format)
 }
@@ -26,6 +29,7 @@ impl output::Report for Report {
             let outcome = match part.outcome {
                 Outcome::Loaded => "loaded",
                 Outcome::Kept => "there already",
+                Outcome::Rebuilt => "made from the database",
                 Outcome::Skipped => "skipped",
             };
             let _ = writeln!(text, "  {:<12} {:<16} {outcome}", part.part.name(), part.total());

@@ -103,6 +103,7 @@ mod tests {
             documents: path("i.ndjson"),
             id: id.map(ToOwned::to_owned),
             table: None,
+            from_rows: None,
         }
     }
 

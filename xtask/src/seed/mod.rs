@@ -13,6 +13,7 @@ mod opensearch;
 pub mod pack;
 mod postgresql;
 mod rabbitmq;
+mod rebuild;
 pub mod verify;
 
 use std::collections::BTreeMap;
@@ -72,6 +73,8 @@ pub enum Outcome {
     Loaded,
     /// It was there already.
     Kept,
+    /// Made from the tables of the database.
+    Rebuilt,
     /// Its store is not among those that run.
     Skipped,
 }
@@ -134,6 +137,34 @@ pub fn seed(
         parts: parts.into_iter().map(|part| reports.remove(&part).unwrap_or_else(|| skipped(part))).collect(),
         took_ms: millis(started),
     })
+}
+
+/// Makes the indices of a pack from the tables in the database, rather than from its documents.
+pub fn rebuild(
+    pack: &Pack,
+    endpoints: &BTreeMap<String, Endpoint>,
+    events: &dyn Events,
+) -> anyhow::Result<Report> {
+    let started = Instant::now();
+    interrupt::check()?;
+    let of = |part: Part| {
+        endpoints.get(part.name()).ok_or_else(|| {
+            let text = format!("indices are made from the database, and {} does not run", part.name());
+            Failure::new(Kind::Finding, "nothing-runs", text).hint(format!("{{program}} up {}", part.name()))
+        })
+    };
+    let (from, to) = (of(Part::Postgresql)?, of(Part::Opensearch)?);
+    let task = Task::start(events, Section::Seed, Part::Opensearch.name());
+    let counts =
+        rebuild::rebuild(pack, from, to, &|done, total| task.progress(done, Some(total), Unit::Items))?;
+    task.finish(format!(
+        "{}{}",
+        total(Part::Opensearch, &counts),
+        rate(counts.values().sum(), started.elapsed())
+    ));
+    let took_ms = millis(started);
+    let part = PartReport { part: Part::Opensearch, outcome: Outcome::Rebuilt, cause: None, counts, took_ms };
+    Ok(Report { pack: pack.manifest.name.clone(), parts: vec![part], took_ms })
 }
 
 fn load(

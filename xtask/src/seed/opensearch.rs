@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::pack::invalid;
 use super::{Counts, Pack, State, document};
 use crate::client::Halt;
-use crate::client::opensearch::{Body, Index, Search};
+use crate::client::opensearch::{Body, Hit, Index, Search};
 use crate::sys::{interrupt, parallel};
 
 /// From how many documents on an index gets other settings while it is loaded; changing them takes a moment, too.
@@ -23,7 +23,7 @@ const LARGE: u64 = 5_000;
 /// So many indices are made and filled at once: a server makes several changes of its state in one step.
 const AT_ONCE: usize = 4;
 
-type Existing = BTreeMap<String, Index>;
+pub(super) type Existing = BTreeMap<String, Index>;
 
 pub(super) fn observe(pack: &Pack, endpoint: &Endpoint) -> anyhow::Result<State> {
     let search = Search::open(endpoint)?;
@@ -45,7 +45,8 @@ pub(super) fn observe(pack: &Pack, endpoint: &Endpoint) -> anyhow::Result<State>
     }
     let mut counts = Counts::new();
     for index in indices(pack) {
-        counts.insert(index.name.clone(), search.count(&real(pack, index))?);
+        let Some(name) = serving(pack, &existing, index) else { continue };
+        counts.insert(index.name.clone(), search.count(&name)?);
     }
     let emptied = pack
         .expected(Part::Opensearch)
@@ -86,7 +87,7 @@ fn missing(reason: String, existing: &Existing, search: &Search) -> anyhow::Resu
     Ok(State::Missing(reason))
 }
 
-fn existing(pack: &Pack, search: &Search) -> anyhow::Result<Existing> {
+pub(super) fn existing(pack: &Pack, search: &Search) -> anyhow::Result<Existing> {
     let fresh: Vec<String> = indices(pack).iter().map(|index| real(pack, index)).collect();
     let aliases: BTreeSet<&String> = indices(pack).iter().flat_map(|index| &index.aliases).collect();
     let mut found = search.indices()?;
@@ -101,13 +102,12 @@ fn existing(pack: &Pack, search: &Search) -> anyhow::Result<Existing> {
     Ok(found)
 }
 
-fn is_ours(pack: &Pack, index: &Index) -> bool {
+pub(super) fn is_ours(pack: &Pack, index: &Index) -> bool {
     receipt(index)["pack"] == pack.manifest.name
 }
 
 /// What indices and aliases say; `None`: all are there and ours, so their documents decide.
-fn judge(pack: &Pack, existing: &Existing) -> Option<State> {
-    let fresh: Vec<String> = indices(pack).iter().map(|index| real(pack, index)).collect();
+pub(super) fn judge(pack: &Pack, existing: &Existing) -> Option<State> {
     let foreign: Vec<&str> =
         existing.iter().filter(|(_, index)| !is_ours(pack, index)).map(|(name, _)| name.as_str()).collect();
     if !foreign.is_empty() {
@@ -117,8 +117,8 @@ fn judge(pack: &Pack, existing: &Existing) -> Option<State> {
         return Some(State::Missing("it was never loaded".to_owned()));
     }
     let digest = pack.digest(Part::Opensearch);
-    for (index, name) in indices(pack).iter().zip(&fresh) {
-        let Some(found) = existing.get(name) else {
+    for index in indices(pack) {
+        let Some(found) = serving(pack, existing, index).and_then(|name| existing.get(&name)) else {
             return Some(State::Missing(format!("the index {} is gone, or of another version", index.name)));
         };
         let loaded = &receipt(found)["digest"];
@@ -169,14 +169,8 @@ pub(super) fn load(
     let (mut counts, mut actions) = (Counts::new(), Vec::new());
     for (index, count) in indices(pack).iter().zip(results) {
         counts.insert(index.name.clone(), count?);
-        let (name, settings) = (real(pack, index), pack.json(&index.settings)?);
-        actions.extend(index.aliases.iter().map(|alias| {
-            let mut add = settings["aliases"][alias].as_object().cloned().unwrap_or_default();
-            add.extend(
-                [("index", &name), ("alias", alias)].map(|(key, of)| (key.to_owned(), of.as_str().into())),
-            );
-            json!({"add": add})
-        }));
+        let name = real(pack, index);
+        actions.extend(Fresh { pack, index, name: &name, documents: 0 }.aliases()?);
     }
     // Older versions go in the same step in which the aliases change hands.
     let fresh: Vec<String> = indices(pack).iter().map(|index| real(pack, index)).collect();
@@ -195,7 +189,7 @@ pub(super) fn load(
     Ok(counts)
 }
 
-/// Makes, fills and marks one index.
+/// Makes, fills and marks one index with the documents of the pack.
 fn fill(
     pack: &Pack,
     index: &pack::Index,
@@ -204,59 +198,108 @@ fn fill(
     halt: &Halt,
     progress: &(dyn Fn(u64) + Sync),
 ) -> anyhow::Result<()> {
-    let mut body = pack.json(&index.settings)?;
-    // They change hands when all is there.
-    if let Some(body) = body.as_object_mut() {
-        body.shift_remove("aliases");
-    }
-    let mut meta = body.pointer("/mappings/_meta").and_then(Value::as_object).cloned().unwrap_or_default();
-    meta.insert(RECEIPT.to_owned(), json!({"pack": pack.manifest.name}));
-    body["mappings"]["_meta"] = Value::Object(meta.clone());
     let known = pack.known(&index.documents)?.clone();
-    // Nothing searches it yet: refreshing every second would only cost, and so would a second copy.
-    let after = (known.lines > LARGE).then(|| while_loading(&mut body["settings"]));
-    search.create(name, &body)?;
     let mut blocks = pack.blocks(&index.documents)?;
-    let (mut queue, mut ended, mut number) = (VecDeque::new(), false, 0);
-    let mut next = || {
-        while queue.len() < 2 && !ended {
-            interrupt::check()?;
-            let Some(block) = blocks.next()? else {
-                ended = true;
-                break;
-            };
-            if queue.is_empty() {
-                queue.push_back(Body::default());
-            }
-            for line in block.lines() {
-                number += 1;
-                let hit = document::read(line, index)
-                    .map_err(|reason| invalid(format!("{}, document {number}: {reason}", index.documents)))?;
-                if queue.back().is_none_or(|body| search.is_full(body)) {
-                    queue.push_back(Body::default());
-                }
-                if let Some(body) = queue.back_mut() {
-                    body.push(&hit);
-                }
-            }
+    let mut number = 0;
+    let mut more = |add: &mut dyn FnMut(&Hit<'_>)| {
+        let Some(block) = blocks.next()? else { return Ok(false) };
+        for line in block.lines() {
+            number += 1;
+            let hit = document::read(line, index)
+                .map_err(|reason| invalid(format!("{}, document {number}: {reason}", index.documents)))?;
+            add(&hit);
         }
-        Ok(queue.pop_front().filter(|body| !body.is_empty()))
+        Ok(true)
     };
-    search.write(name, &mut next, halt, progress)?;
+    let making = Fresh { pack, index, name, documents: known.lines };
+    making.write(&mut more, search, halt, progress)?;
     blocks.confirm(&known)?;
-    if let Some(after) = after {
-        search.set(name, &after)?;
+    making.confirm(search)
+}
+
+/// Hands out some more documents. False: those were all.
+pub(super) type More<'a> = dyn FnMut(&mut dyn FnMut(&Hit<'_>)) -> anyhow::Result<bool> + 'a;
+
+/// An index that is made.
+pub(super) struct Fresh<'a> {
+    pub(super) pack: &'a Pack,
+    pub(super) index: &'a pack::Index,
+    /// The real name.
+    pub(super) name: &'a str,
+    pub(super) documents: u64,
+}
+
+impl Fresh<'_> {
+    /// Makes the index and fills it.
+    pub(super) fn write(
+        &self,
+        more: &mut More<'_>,
+        search: &Search,
+        halt: &Halt,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> anyhow::Result<()> {
+        let mut body = self.pack.json(&self.index.settings)?;
+        // They change hands when all is there.
+        if let Some(body) = body.as_object_mut() {
+            body.shift_remove("aliases");
+        }
+        body["mappings"]["_meta"] = self.meta(json!({"pack": self.pack.manifest.name}))?;
+        // Nothing searches it yet: refreshing every second would only cost, and so would a second copy.
+        let after = (self.documents > LARGE).then(|| while_loading(&mut body["settings"]));
+        search.create(self.name, &body)?;
+        let (mut queue, mut ended) = (VecDeque::new(), false);
+        let mut next = || {
+            while queue.len() < 2 && !ended {
+                interrupt::check()?;
+                ended = !more(&mut |hit| {
+                    if queue.back().is_none_or(|body: &Body| search.is_full(body)) {
+                        queue.push_back(Body::default());
+                    }
+                    if let Some(body) = queue.back_mut() {
+                        body.push(hit);
+                    }
+                })?;
+            }
+            Ok(queue.pop_front())
+        };
+        search.write(self.name, &mut next, halt, progress)?;
+        if let Some(after) = after {
+            search.set(self.name, &after)?;
+        }
+        search.refresh(self.name)
     }
-    search.refresh(name)?;
-    meta.insert(
-        RECEIPT.to_owned(),
-        json!({
-            "pack": pack.manifest.name,
-            "digest": pack.digest(Part::Opensearch),
-            "documents": known.lines,
-        }),
-    );
-    search.confirm(name, &Value::Object(meta))
+
+    /// Writes the receipt: from now on it counts as whole.
+    pub(super) fn confirm(&self, search: &Search) -> anyhow::Result<()> {
+        let receipt = json!({
+            "pack": self.pack.manifest.name,
+            "index": self.index.name,
+            "digest": self.pack.digest(Part::Opensearch),
+            "documents": self.documents,
+        });
+        search.confirm(self.name, &self.meta(receipt)?)
+    }
+
+    /// `_meta` of the mapping: the application's own, and our receipt.
+    fn meta(&self, receipt: Value) -> anyhow::Result<Value> {
+        let body = self.pack.json(&self.index.settings)?;
+        let mut meta =
+            body.pointer("/mappings/_meta").and_then(Value::as_object).cloned().unwrap_or_default();
+        meta.insert(RECEIPT.to_owned(), receipt);
+        Ok(Value::Object(meta))
+    }
+
+    /// What makes its aliases lead to it.
+    pub(super) fn aliases(&self) -> anyhow::Result<Vec<Value>> {
+        let settings = self.pack.json(&self.index.settings)?;
+        let add = |alias: &String| {
+            let mut add = settings["aliases"][alias].as_object().cloned().unwrap_or_default();
+            let names = [("index", self.name), ("alias", alias)];
+            add.extend(names.map(|(key, of)| (key.to_owned(), of.into())));
+            json!({"add": add})
+        };
+        Ok(self.index.aliases.iter().map(add).collect())
+    }
 }
 
 /// Sets what makes loading cheap, and tells what the settings were.
@@ -280,14 +323,24 @@ fn while_loading(settings: &mut Value) -> Value {
 }
 
 /// The index behind the aliases: its name tells the content, unless programs use that name itself.
-fn real(pack: &Pack, index: &pack::Index) -> String {
+pub(super) fn real(pack: &Pack, index: &pack::Index) -> String {
     if index.exact {
         return index.name.clone();
     }
     format!("{}-{}", index.name, &pack.digest(Part::Opensearch)[..SUFFIX])
 }
 
-fn receipt(index: &Index) -> &Value {
+/// The index that stands for the one of the pack: one that was made from the database has a name of its own.
+fn serving(pack: &Pack, existing: &Existing, index: &pack::Index) -> Option<String> {
+    let rebuilt = |found: &Index| is_ours(pack, found) && receipt(found)["index"] == index.name;
+    let name = real(pack, index);
+    if existing.contains_key(&name) {
+        return Some(name);
+    }
+    existing.iter().find(|(_, found)| rebuilt(found)).map(|(name, _)| name.clone())
+}
+
+pub(super) fn receipt(index: &Index) -> &Value {
     &index.meta[RECEIPT]
 }
 

@@ -4,7 +4,8 @@ use std::io::BufRead;
 
 use anyhow::Context as _;
 use ecosystem_core::failure::{Failure, Kind};
-use postgres::{IsolationLevel, Transaction};
+use ecosystem_core::pack::FromRows;
+use postgres::{CopyOutReader, IsolationLevel, Transaction};
 
 use super::bulk::{Database, quoted, rejected};
 
@@ -66,11 +67,7 @@ impl Reading<'_> {
                 "SELECT attname::text FROM pg_attribute WHERE attrelid = {of}::regclass AND attnum > 0 \
                  AND NOT attisdropped AND attgenerated = '' ORDER BY attnum"
             );
-            let key = format!(
-                "SELECT attname::text FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey) \
-                 WHERE indrelid = {of}::regclass AND indisprimary ORDER BY array_position(indkey::int2[], attnum)"
-            );
-            Ok(Table { columns: self.texts(&columns)?, key: self.texts(&key)?, name })
+            Ok(Table { columns: self.texts(&columns)?, key: self.texts(&key_of(&of))?, name })
         };
         names.into_iter().map(table).collect()
     }
@@ -160,31 +157,84 @@ impl Reading<'_> {
         sql: &str,
         each: &mut dyn FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let mut reader = self.0.copy_out(sql).map_err(|error| rejected(what, &error))?;
-        let broken =
-            |error| Failure::new(Kind::Data, "data-rejected", format!("PostgreSQL cannot {what}: {error}"));
-        // The server sends a row at a time.
-        let mut buffer = Vec::with_capacity(2 * BLOCK);
-        loop {
-            let row = reader.fill_buf().map_err(broken)?;
-            let length = row.len();
-            buffer.extend_from_slice(row);
-            reader.consume(length);
-            if buffer.len() >= BLOCK || (length == 0 && !buffer.is_empty()) {
-                each(&buffer)?;
-                buffer.clear();
-            }
-            if length == 0 {
-                break;
-            }
+        let mut lines = self.lines(what, sql)?;
+        while let Some(block) = lines.more()? {
+            each(block)?;
         }
         Ok(())
+    }
+
+    fn lines(&mut self, what: &str, sql: &str) -> anyhow::Result<Lines<'_>> {
+        let reader = self.0.copy_out(sql).map_err(|error| rejected(what, &error))?;
+        Ok(Lines { reader, what: what.to_owned(), buffer: Vec::with_capacity(2 * BLOCK), ended: false })
+    }
+
+    /// The rows that become documents: id, version or `\N`, and document, in the text format of COPY. With their number.
+    pub fn documents(&mut self, table: &str, from: &FromRows) -> anyhow::Result<(u64, Lines<'_>)> {
+        let what = format!("make documents of {table}");
+        let relation = literal(&format!("public.{}", quoted(table)));
+        let key = self.texts(&key_of(&relation))?;
+        if key.is_empty() {
+            return Err(Failure::new(
+                Kind::Data,
+                "data-rejected",
+                format!("PostgreSQL cannot {what}: it has no primary key"),
+            )
+            .into());
+        }
+        let key: Vec<String> = key.iter().map(|column| format!("{}::text", quoted(column))).collect();
+        let (document, version) = (&from.document, from.version.as_deref().unwrap_or("NULL"));
+        // Lines end them, so that a comment in an expression ends with it.
+        let rows =
+            format!("FROM public.{} WHERE (\n{}\n)", quoted(table), from.only.as_deref().unwrap_or("true"));
+        let count = self.0.query_one(&format!("SELECT count(*) {rows}"), &[]);
+        let count: i64 = count.map_err(|error| rejected(&what, &error))?.get(0);
+        let sql = format!(
+            "COPY (SELECT concat_ws(', ', {}), (\n{version}\n)::bigint, (\n{document}\n)::text {rows}) TO STDOUT",
+            key.join(", ")
+        );
+        Ok((count.unsigned_abs(), self.lines(&what, &sql)?))
     }
 
     fn texts(&mut self, sql: &str) -> anyhow::Result<Vec<String>> {
         let rows = self.0.query(sql, &[]).map_err(|error| rejected("describe the database", &error))?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
+}
+
+/// Rows on their way from the server.
+pub struct Lines<'a> {
+    reader: CopyOutReader<'a>,
+    what: String,
+    buffer: Vec<u8>,
+    ended: bool,
+}
+
+impl Lines<'_> {
+    /// The next whole lines. `None`: that was all.
+    pub fn more(&mut self) -> anyhow::Result<Option<&[u8]>> {
+        self.buffer.clear();
+        // The server sends a row at a time, and says once that it is at the end.
+        while !self.ended && self.buffer.len() < BLOCK {
+            let row = self.reader.fill_buf().map_err(|error| {
+                let text = format!("PostgreSQL cannot {}: {error}", self.what);
+                Failure::new(Kind::Data, "data-rejected", text)
+            })?;
+            let length = row.len();
+            self.buffer.extend_from_slice(row);
+            self.reader.consume(length);
+            self.ended = length == 0;
+        }
+        Ok((!self.buffer.is_empty()).then_some(&self.buffer))
+    }
+}
+
+/// Asks for the columns of a primary key, by the table as a literal.
+fn key_of(relation: &str) -> String {
+    format!(
+        "SELECT attname::text FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey) \
+         WHERE indrelid = {relation}::regclass AND indisprimary ORDER BY array_position(indkey::int2[], attnum)"
+    )
 }
 
 /// About so much is handed out at a time.

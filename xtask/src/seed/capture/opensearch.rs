@@ -92,6 +92,7 @@ pub(super) fn take(
             documents: file.close(files)?,
             id: None,
             table: None,
+            from_rows: None,
         });
     }
     indices.sort_by(|a, b| a.name.cmp(&b.name));

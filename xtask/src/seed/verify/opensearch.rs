@@ -337,6 +337,7 @@ mod tests {
             documents: "d".to_owned().try_into().unwrap(),
             id: None,
             table: None,
+            from_rows: None,
         };
         let found = |aliases: &[&str]| Found {
             aliases: aliases.iter().map(ToString::to_string).collect(),
