@@ -1,4 +1,5 @@
-//! `seed` killed at random moments, and run again. In the end the stores hold the pack, all of it and nothing else.
+//! `seed` or a server that it loads into, killed at random moments, and `seed` run again. In the end the stores hold the pack, all of it and
+//! nothing else.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::arena::Arena;
 use super::{Counts, Trial};
 use crate::client::opensearch;
 use crate::context::Context;
-use crate::sys::interrupt;
+use crate::sys::{interrupt, supervisor};
 
 const RECORDS: &str = "20000";
 /// A load takes about so long; later moments find it finished.
@@ -49,22 +50,37 @@ impl<'a> Seed<'a> {
         Ok(())
     }
 
-    /// Starts a load and kills it.
-    fn cut_short(&self, after: Duration, counts: &mut Counts) -> anyhow::Result<()> {
+    /// Starts a load and kills it, or one of its servers.
+    fn cut_short(
+        &self,
+        after: Duration,
+        random: &mut fastrand::Rng,
+        counts: &mut Counts,
+    ) -> anyhow::Result<()> {
         let mut program = self.arena.begin(&["seed", "big"])?;
         interrupt::pause(after, || false)?;
         if program.try_wait()?.is_some() {
             counts.add("was finished already");
             return Ok(());
         }
-        let pid = Pid::from_raw(program.id().cast_signed()).context("it has a number")?;
-        rustix::process::kill_process(pid, Signal::KILL)?;
+        let (victim, what) = if random.u8(..) < 170 {
+            (Some(program.id()), "killed")
+        } else {
+            let supervisor = supervisor::holder(&self.arena.state())?;
+            let servers = self.arena.family()?.into_iter().filter(|pid| Some(*pid) != supervisor);
+            (random.choice(servers.collect::<Vec<_>>()), "a server was killed")
+        };
+        let victim = victim.and_then(|pid| Pid::from_raw(pid.cast_signed())).context("something runs")?;
+        // It may have ended in this moment.
+        let _gone = rustix::process::kill_process(victim, Signal::KILL);
         program.wait()?;
-        counts.add("killed");
+        counts.add(what);
         Ok(())
     }
 
     fn is_whole(&self) -> anyhow::Result<()> {
+        // Where a server was killed, it may be on its way up again.
+        self.arena.ok(&["up", "--no-seed", "postgresql", "opensearch"])?;
         self.arena.ok(&["seed", "big"])?;
         self.arena.ok(&["pack", "verify", "big"])?;
         let path = "/_cat/indices/invenio-*?h=index";
@@ -86,7 +102,7 @@ impl Trial for Seed<'_> {
         self.lose(rows, documents)?;
         for _ in 0..random.usize(1..=3) {
             let after = Duration::from_micros(random.u64(0..u64::try_from(LOAD.as_micros())?));
-            self.cut_short(after, counts)
+            self.cut_short(after, random, counts)
                 .and_then(|()| if random.bool() { Ok(()) } else { self.is_whole() })
                 .with_context(|| format!("killed after {after:?}"))?;
         }
