@@ -22,7 +22,7 @@ use ecosystem_core::place::Place;
 
 pub use store::{names, pending, read};
 
-use crate::backend::compose::{Compose, Record, Volume};
+use crate::backend::compose::{Compose, Volume, record};
 use crate::backend::native;
 use crate::event::{Event, Events, Section, Task, Unit};
 use crate::sys::fs::{create_private_dir, disk_use, remove_optional, write_lasting};
@@ -192,7 +192,7 @@ fn clean(place: &Place, compose: Option<&Compose>, folders: &Folders) -> anyhow:
             Ok(None) => false,
             Ok(Some(taken)) => taken.services.values().any(|stored| stored.backend == Backend::Compose),
             // It does not tell; where there never were containers there are no volumes.
-            Err(_) => Record::exists(place),
+            Err(_) => record::exists(place),
         };
         if volumes {
             let name = entry.trim_end_matches(core::UNFINISHED);

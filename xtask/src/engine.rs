@@ -32,8 +32,6 @@ pub struct Engine<'a> {
     pub endpoints: &'a BTreeMap<String, Endpoint>,
     /// What runs containers; where a plan says nothing of containers there is none.
     pub compose: Option<&'a Compose>,
-    /// The services whose containers this has made or started.
-    pub applied: Mutex<BTreeSet<String>>,
     pub events: &'a dyn Events,
     /// When the command began: what `Outcome` tells is counted from there.
     pub begin: Instant,
@@ -41,6 +39,24 @@ pub struct Engine<'a> {
     pub patience: Duration,
     /// Loads a pack; given by the command, because engine and seed do not know each other.
     pub seed: &'a (dyn Fn(&str) -> anyhow::Result<()> + Sync),
+}
+
+/// What those who wait for servers know of the plan, and what they find out.
+struct Waits {
+    /// The services whose containers the plan makes or starts: waiting for them comes after that.
+    applied: BTreeSet<String>,
+    /// When each was first found usable and ours, in milliseconds.
+    detected: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Waits {
+    fn of(plan: &Plan) -> Self {
+        let applied = plan.steps.iter().filter_map(|step| match &step.action {
+            Action::Apply(services) | Action::Resume(services) => Some(services.iter().cloned()),
+            _ => None,
+        });
+        Self { applied: applied.flatten().collect(), detected: Mutex::default() }
+    }
 }
 
 /// What came of a plan.
@@ -66,7 +82,7 @@ impl Engine<'_> {
         let started = Arc::new(Mutex::new(BTreeSet::<String>::new()));
         outcome.abandoned = Some(interrupt::last_words(self.stop_later(Arc::clone(&started))));
         let tasks = Mutex::new(BTreeMap::new());
-        let detected = Mutex::new(BTreeMap::new());
+        let waits = Waits::of(plan);
         let mut done: BTreeMap<usize, bool> = BTreeMap::new();
         let mut running: BTreeSet<usize> = BTreeSet::new();
         std::thread::scope(|scope| {
@@ -96,10 +112,10 @@ impl Engine<'_> {
                         _ => {}
                     }
                     drop(begun);
-                    let (sender, tasks, detected) = (sender.clone(), &tasks, &detected);
+                    let (sender, tasks, waits) = (sender.clone(), &tasks, &waits);
                     scope.spawn(move || {
                         let from = Instant::now();
-                        let result = self.perform(step, tasks, detected);
+                        let result = self.perform(step, tasks, waits);
                         // The receiver lives as long as the scope.
                         let _delivered = sender.send((step, from.elapsed(), result));
                     });
@@ -119,7 +135,7 @@ impl Engine<'_> {
                 }
             }
         });
-        outcome.detected = detected.into_inner().unwrap_or_else(PoisonError::into_inner);
+        outcome.detected = waits.detected.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Err(interrupted) = interrupt::check() {
             outcome.failures = vec![interrupted.into()];
         }
@@ -146,7 +162,7 @@ impl Engine<'_> {
         &'t self,
         step: &Step,
         tasks: &Mutex<BTreeMap<String, Task<'t>>>,
-        detected: &Mutex<BTreeMap<String, u64>>,
+        waits: &Waits,
     ) -> anyhow::Result<()> {
         let task = |service: &str, section| {
             let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -154,7 +170,7 @@ impl Engine<'_> {
         };
         let take = |service: &str| tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(service);
         let wait = |service: &str| {
-            self.wait_until_ready(service, detected)?;
+            self.wait_until_ready(service, waits)?;
             if let Some(task) = take(service) {
                 task.finish("ready");
             }
@@ -211,7 +227,7 @@ impl Engine<'_> {
                 if !error.downcast_ref::<Failure>().is_some_and(|failure| failure.kind == Kind::Service) {
                     return Err(error);
                 }
-                self.endpoints.keys().try_for_each(|service| self.wait_until_ready(service, detected))?;
+                self.endpoints.keys().try_for_each(|service| self.wait_until_ready(service, waits))?;
                 (self.seed)(pack)
             }),
         };

@@ -11,7 +11,7 @@ use ecosystem_core::place::Place;
 use ecosystem_core::process::{RunAs, quoted};
 use ecosystem_core::seen::Seen;
 
-use crate::backend::compose::{self, Compose, Record};
+use crate::backend::compose::{self, Compose, record};
 use crate::backend::native;
 use crate::checkpoint;
 use crate::cli::Global;
@@ -162,7 +162,7 @@ impl Stack {
 
     /// The containers of a place that was set up; `None` where it never had any, and nothing is asked.
     pub fn compose(context: &Context, place: &Place) -> anyhow::Result<Option<Compose>> {
-        if !Record::exists(place) {
+        if !record::exists(place) {
             return Ok(None);
         }
         compose::client(context.find("docker"), place).map(Some).map_err(Into::into)
@@ -173,7 +173,7 @@ impl Stack {
         context: &Context,
         place: &Place,
     ) -> anyhow::Result<Option<(Compose, BTreeMap<String, Seen>)>> {
-        if Record::of(place)?.services.is_empty() {
+        if record::read(place)?.services.is_empty() {
             return Ok(None);
         }
         let Some(compose) = Self::compose(context, place)? else { return Ok(None) };

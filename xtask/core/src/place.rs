@@ -1,6 +1,6 @@
 //! Where one stack lives. Two checkouts, a test and a benchmark differ in their `Place` and in nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,20 @@ fn log_name(service: &str, process: &str) -> String {
 
 /// The file in a state folder that tells what is remembered of containers.
 pub const CONTAINERS: &str = "containers.toml";
+
+/// What [`CONTAINERS`] says: which containers a place has started, what made the data in their volumes, and whose engine has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The id of the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// The services that were started and not removed since.
+    #[serde(default)]
+    pub services: BTreeSet<String>,
+    /// What made the data of each service, as far as its image tells: `postgresql 12`.
+    #[serde(default)]
+    pub made_by: BTreeMap<String, String>,
+}
 
 /// How far apart the blocks of ports of two places are.
 const BLOCK: u16 = 100;

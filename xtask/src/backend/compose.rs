@@ -3,7 +3,7 @@
 //!
 //! Everything is found again by labels: of the Compose project, which is named after the place, and of the place itself.
 
-mod record;
+pub mod record;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,6 @@ use ecosystem_core::place::Place;
 use ecosystem_core::plan::Holder;
 use ecosystem_core::seen::{self, Seen};
 
-pub use self::record::Record;
 pub use self::volumes::Volume;
 use crate::event::{Events, Section, Task, Unit};
 use crate::sys::cmd::{Cmd, Output};
@@ -159,7 +158,7 @@ impl Compose {
                 _ => return Err(self.unanswered(&looked).into()),
             };
         }
-        if Record::of(&self.place)?.services.iter().any(|service| !seen.contains_key(service)) {
+        if record::read(&self.place)?.services.iter().any(|service| !seen.contains_key(service)) {
             self.same_engine()?;
         }
         Ok(seen)
@@ -167,7 +166,7 @@ impl Compose {
 
     /// Fails where this is not the engine that has the containers and volumes of this place.
     fn same_engine(&self) -> anyhow::Result<()> {
-        let Some(known) = Record::of(&self.place)?.engine else { return Ok(()) };
+        let Some(known) = record::read(&self.place)?.engine else { return Ok(()) };
         let asked = self.engine_id()?;
         if asked == known {
             return Ok(());
@@ -244,7 +243,7 @@ impl Compose {
     pub fn apply(&self, services: &[String], made_by: &BTreeMap<String, String>) -> anyhow::Result<()> {
         let engine = self.engine_id()?;
         // Before: interrupted halfway, there may be some already.
-        Record::change(&self.place, |record| {
+        record::change(&self.place, |record| {
             record.engine = Some(engine);
             record.services.extend(services.iter().cloned());
             record.made_by.extend(made_by.iter().map(|(service, by)| (service.clone(), by.clone())));
@@ -256,7 +255,7 @@ impl Compose {
 
     /// What made the data of each service that has some, where that is known.
     pub fn data(&self) -> anyhow::Result<BTreeMap<String, String>> {
-        let mut made_by = Record::of(&self.place)?.made_by;
+        let mut made_by = record::read(&self.place)?.made_by;
         if !made_by.is_empty() {
             let there = self.with_data()?;
             made_by.retain(|service, _| there.contains(service));
@@ -274,7 +273,7 @@ impl Compose {
     pub fn remove(&self, services: &[String]) -> anyhow::Result<()> {
         let ids = self.ids(services)?;
         self.remove_ids(&ids)?;
-        Record::change(&self.place, |record| record.services.retain(|service| !services.contains(service)))
+        record::change(&self.place, |record| record.services.retain(|service| !services.contains(service)))
     }
 
     /// The same for everything of the project, and its network: found by labels, whatever has become of the file. Fails where anything is left.
@@ -288,7 +287,7 @@ impl Compose {
         let mut left = self.of_project(["ps", "--all", "--format", "container {{.Names}}"])?;
         left.extend(self.of_project(["network", "ls", "--format", "network {{.Name}}"])?);
         if left.is_empty() {
-            return Record::change(&self.place, |record| record.services.clear());
+            return record::change(&self.place, |record| record.services.clear());
         }
         let message = format!("Docker says that all is gone, and there still is {}", left.join(", "));
         Err(Failure::new(Kind::Service, "containers-left", message)
@@ -342,10 +341,10 @@ impl Compose {
         if !volumes.is_empty() {
             self.insist(self.docker(["volume", "rm"]).args(volumes).limit(CHANGE), "deleted")?;
         }
-        Record::change(&self.place, |record| record.made_by.retain(|service, _| !chosen(service)))?;
+        record::change(&self.place, |record| record.made_by.retain(|service, _| !chosen(service)))?;
         if self.with_data()?.is_empty() && !self.has_leftovers()? {
             // From now on no engine is asked.
-            Record::forget(&self.place)?;
+            record::forget(&self.place)?;
             remove_optional(&self.place.state.join(FILE))?;
         }
         Ok(deleted)

@@ -5,7 +5,6 @@ mod all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -15,7 +14,7 @@ use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Action, Observed, Plan, Retry, obstacles_failure, reconcile_down};
 use serde::Serialize;
 
-use crate::backend::compose::{Compose, Record};
+use crate::backend::compose::{Compose, record};
 use crate::backend::native;
 use crate::checkpoint;
 use crate::cli::{Down, Global};
@@ -64,7 +63,7 @@ pub fn run(
         return output::report(&nothing, global.format).map_err(|e| vec![e]);
     };
     let prepare = || -> anyhow::Result<_> {
-        let record = Record::of(&place)?;
+        let record = record::read(&place)?;
         // There are volumes without containers.
         let concerned = args.data || !record.services.is_empty();
         let found = if concerned { Stack::compose(context, &place) } else { Ok(None) };
@@ -114,7 +113,6 @@ pub fn run(
         contained: &BTreeMap::new(),
         endpoints: &BTreeMap::new(),
         compose: compose.as_ref(),
-        applied: Mutex::default(),
         events,
         begin,
         patience: Duration::ZERO,

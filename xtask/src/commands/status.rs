@@ -15,7 +15,7 @@ use ecosystem_core::supervise::Phase;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
-use crate::backend::compose::Record;
+use crate::backend::compose::record;
 use crate::backend::native;
 use crate::checkpoint;
 use crate::cli::{self as args, Global};
@@ -185,7 +185,7 @@ fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
             by_service.entry(name.clone()).or_default();
         }
     }
-    let started = Record::of(&place)?.services;
+    let started = record::read(&place)?.services;
     let there = |name: &String| {
         by_service.contains_key(name) || containers.contains_key(name) || by(name, Backend::External)
     };

@@ -7,7 +7,6 @@ mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -162,7 +161,6 @@ pub fn run(
         contained: &wanted.containers.wanted,
         endpoints: &wanted.endpoints,
         compose: wanted.containers.compose.as_ref(),
-        applied: Mutex::default(),
         events,
         begin,
         patience: Duration::from_secs(args.timeout),

@@ -1,7 +1,5 @@
 //! Steps that are about containers, and what is to be known of a container while somebody waits for it.
 
-use std::sync::PoisonError;
-
 use anyhow::Context;
 use ecosystem_core::catalog::container::Contained;
 use ecosystem_core::failure::{Failure, Kind, harmless};
@@ -32,7 +30,6 @@ impl Engine<'_> {
             Action::Pull(image) => compose.pull(image, self.events)?,
             Action::Apply(services) => {
                 let task = Task::start(self.events, Section::Start, "containers");
-                self.applied.lock().unwrap_or_else(PoisonError::into_inner).extend(services.iter().cloned());
                 let made_by =
                     |service: &String| Some((service.clone(), self.contained.get(service)?.made_by.clone()?));
                 compose.apply(services, &services.iter().filter_map(made_by).collect())?;
@@ -40,7 +37,6 @@ impl Engine<'_> {
             }
             Action::Resume(services) => {
                 let task = Task::start(self.events, Section::Start, "containers");
-                self.applied.lock().unwrap_or_else(PoisonError::into_inner).extend(services.iter().cloned());
                 compose.resume(services)?;
                 task.finish(format!("started: {}", services.join(", ")));
             }
@@ -67,15 +63,16 @@ impl Engine<'_> {
         Ok(self.compose()?.containers()?.remove(service))
     }
 
-    /// Fails where a container is not going to become ready: it ended, and whatever starts it again will not help.
+    /// Fails where a container is not going to become ready: it ended, and whatever starts it again will not help. `applied`: this plan has made or
+    /// started it.
     pub(super) fn look_at_container(
         &self,
         service: &str,
         contained: &Contained,
+        applied: bool,
         restarts: &mut Option<u32>,
     ) -> anyhow::Result<()> {
         let seen = self.seen(service)?;
-        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner).contains(service);
         let now = seen.as_ref().map_or(0, |seen| seen.restarts);
         // One that was started here has begun at none; what happened to others before is over.
         let before = *restarts.get_or_insert(if applied { 0 } else { now });

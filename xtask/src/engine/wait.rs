@@ -15,7 +15,7 @@ use ecosystem_core::shortage::OUT_OF_MEMORY;
 use ecosystem_core::supervise::Phase;
 
 use super::failures::{out_of_memory, quote_log, refused, stopped, unknowable};
-use super::{Engine, ms};
+use super::{Engine, Waits, ms};
 use crate::backend::native;
 use crate::client::{self, Effort};
 use crate::sys::control::Supervised;
@@ -45,30 +45,27 @@ impl Ended {
 
 impl Engine<'_> {
     /// Asks from outside until the server is usable and ours; a write is tried once, at the end.
-    pub(super) fn wait_until_ready(
-        &self,
-        service: &str,
-        detected: &Mutex<BTreeMap<String, u64>>,
-    ) -> anyhow::Result<()> {
+    pub(super) fn wait_until_ready(&self, service: &str, waits: &Waits) -> anyhow::Result<()> {
         let trouble = Mutex::new(None);
         let Some(contained) = self.contained.get(service) else {
-            return self.ask_until_ready(service, detected, &trouble);
+            return self.ask_until_ready(service, waits, &trouble);
         };
         // A look at a container is two commands: whoever asks the server does not wait for them.
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
+                let applied = waits.applied.contains(service);
                 let mut restarts = None;
                 let over = || over.load(Ordering::SeqCst);
                 while interrupt::pause(LOOK_PERIOD, over).is_ok() && !over() {
-                    if let Err(error) = self.look_at_container(service, contained, &mut restarts) {
+                    if let Err(error) = self.look_at_container(service, contained, applied, &mut restarts) {
                         *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                         interrupt::wake();
                         return;
                     }
                 }
             });
-            let result = self.ask_until_ready(service, detected, &trouble);
+            let result = self.ask_until_ready(service, waits, &trouble);
             over.store(true, Ordering::SeqCst);
             interrupt::wake();
             result
@@ -79,7 +76,7 @@ impl Engine<'_> {
     fn ask_until_ready(
         &self,
         service: &str,
-        detected: &Mutex<BTreeMap<String, u64>>,
+        waits: &Waits,
         trouble: &Mutex<Option<anyhow::Error>>,
     ) -> anyhow::Result<()> {
         let endpoint = &self.endpoints[service];
@@ -95,7 +92,7 @@ impl Engine<'_> {
                 // In what is somebody else's, nothing is tried.
                 Attempt::Ready if effort == Effort::Write || elsewhere => return Ok(()),
                 Attempt::Ready => {
-                    let mut detected = detected.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut detected = waits.detected.lock().unwrap_or_else(PoisonError::into_inner);
                     detected.insert(service.to_owned(), ms(self.begin.elapsed()));
                     drop(detected);
                     // Whatever it says of itself: the kernel knows whose it is.

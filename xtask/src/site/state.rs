@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::endpoint::Secret;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Asked, Backend};
-use ecosystem_core::place::{CONTAINERS, Place, place_id};
+use ecosystem_core::place::{CONTAINERS, Place, Record, place_id};
 use ecosystem_core::process::quoted;
 use serde::{Deserialize, Serialize};
 
@@ -271,13 +271,8 @@ impl State {
 
     /// The services that have data in a volume, with what made it. What cannot be read is told by whoever needs it.
     fn contained(&self) -> BTreeMap<String, String> {
-        #[derive(Default, Deserialize)]
-        struct Containers {
-            #[serde(default)]
-            made_by: BTreeMap<String, String>,
-        }
         let text = read_optional(&self.folder.join(CONTAINERS)).ok().flatten().unwrap_or_default();
-        toml::from_str::<Containers>(&text).unwrap_or_default().made_by
+        toml::from_str::<Record>(&text).unwrap_or_default().made_by
     }
 
     /// Makes the secrets that are still missing.

@@ -10,7 +10,7 @@ use ecosystem_core::checkpoint::LABEL;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::render::compose::LABEL_PLACE;
 
-use super::{CHANGE, Compose, Record, quoted};
+use super::{CHANGE, Compose, quoted, record};
 use crate::sys::cmd::Cmd;
 
 /// How long copying a volume may take.
@@ -76,13 +76,13 @@ impl Compose {
     pub fn claim(&self) -> anyhow::Result<()> {
         self.same_engine()?;
         let engine = self.engine_id()?;
-        Record::change(&self.place, |record| record.engine = Some(engine))
+        record::change(&self.place, |record| record.engine = Some(engine))
     }
 
     /// Remembers what made the data of these services.
     pub fn note_made(&self, made_by: &BTreeMap<String, String>) -> anyhow::Result<()> {
         let noted = made_by.iter().map(|(service, by)| (service.clone(), by.clone()));
-        Record::change(&self.place, |record| record.made_by.extend(noted))
+        record::change(&self.place, |record| record.made_by.extend(noted))
     }
 
     /// Lays the data of a checkpoint into the volume of a service, beside what is in it.

@@ -1,7 +1,6 @@
 //! `checkpoint save` and `checkpoint restore`: stop what runs, copy, and start exactly that again, whatever became of the copying.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use ecosystem_core::catalog::container::Contained;
@@ -16,7 +15,7 @@ use ecosystem_core::process::Process;
 use ecosystem_core::render::compose::of_place;
 
 use super::report::{Copied, Planned};
-use crate::backend::compose::{Compose, Record};
+use crate::backend::compose::{Compose, record};
 use crate::backend::native;
 use crate::checkpoint;
 use crate::cli::{Global, Restore, Save};
@@ -156,7 +155,7 @@ impl<'a> Scene<'a> {
         let mut observed = native::observe(place, &[])?;
         // Where no container is wanted or was started, what an engine has is of no interest.
         let wanted = ecosystem.services.values().any(|service| service.backend.value == Backend::Compose);
-        let asked = wanted || !Record::of(place)?.services.is_empty();
+        let asked = wanted || !record::read(place)?.services.is_empty();
         let compose = if asked { Stack::compose(context, place)? } else { None };
         observed.containers = compose.as_ref().map(Compose::containers).transpose()?.unwrap_or_default();
         let made = native::made(place)?;
@@ -293,7 +292,6 @@ impl<'a> Scene<'a> {
             contained: &contained,
             endpoints: &endpoints,
             compose: self.compose.as_ref(),
-            applied: Mutex::default(),
             events: self.events,
             begin,
             patience: PATIENCE,

@@ -11,7 +11,7 @@ use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Action, Observed, Plan, own_ports};
 use ecosystem_core::render::compose::of_place;
 
-use crate::backend::compose::{self, Compose, Record};
+use crate::backend::compose::{self, Compose, record};
 use crate::backend::native;
 use crate::context::Context;
 use crate::site::Secrets;
@@ -41,7 +41,7 @@ impl Containers {
             |name: &String| services.iter().any(|s| s.name == *name && s.backend.value == Backend::Compose);
         wanted.retain(|name, _| asked(name));
         let docker = context.find("docker");
-        let some = !wanted.is_empty() || Record::exists(place);
+        let some = !wanted.is_empty() || record::exists(place);
         let compose = docker.clone().filter(|_| some).map(|docker| Compose::new(docker, place));
         Self { compose, docker, wanted, file }
     }
