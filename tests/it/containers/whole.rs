@@ -35,6 +35,11 @@ fn the_core_runs_as_containers_from_the_first_up_to_the_last_down() {
     assert_eq!(states(place), READY);
     let env = place.env();
     assert_eq!(number(&env, "SELECT count(*) FROM rdm_records_metadata"), 120);
+    // With the pg_dump of the image.
+    let captured = place.json(&["pack", "capture", "kept"]);
+    assert_eq!(captured["parts"][0]["counts"]["rdm_records_metadata"], 120, "{captured}");
+    let schema = std::fs::read_to_string(place.root.join("seeds/kept/postgresql/schema.sql")).unwrap();
+    assert!(schema.contains("CREATE TABLE public.rdm_records_metadata ("), "{schema}");
 
     // Nothing but loopback, and only what the manifest names.
     let published = contained.listed(&["ps"], "Ports").join(", ");

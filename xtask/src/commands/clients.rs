@@ -65,7 +65,8 @@ pub(super) fn pg_dump<'a>(
     let user = endpoint.user.clone().unwrap_or_default();
     let database = endpoint.database.clone().unwrap_or_default();
     let password = endpoint.password().to_owned();
-    let command = if service.backend.value == Backend::Compose && context.find("pg_dump").is_none() {
+    // The one of the image has the right version.
+    let command = if service.backend.value == Backend::Compose {
         let (docker, container) = container(context, stack, &service.name)?;
         let words = ["exec", "--env", "PGPASSWORD", &container, "pg_dump", "-h", "127.0.0.1"];
         Cmd::new(docker.as_str()).args(words)
