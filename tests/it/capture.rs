@@ -28,6 +28,7 @@ const TABLES: &str = r"
     CREATE TABLE terms_metadata (id uuid PRIMARY KEY, json jsonb, version_id integer);
     INSERT INTO terms_metadata SELECT id, json, 2 FROM things_metadata WHERE owner = 2;
     INSERT INTO notes VALUES (NULL, 1.5), ('b', NULL), ('a', 2), ('a', 2);
+    CREATE MATERIALIZED VIEW sums AS SELECT kind, count(*) AS n FROM things_metadata GROUP BY kind;
     CREATE INDEX by_kind ON things_metadata (kind) WHERE owner > 1;
 ";
 
@@ -97,6 +98,8 @@ fn a_captured_pack_makes_an_equal_stack() {
     let env = from.env();
     let nothing = from.run(&["pack", "capture", "app"]);
     assert!(nothing.status == 1 && nothing.stderr.contains("nothing-to-capture"), "{nothing}");
+    let named = from.run(&["pack", "capture", "../app"]);
+    assert!(named.status == 6 && named.stderr.contains("use a-z"), "{named}");
     sql(&env).batch_execute(TABLES).unwrap();
     indices(&env);
     let mut broker = crate::amqp::Broker::login(&env).unwrap();
@@ -187,6 +190,7 @@ fn a_captured_pack_makes_an_equal_stack() {
 fn works(env: &Env) {
     let refused = sql(env).batch_execute("UPDATE things_metadata SET owner = 99").unwrap_err();
     assert_eq!(refused.code(), Some(&postgres::error::SqlState::FOREIGN_KEY_VIOLATION), "{refused}");
+    assert_eq!(number(env, "SELECT n FROM sums"), 120);
     assert_eq!(number(env, "INSERT INTO owners (name) VALUES ('next') RETURNING id::bigint"), 5);
     sql(env).batch_execute("DELETE FROM owners WHERE name = 'next'").unwrap();
     assert_eq!(search(env, "GET", "/some/_count", None)["count"], 1);

@@ -327,7 +327,7 @@ impl Manifest {
             }
         };
         check(self.format == FORMAT, format!("format = {}: this version reads format {FORMAT}", self.format));
-        check(is_slug(&self.name), format!("name = {:?}: use a-z, 0-9 and dashes", self.name));
+        check(is_slug(&self.name), format!("name = {}", bad_name(&self.name)));
         check(!self.parts().is_empty(), "it has no part: postgresql, opensearch or rabbitmq".to_owned());
         let mut tables = BTreeSet::new();
         for table in self.postgresql.iter().flat_map(|part| &part.tables) {
@@ -385,6 +385,15 @@ impl Manifest {
         }
         problems
     }
+}
+
+/// Fails where a pack cannot have this name.
+pub fn check_name(name: &str) -> Result<(), Failure> {
+    if is_slug(name) { Ok(()) } else { Err(Failure::new(Kind::Data, "pack-invalid", bad_name(name))) }
+}
+
+fn bad_name(name: &str) -> String {
+    format!("{name:?}: use a-z, 0-9 and dashes, at most 40")
 }
 
 fn is_slug(name: &str) -> bool {

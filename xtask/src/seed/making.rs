@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::artifact::hex;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::pack::{Content, FILE, FilePath};
+use ecosystem_core::pack::{Content, FILE, FilePath, check_name};
 use sha2::{Digest as _, Sha256};
 
 use super::pack::invalid;
@@ -25,6 +25,7 @@ pub(super) struct Making {
 impl Making {
     /// Begins a pack. Nothing is ever written over.
     pub(super) fn begin(seeds: &Utf8Path, name: &str) -> anyhow::Result<Self> {
+        check_name(name)?;
         let target = seeds.join(name);
         refuse_existing(&target)?;
         std::fs::create_dir_all(seeds).with_context(|| format!("cannot make {seeds}"))?;

@@ -33,8 +33,6 @@ pub fn synthetic(
     events: &dyn Events,
 ) -> anyhow::Result<Made> {
     let started = std::time::Instant::now();
-    // A bad name is told before anything is written.
-    pack.manifest(name, BTreeMap::new())?;
     let making = Making::begin(seeds, name)?;
     let mut files = BTreeMap::new();
     for (path, text) in pack.fixed() {

@@ -82,6 +82,13 @@ impl Search {
         Ok(serde_json::from_value(self.json("describe indices", answer)?)?)
     }
 
+    /// The bytes that the documents of an index take on the disk.
+    pub fn size(&self, index: &str) -> anyhow::Result<u64> {
+        let path = format!("/{index}/_stats/store?filter_path=_all.primaries.store.size_in_bytes");
+        let answer = self.json("measure an index", self.client.get(&path))?;
+        Ok(answer.pointer("/_all/primaries/store/size_in_bytes").and_then(Value::as_u64).unwrap_or(0))
+    }
+
     /// The templates of applications.
     pub fn templates(&self) -> anyhow::Result<Templates> {
         let get = |path: &str| {

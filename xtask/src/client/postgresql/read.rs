@@ -102,6 +102,14 @@ impl Reading<'_> {
         names.into_iter().map(sequence).collect()
     }
 
+    /// The materialized views of the schema `public` that hold rows, in an order in which they can be filled.
+    pub fn materialized_views(&mut self) -> anyhow::Result<Vec<String>> {
+        self.texts(&format!(
+            "SELECT relname::text FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind = 'm' \
+             AND relispopulated AND {NOT_OF_EXTENSIONS} ORDER BY oid"
+        ))
+    }
+
     /// The versions that Alembic has noted; none where there is no such table.
     pub fn alembic(&mut self) -> anyhow::Result<Vec<String>> {
         let there = "SELECT 'x' WHERE to_regclass('public.alembic_version') IS NOT NULL";
@@ -111,7 +119,7 @@ impl Reading<'_> {
         self.texts("SELECT version_num::text FROM public.alembic_version ORDER BY 1")
     }
 
-    /// The number of rows of all of these tables.
+    /// The number of rows of a table.
     pub fn count(&mut self, table: &str) -> anyhow::Result<u64> {
         let sql = format!("SELECT count(*) FROM public.{}", quoted(table));
         let row = self.0.query_one(&sql, &[]).map_err(|error| rejected("count rows", &error))?;
@@ -130,7 +138,7 @@ impl Reading<'_> {
             key => key.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", "),
         };
         let sql = format!(
-            "COPY (SELECT {} FROM public.{} AS x ORDER BY {order}) TO STDOUT",
+            "COPY (SELECT {} FROM ONLY public.{} AS x ORDER BY {order}) TO STDOUT",
             columns.join(", "),
             quoted(&table.name)
         );

@@ -13,8 +13,9 @@ use crate::client::opensearch::{Order, Search};
 use crate::event::{Task, Unit};
 use crate::sys::interrupt;
 
-/// So many documents are asked for at once: a page of ordinary ones is about 1 MB.
-const PAGE: usize = 1_000;
+/// About so many bytes of the disk are asked for at once; they are compressed there. And never more than so many documents.
+const PAGE: u64 = 2 * 1024 * 1024;
+const MAX_PAGE: u64 = 1_000;
 
 /// What was taken out of a cluster.
 pub(super) struct Taken {
@@ -55,12 +56,13 @@ pub(super) fn take(
     let search = Search::open(endpoint)?;
     let described = search.described()?;
     let templates = search.templates()?;
-    let mut total = 0;
+    let mut held = BTreeMap::new();
     for real in described.keys() {
         // What was written a moment ago is to be found, too.
         search.refresh(real)?;
-        total += search.count(real)?;
+        held.insert(real, search.count(real)?);
     }
+    let total = held.values().sum();
     let (mut indices, mut counts, mut ids, mut before) = (Vec::new(), Counts::new(), BTreeMap::new(), 0);
     for (real, told) in &described {
         let found = capture::index(real, told);
@@ -69,7 +71,9 @@ pub(super) fn take(
         let settings = making.whole(&path("json"), &settings, files)?;
         let mut file = making.file(&path("ndjson"))?;
         let (mut of_index, mut line) = (Ids::default(), Vec::new());
-        search.read(real, PAGE, Order::Id, &mut |hit| {
+        let each = search.size(real)? / held[real].max(1);
+        let page = usize::try_from((PAGE / each.max(1)).clamp(10, MAX_PAGE))?;
+        search.read(real, page, Order::Id, &mut |hit| {
             line.clear();
             document::write(hit, &mut line);
             file.add(&line)?;

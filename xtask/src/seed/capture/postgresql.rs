@@ -56,6 +56,9 @@ pub(super) fn take(
     schema.push_str(&section("pre-data")?);
     let mut finish = section("post-data")?;
     finish.push_str(&sequences(&mut reading)?);
+    for view in reading.materialized_views()? {
+        let _ = writeln!(finish, "REFRESH MATERIALIZED VIEW public.\"{}\";", view.replace('"', "\"\""));
+    }
     let (schema, finish) = (making.whole(SCHEMA, &schema, files)?, making.whole(FINISH, &finish, files)?);
 
     let mut total = 0;
