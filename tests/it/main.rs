@@ -46,6 +46,7 @@ mod snapshot;
 mod stranger;
 mod supervision;
 mod support;
+mod tenants;
 mod tidy;
 mod tools;
 mod whole;

@@ -278,6 +278,11 @@ impl Stack {
 
     /// How to reach what runs, by kind. There must be something.
     pub fn running_by_kind(&self, context: &Context) -> anyhow::Result<BTreeMap<String, Endpoint>> {
+        Ok(Self::by_kind(&self.running_by_name(context)?))
+    }
+
+    /// How to reach what runs. There must be something.
+    pub fn running_by_name(&self, context: &Context) -> anyhow::Result<BTreeMap<String, Endpoint>> {
         let nothing = || {
             Failure::new(Kind::Finding, "nothing-runs", format!("nothing runs for {}", self.site.root))
                 .hint("{program} up")
@@ -289,7 +294,7 @@ impl Stack {
         if services.is_empty() {
             return Err(nothing().into());
         }
-        Ok(Self::by_kind(&self.endpoints(&services, &place, &self.state.secrets()?)))
+        Ok(self.endpoints(&services, &place, &self.state.secrets()?))
     }
 
     /// The address that servers bind.

@@ -47,7 +47,7 @@ pub struct Endpoint {
     pub ports: BTreeMap<String, u16>,
     pub user: Option<String>,
     pub secret: Option<Secret>,
-    /// Database of PostgreSQL, virtual host of RabbitMQ, index prefix of OpenSearch.
+    /// Database of PostgreSQL, virtual host of RabbitMQ, index prefix of OpenSearch, first database of Redis.
     pub database: Option<String>,
     /// What the server must say of itself to be ours: cluster name, node name, configuration file.
     pub identity: String,

@@ -27,4 +27,5 @@ pub mod seen;
 pub mod shortage;
 pub mod supervise;
 pub mod synthetic;
+pub mod tenant;
 pub mod tool;

@@ -23,6 +23,7 @@ use crate::engine::Engine;
 use crate::event::Events;
 use crate::output::{self, Report};
 use crate::stack::Stack;
+use crate::tenant;
 
 #[derive(Debug, Default, Serialize)]
 struct Ended {
@@ -214,6 +215,7 @@ fn delete(
             deleted.insert(name);
         }
     }
+    tenant::forget(place, &deleted)?;
     Ok(deleted.into_iter().collect())
 }
 

@@ -22,4 +22,6 @@ pub mod seed;
 pub mod shell;
 pub mod snapshot;
 pub mod status;
+pub mod tenant;
+pub mod test;
 pub mod up;

@@ -228,6 +228,7 @@ mod tests {
           daemonize no
           pidfile ""
           logfile ""
+          databases 128
         "#);
     }
 }
