@@ -41,6 +41,7 @@ mod redis;
 mod releases;
 mod report;
 mod reserved;
+mod reset;
 mod security;
 mod snapshot;
 mod stranger;

@@ -11,7 +11,7 @@ use crate::redis::redis;
 use crate::support::{Place, Run, eventually, kill};
 
 /// Commands on each of the five databases of Redis that these settings name; returns what came back.
-fn caches(env: &Env, command: &str) -> String {
+pub(crate) fn caches(env: &Env, command: &str) -> String {
     let names = [
         "INVENIO_CACHE_REDIS_URL",
         "INVENIO_ACCOUNTS_SESSION_REDIS_URL",
@@ -31,20 +31,20 @@ fn vhost(env: &Env) -> &str {
     env["INVENIO_BROKER_URL"].rsplit_once('/').unwrap().1
 }
 
-fn queues(env: &Env) -> BTreeSet<String> {
+pub(crate) fn queues(env: &Env) -> BTreeSet<String> {
     let (status, all) = manage(env, "GET", &format!("/api/queues/{}?columns=name", vhost(env)));
     assert_eq!(status, 200, "{all}");
     all.as_array().unwrap().iter().map(|queue| queue["name"].as_str().unwrap().to_owned()).collect()
 }
 
-fn declare(env: &Env, queue: &str) {
+pub(crate) fn declare(env: &Env, queue: &str) {
     let path = format!("/api/queues/{}/{queue}", vhost(env));
     let (status, answer) =
         http("PUT", &env["RABBITMQ_MANAGEMENT_URL"], &path, Some(&json!({"durable": true})));
     assert!(status < 300, "{answer}");
 }
 
-fn databases(env: &Env) -> i64 {
+pub(crate) fn databases(env: &Env) -> i64 {
     number(env, "SELECT count(*) FROM pg_database")
 }
 

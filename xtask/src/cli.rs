@@ -12,7 +12,7 @@ use clap::builder::TypedValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ecosystem_core::model::Backend;
 
-pub use self::data::{Checkpoint, Delete, Restore, Save, Seed};
+pub use self::data::{Checkpoint, Delete, Reset, Restore, Save, Seed};
 use crate::output::Format;
 pub use dev::{Bench, Dev, Proof, Prove};
 pub use pack::{Capture, New, Pack, Verify};
@@ -105,6 +105,11 @@ pub enum Command {
     ///
     /// What was loaded before stays as it is. `up` does this by itself where the manifest names a pack.
     Seed(Seed),
+    /// Go back to the state right after `seed`: everything else is deleted, nothing is restarted; asks first
+    ///
+    /// Of the main instance: its database, all indices but those of tenants, queues and exchanges, the first five databases of Redis. The
+    /// first time the pack is loaded; from then on it is put back from copies that the servers keep, in about a second. See docs/data.md.
+    Reset(Reset),
     /// Keep all data as it is now under a name, and put it back later
     ///
     /// The servers are stopped while data is copied, and those that ran are started again. See docs/data.md.

@@ -1,7 +1,7 @@
 //! The acting half of Invenio Ecosystem: it observes, carries out plans and prints. Deciding is the business of `ecosystem-core`.
 //!
 //! Layers, each using only those below it: `cli`, `context`, `stack`, `commands`, `output` (what a person meets) · `engine`, `seed`,
-//! `snapshot`, `checkpoint`, `tenant` (work) · `provision`, `backend`, `client`, `site` (effects) · `event`, `sys` (mechanisms). `tests/it/tidy.rs` holds them to it.
+//! `snapshot`, `checkpoint`, `tenant`, `reset` (work) · `provision`, `backend`, `client`, `site` (effects) · `event`, `sys` (mechanisms). `tests/it/tidy.rs` holds them to it.
 
 pub mod backend;
 pub mod checkpoint;
@@ -13,6 +13,7 @@ pub mod engine;
 pub mod event;
 pub mod output;
 pub mod provision;
+pub mod reset;
 pub mod seed;
 pub mod site;
 pub mod snapshot;

@@ -116,6 +116,7 @@ fn work(cli: &Cli, context: &Context, events: &Progress) -> Result<(), Vec<anyho
         Command::Shell(args) => one(commands::shell::run(context, global, args, events)),
         Command::Provision(args) => one(commands::provision::run(context, global, args, events)),
         Command::Seed(args) => one(commands::seed::run(context, global, args, events)),
+        Command::Reset(args) => one(commands::reset::run(context, global, args, events)),
         Command::Checkpoint(what) => commands::checkpoint::run(context, global, what, events),
         Command::Tenant(what) => one(commands::tenant::run(context, global, what, events)),
         Command::Test(_) => unreachable!("it has an exit status of its own"),

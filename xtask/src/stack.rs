@@ -18,6 +18,7 @@ use crate::cli::Global;
 use crate::context::Context;
 use crate::event::{Event, Events};
 use crate::provision::{InUse, Lock, Mode, Provisioner};
+use crate::reset;
 use crate::site::places;
 use crate::site::{self, LOCK, STATE, Secrets, Site, State, find_root, link_refused};
 use crate::sys::fs::canonical;
@@ -156,6 +157,12 @@ impl Stack {
         // Read again: another command may have set it up while this one waited.
         if let Some(place) = self.state.place(&self.store)? {
             checkpoint::settle(&place, || context.find("docker"), events)?;
+            // It is finished by nothing but another one, which deletes what has come since.
+            if verb != "reset"
+                && let Some(journal) = reset::pending(&place)?
+            {
+                events.emit(Event::Warning(journal.says(&context.program)));
+            }
         }
         Ok(lock)
     }

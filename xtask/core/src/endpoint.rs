@@ -121,6 +121,11 @@ impl Endpoint {
         self.ports.keys().map(address).collect()
     }
 
+    /// Whether somebody else runs it: which server it is cannot be proven then, and what it holds may be somebody else's as well.
+    pub fn is_elsewhere(&self) -> bool {
+        self.identity.is_empty()
+    }
+
     /// The secret, or an empty string where the server has none.
     pub fn password(&self) -> &str {
         self.secret.as_ref().map_or("", Secret::reveal)

@@ -23,6 +23,7 @@ pub mod process;
 pub mod redact;
 pub mod release;
 pub mod render;
+pub mod reset;
 pub mod seen;
 pub mod shortage;
 pub mod supervise;

@@ -17,7 +17,7 @@ use ecosystem_core::endpoint::{Attempt, Endpoint};
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
-pub use admin::Admin;
+pub use admin::{Admin, held};
 pub use bulk::{Brought, Database, Fresh, Loading, Receipt};
 pub use compare::Differences;
 pub use read::{Lines, Reading, Sequence, Table};

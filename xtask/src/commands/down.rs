@@ -22,6 +22,7 @@ use crate::context::Context;
 use crate::engine::Engine;
 use crate::event::Events;
 use crate::output::{self, Report};
+use crate::reset;
 use crate::stack::Stack;
 use crate::tenant;
 
@@ -134,6 +135,7 @@ pub fn run(
         // With the last data goes what it was made with.
         let forget = |asked: &mut Asked| *asked = Asked { backend: asked.backend, ..Asked::default() };
         stack.state.ask(forget).map_err(|e| vec![e])?;
+        reset::end(&place).map_err(|e| vec![e])?;
     }
     let checkpoints = if args.data { checkpoint::names(&place).map_err(|e| vec![e])? } else { Vec::new() };
     let report = Ended { stopped: stopped(&plan), deleted, checkpoints, program: context.program.clone() };

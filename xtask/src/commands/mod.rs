@@ -17,6 +17,7 @@ pub mod pack;
 pub mod provision;
 pub mod render;
 pub mod report;
+pub mod reset;
 pub mod search;
 pub mod seed;
 pub mod shell;

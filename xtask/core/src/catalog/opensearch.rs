@@ -97,12 +97,11 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         File { path: home.join("tmp"), content: Content::Folder },
         File { path: home.join("log"), content: Content::Folder },
     ];
-    // Not part of what is compared: a server that was started without it serves as well, and `reset` takes longer.
+    // Not part of what is compared: a server that was started without it serves as well, and `reset` takes longer. Snapshots lie in the
+    // data, because the server remembers how far it is with them: they have to go and to come back together.
     let recipe = super::recipe(&files).to_string();
-    let snapshots = home.join("snapshots");
-    let _ = writeln!(yaml, "path.repo: [{}]", yaml_text(snapshots.as_str()));
+    let _ = writeln!(yaml, "path.repo: [{}]", yaml_text(data.join("snapshots").as_str()));
     files[0].content = Content::Text(yaml);
-    files.push(File { path: snapshots, content: Content::Folder });
 
     let heap = heap(service);
     let jvm = Jvm { java: &installed["java"], server, heap, config: &config, tmp: &home.join("tmp") };

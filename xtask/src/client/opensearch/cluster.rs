@@ -69,10 +69,20 @@ impl Search {
         Ok(if answer.ok() { Ok(()) } else { Err(answer.reason()) })
     }
 
-    /// The snapshots that are whole.
+    /// Forgets the place for snapshots; what lies there stays.
+    pub fn forget_repository(&self) -> anyhow::Result<()> {
+        let answer = self.client.delete(&format!("/_snapshot/{REPOSITORY}"));
+        self.good("forget the place for snapshots", answer).map(drop)
+    }
+
+    /// The snapshots that are whole; none where there is no place for them.
     pub fn snapshots(&self) -> anyhow::Result<Vec<String>> {
         let path = format!("/_snapshot/{REPOSITORY}/_all?verbose=false");
-        let answer = self.good("list snapshots", self.client.get(&path))?;
+        let answer = self.client.get(&path);
+        if answer.as_ref().is_ok_and(|answer| answer.status == 404) {
+            return Ok(Vec::new());
+        }
+        let answer = self.good("list snapshots", answer)?;
         let all = answer["snapshots"].as_array().into_iter().flatten();
         let whole = all.filter(|snapshot| snapshot["state"] == "SUCCESS");
         Ok(whole.filter_map(|snapshot| Some(snapshot["snapshot"].as_str()?.to_owned())).collect())

@@ -21,6 +21,14 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// A server that is ours, at work on its databases.
 pub struct Admin(Client);
 
+/// How many tables a database has, and its size in bytes.
+pub fn held(endpoint: &Endpoint) -> anyhow::Result<(u64, u64)> {
+    let sql = "SELECT (SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')), \
+               pg_database_size(current_database())";
+    let row = open(endpoint)?.query_one(sql, &[]).map_err(|error| rejected("count tables", &error))?;
+    Ok((row.get::<_, i64>(0).unsigned_abs(), row.get::<_, i64>(1).unsigned_abs()))
+}
+
 impl Admin {
     /// Connects and proves identity; not to the database of the endpoint where that can be avoided.
     pub fn open(endpoint: &Endpoint) -> anyhow::Result<Self> {
@@ -84,8 +92,11 @@ impl Admin {
     }
 
     /// Puts the database `new` in the place of `name`, which is called `old` afterwards: both names change in one transaction, and at every
-    /// moment one of the two can be connected to. `new` and `old` must be nobody's.
+    /// moment one of the two can be connected to. `new` and `old` must be nobody's; `name` need not be there.
     pub fn swap(&mut self, endpoint: &Endpoint, name: &str, new: &str, old: &str) -> anyhow::Result<()> {
+        if !self.databases()?.contains_key(name) {
+            return self.rename(&[(new, name)]).map_err(Into::into);
+        }
         let mut other = Self::open(endpoint)?;
         other.send_away(name)?;
         let (sender, receiver) = mpsc::channel::<()>();
