@@ -1,6 +1,8 @@
 //! Tenants: made, listed and deleted; and commands on tenants of their own, whatever those do and however they end.
 
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::Stdio;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -190,6 +192,22 @@ fn exit_status_streams_and_signals_are_the_commands_own() {
 }
 
 #[test]
+fn ctrl_c_reaches_the_command_once_and_the_tenant_goes() {
+    let place = light();
+    place.file(
+        "work.sh",
+        "trap 'echo once >> caught; sleep 0.1; exit 44' INT; touch ready; while :; do sleep 0.01; done\n",
+    );
+    let mut command = place.on_terminal(&["test", "--", "sh", "work.sh"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    eventually("the command runs", || place.root.join("ready").exists());
+    child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(44));
+    assert_eq!(std::fs::read_to_string(place.root.join("caught")).unwrap(), "once\n");
+    assert_eq!(tenants(&place), [""; 0]);
+}
+
+#[test]
 fn several_at_once_have_nothing_in_common() {
     let place = light();
     let before = databases(&place.env());
@@ -318,4 +336,53 @@ fn what_is_half_made_or_half_deleted_is_finished_by_the_next_call() {
     place.ok(&["tenant", "create", "new"]);
     place.ok(&["tenant", "delete", "old", "--yes"]);
     assert_eq!(tenants(&place), ["new"]);
+}
+
+#[test]
+fn a_server_of_somebody_else_holds_tenants_of_several_projects() {
+    let lender = light();
+    let env = lender.env();
+    let (database, cache) = (env["INVENIO_SQLALCHEMY_DATABASE_URI"].as_str(), env["REDIS_URL"].as_str());
+    let borrow = |name: &str| {
+        let place = Place::named(name);
+        place.manifest(&format!(
+            "[services.postgresql]\nexternal = \"{database}\"\n[services.redis]\nexternal = \"{cache}\"\n"
+        ));
+        place.ok(&["up", "postgresql", "redis"]);
+        place
+    };
+    let (one, other) = (borrow("one"), borrow("other"));
+    one.ok(&["tenant", "create", "review"]);
+    let own: Env = serde_json::from_value(one.json(&["env", "--tenant", "review"])).unwrap();
+    caches(&own, "SET mine 1");
+    let refused = other.run(&["tenant", "create", "review"]);
+    assert!(refused.status == 6 && refused.stderr.contains("error[tenant-foreign]"), "{refused}");
+    other.ok(&["test", "--", "true"]);
+    other.ok(&["tenant", "create", "another"]);
+    other.ok(&["tenant", "delete", "another", "--yes"]);
+    assert_eq!(caches(&own, "GET mine").matches("$1\r\n1").count(), 5);
+    assert_eq!((tenants(&one), tenants(&other)), (vec!["review".to_owned()], vec![]));
+
+    // Going back swaps the database that the manifest names; whoever is on the server beside it stays.
+    std::fs::create_dir_all(one.root.join("seeds/small")).unwrap();
+    one.file("seeds/small/schema.sql", "CREATE TABLE small (id int);");
+    one.file("seeds/small/rows.tsv", "1\n2\n");
+    one.file(
+        "seeds/small/pack.toml",
+        "format = 1\nname = \"small\"\ndescription = \"\"\n[postgresql]\nschema = \"schema.sql\"\n\
+         tables = [{ name = \"small\", columns = [\"id\"], rows = \"rows.tsv\" }]\n",
+    );
+    sql(&env).batch_execute("CREATE TABLE theirs (id int)").unwrap();
+    for way in ["loaded", "baseline"] {
+        let done = one.json(&["reset", "small", "--yes"]);
+        assert_eq!(done["stores"][0]["way"], way, "{done}");
+        assert_eq!(number(&env, "SELECT count(*) FROM pg_tables WHERE tablename IN ('small', 'theirs')"), 1);
+        assert_eq!(caches(&own, "GET mine").matches("$1\r\n1").count(), 5);
+    }
+    // What a person has made of the database since, and dropped, is no reason to stop.
+    let beside = [("PGDATABASE".to_owned(), "postgres".to_owned())];
+    let server: Env = env.clone().into_iter().chain(beside).collect();
+    sql(&server).batch_execute("DROP DATABASE invenio").unwrap();
+    one.ok(&["reset", "small", "--yes"]);
+    assert_eq!(number(&env, "SELECT count(*) FROM small"), 2);
 }
