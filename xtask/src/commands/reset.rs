@@ -145,7 +145,8 @@ fn open(
             (Of::PostgreSql(Box::new(store)), doomed, baseline)
         }
         Service::Opensearch => {
-            let store = OpenSearch::open(endpoint, tenants, &pack.manifest, &digest)?;
+            let of_pack = (&pack.manifest, pack.templates()?);
+            let store = OpenSearch::open(endpoint, tenants, of_pack, &digest)?;
             let (doomed, baseline) = (store.look()?, part.is_some() && store.has_baseline());
             (Of::OpenSearch(store), doomed, baseline)
         }
@@ -262,15 +263,15 @@ impl Store {
         let baseline = self.way == Way::Baseline;
         match &mut self.of {
             Of::PostgreSql(database) => database.prepare(baseline)?,
-            Of::OpenSearch(search) => {
-                search.empty()?;
-                if baseline && let Err(reason) = search.bring_back()? {
+            Of::OpenSearch(search) if baseline => {
+                if let Err(reason) = search.bring_back()? {
                     events.emit(Event::Warning(format!(
                         "opensearch: what was kept cannot be put back, so the pack is loaded anew: {reason}"
                     )));
                     return Ok(Way::Emptied.says());
                 }
             }
+            Of::OpenSearch(search) => search.empty()?,
             Of::Rabbitmq(broker) => {
                 let left = broker.clear()?;
                 if left > 0 {

@@ -98,6 +98,10 @@ fn create(context: &Context, global: &Global, args: &Create, events: &dyn Events
     let place = place(&stack)?;
     let _lock = stack.lock(context, "tenant create", &[], events)?;
     let (servers, left_out) = servers(context, &stack)?;
+    if servers.is_empty() {
+        let text = "no server runs that could hold a tenant";
+        return Err(Failure::new(Kind::Finding, "nothing-runs", text).hint("{program} up").into());
+    }
     let entry = tenant::create(&place, &servers, &args.name, false)?;
     let own = endpoints(&servers, &args.name, &entry);
     let created = Created {

@@ -92,6 +92,10 @@ fn begin(
         let text: Vec<String> = cannot.iter().map(|(service, why)| format!("{service}: {why}")).collect();
         events.emit(Event::Warning(format!("left out: {}", text.join("; "))));
     }
+    if servers.is_empty() {
+        let text = "no server runs that could hold a tenant";
+        return Err(Failure::new(Kind::Finding, "nothing-runs", text).hint("{program} up").into());
+    }
     let hold = tenant::hold(&place, &name)?;
     match make(&place, &servers, &name, !args.keep) {
         Ok(own) => Ok((name, hold, own)),

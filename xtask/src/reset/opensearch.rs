@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ecosystem_core::endpoint::Endpoint;
-use ecosystem_core::pack::Manifest;
+use ecosystem_core::pack::{Manifest, Templates};
 use ecosystem_core::reset::{doomed, is_of, snapshot};
 
 use super::Doomed;
@@ -15,6 +15,8 @@ pub struct OpenSearch {
     tenants: BTreeSet<String>,
     pack: String,
     snapshot: String,
+    /// The templates of the pack.
+    templates: Templates,
     /// On a server of somebody else: how the names of the pack's indices begin.
     elsewhere: Option<Vec<String>>,
 }
@@ -24,7 +26,7 @@ impl OpenSearch {
     pub fn open(
         endpoint: &Endpoint,
         tenants: &BTreeSet<String>,
-        pack: &Manifest,
+        (pack, templates): (&Manifest, Templates),
         digest: &str,
     ) -> anyhow::Result<Self> {
         let indices = pack.opensearch.iter().flat_map(|part| &part.indices);
@@ -33,6 +35,7 @@ impl OpenSearch {
             tenants: tenants.clone(),
             pack: pack.name.clone(),
             snapshot: snapshot(&pack.name, digest),
+            templates,
             elsewhere: endpoint.is_elsewhere().then(|| indices.map(|index| index.name.clone()).collect()),
         })
     }
@@ -54,15 +57,42 @@ impl OpenSearch {
         self.search.snapshots().is_ok_and(|all| all.contains(&self.snapshot))
     }
 
-    /// Removes the indices that go.
+    /// Removes the indices and templates that go.
     pub fn empty(&self) -> anyhow::Result<()> {
-        self.search.remove(&self.doomed(self.search.all()?.into_keys()))
+        self.search.remove(&self.doomed(self.search.all()?.into_keys()))?;
+        self.remove_templates(&Templates::default())
     }
 
-    /// Puts back what was kept. Where that does not work it is forgotten, and what has come of it removed: the reason.
+    /// Removes the templates that go, but those of these names.
+    fn remove_templates(&self, but: &Templates) -> anyhow::Result<()> {
+        let present = self.search.templates()?;
+        // Those that use others first.
+        for ((kind, all), (_, kept)) in present.kinds().into_iter().zip(but.kinds()).rev() {
+            let others = all.keys().filter(|name| !kept.contains_key(*name));
+            for name in self.doomed(others.cloned()) {
+                self.search.remove_template(kind, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the templates what the pack says.
+    fn settle_templates(&self) -> anyhow::Result<()> {
+        self.remove_templates(&self.templates)?;
+        let present = self.search.templates()?;
+        for ((kind, wanted), (_, there)) in self.templates.kinds().into_iter().zip(present.kinds()) {
+            for (name, body) in wanted.iter().filter(|(name, body)| there.get(*name) != Some(*body)) {
+                self.search.put_template(kind, name, body)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts what was kept in the place of what is there. Where that does not work it is forgotten, and what has come of it removed: the reason.
     pub fn bring_back(&self) -> anyhow::Result<Result<(), String>> {
+        self.search.remove(&self.doomed(self.search.all()?.into_keys()))?;
         match self.search.bring_back(&self.snapshot) {
-            Ok(()) => Ok(Ok(())),
+            Ok(()) => self.settle_templates().map(Ok),
             Err(error) => {
                 // It may be this that does not work either: then the next time ends here once more.
                 let _forgotten = self.search.forget(&self.snapshot);
@@ -94,7 +124,7 @@ impl OpenSearch {
         }
         if !kept {
             // What an application has made meanwhile is not the pack's.
-            let loaded = self.search.indices(&["*"])?;
+            let loaded = self.search.indices()?;
             let of_pack = |meta: &serde_json::Value| {
                 meta.pointer("/ecosystem/pack").is_some_and(|pack| *pack == self.pack)
             };

@@ -61,6 +61,12 @@ impl Search {
         Ok(())
     }
 
+    /// Removes a template of this kind.
+    pub fn remove_template(&self, kind: &str, name: &str) -> anyhow::Result<()> {
+        let path = format!("/{kind}/{}", ecosystem_core::endpoint::encoded(name));
+        self.good(&format!("remove the template {name}"), self.client.delete(&path)).map(drop)
+    }
+
     /// Makes sure that there is a place for snapshots; the reason where there cannot be.
     pub fn repository(&self) -> anyhow::Result<Result<(), String>> {
         let body = json!({"type": "fs", "settings": {"location": REPOSITORY, "compress": false}});
