@@ -146,6 +146,36 @@ fn everything_else_goes_the_pack_comes_back_and_nothing_is_restarted() {
 }
 
 #[test]
+fn a_captured_pack_has_nothing_of_tenants_and_comes_back_with_its_templates() {
+    let place = Place::heavy();
+    place.ok(&["up", "postgresql", "opensearch"]);
+    let env = place.env();
+    sql(&env).batch_execute(crate::capture::TABLES).unwrap();
+    crate::capture::indices(&env);
+    place.ok(&["tenant", "create", "review"]);
+    search(&env, "PUT", "/review-mine/_doc/1?refresh=true", Some(&json!({"a": 1})));
+    search(&env, "PUT", "/_index_template/review-mine", Some(&json!({"index_patterns": ["review-*"]})));
+    place.ok(&["pack", "capture", "app"]);
+    for (name, bytes) in crate::capture::files(&place, "app") {
+        assert!(!name.contains("review") && !String::from_utf8(bytes).unwrap().contains("review-"), "{name}");
+    }
+    let templates = || {
+        let all = ["_index_template", "_component_template", "_template"];
+        all.map(|kind| search(&env, "GET", &format!("/{kind}"), None))
+    };
+    let before = templates();
+    for way in ["loaded", "baseline"] {
+        search(&env, "PUT", "/_template/mine", Some(&json!({"index_patterns": ["mine-*"]})));
+        let done = place.json(&["reset", "app", "--yes"]);
+        assert_eq!(ways(&done), [format!("opensearch {way}"), format!("postgresql {way}")], "{done}");
+        let equal = place.json(&["pack", "verify", "app"]);
+        assert_eq!(equal["equal"], true, "{equal}");
+        assert_eq!(templates(), before);
+    }
+    search(&env, "GET", "/review-mine", None);
+}
+
+#[test]
 fn whoever_is_killed_at_whatever_moment_leaves_the_old_database_or_the_new_one_and_the_next_finishes() {
     let place = Place::heavy();
     // It is this program that is killed, not the server: that need not wait for the disk.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::Key;
 use crate::place::Place;
-use crate::tenant::{MAIN_PREFIX, MARK, prefix};
+use crate::tenant::{MAIN_PREFIX, MARK, is_of_any};
 
 /// What is written down before the first change, and removed after the last one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,13 +62,12 @@ pub fn doomed(
     tenants: &BTreeSet<String>,
     elsewhere: Option<&[String]>,
 ) -> Vec<String> {
-    let of_tenant = |index: &str| tenants.iter().any(|name| index.starts_with(&prefix(name)));
     let of_main = |index: &str| {
         elsewhere.is_none_or(|of_pack| {
             index.starts_with(MAIN_PREFIX) || of_pack.iter().any(|name| index.starts_with(name.as_str()))
         })
     };
-    indices.into_iter().filter(|index| !of_tenant(index) && of_main(index)).collect()
+    indices.into_iter().filter(|index| !is_of_any(index, tenants) && of_main(index)).collect()
 }
 
 /// The longest name of a database.

@@ -111,6 +111,11 @@ pub fn prefix(name: &str) -> String {
     format!("{name}-")
 }
 
+/// Whether an index, or a template of indices, is of one of these tenants.
+pub fn is_of_any(name: &str, tenants: &BTreeSet<String>) -> bool {
+    tenants.iter().any(|tenant| name.starts_with(&prefix(tenant)))
+}
+
 /// The database of a tenant beside this one. Without hyphens, so that nobody has to quote it.
 pub fn database(main: &str, name: &str) -> String {
     let whole = format!("{main}_{}", name.replace('-', "_"));
