@@ -9,7 +9,7 @@ use crate::json::fits;
 use crate::support::{Place, walk};
 
 /// What an application may have made: types, keys, rules between tables, a table without a key, values that need escaping, a sequence in use.
-const TABLES: &str = r"
+pub(crate) const TABLES: &str = r"
     CREATE TYPE kind AS ENUM ('book', 'map');
     CREATE FUNCTION shout(x text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT upper(x) $$;
     CREATE TABLE owners (id serial PRIMARY KEY, name text NOT NULL UNIQUE);
@@ -33,7 +33,7 @@ const TABLES: &str = r"
 ";
 
 /// What an application may have made in OpenSearch.
-fn indices(env: &Env) {
+pub(crate) fn indices(env: &Env) {
     let text = json!({"type": "text"});
     let things = json!({
         "settings": {"number_of_replicas": 0, "analysis": {"analyzer": {"own": {"tokenizer": "keyword"}}}},
@@ -72,7 +72,7 @@ fn indices(env: &Env) {
     search(env, "PUT", "/_index_template/logs", Some(&logs));
 }
 
-fn files(place: &Place, pack: &str) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(place: &Place, pack: &str) -> BTreeMap<String, Vec<u8>> {
     let folder = place.root.join("seeds").join(pack);
     let files = walk(&folder).into_iter().filter(|path| path.is_file());
     let read = |path: camino::Utf8PathBuf| {

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::support::{Place, eventually, kill, processes, walk};
 
 /// Sends Redis commands over one connection and returns everything that comes back.
-fn redis(port: u16, commands: &str) -> String {
+pub(crate) fn redis(port: u16, commands: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.write_all(commands.as_bytes()).unwrap();
     stream.write_all(b"QUIT\r\n").unwrap();

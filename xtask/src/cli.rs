@@ -3,6 +3,7 @@
 mod data;
 mod dev;
 mod pack;
+mod tenant;
 
 use std::str::FromStr;
 
@@ -11,10 +12,11 @@ use clap::builder::TypedValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ecosystem_core::model::Backend;
 
-pub use self::data::{Checkpoint, Delete, Restore, Save, Seed};
+pub use self::data::{Checkpoint, Delete, Reset, Restore, Save, Seed};
 use crate::output::Format;
 pub use dev::{Bench, Dev, Proof, Prove};
 pub use pack::{Capture, New, Pack, Verify};
+pub use tenant::{Create, Forget, Tenant, Test};
 
 /// The services an Invenio or OARepo repository needs: started, proven to be yours, and filled.
 #[derive(Debug, Parser)]
@@ -103,11 +105,27 @@ pub enum Command {
     ///
     /// What was loaded before stays as it is. `up` does this by itself where the manifest names a pack.
     Seed(Seed),
+    /// Go back to the state right after `seed`: everything else is deleted, nothing is restarted; asks first
+    ///
+    /// Of the main instance: its database, all indices but those of tenants, queues and exchanges, the first five databases of Redis. The
+    /// first time the pack is loaded; from then on it is put back from copies that the servers keep, in about a second. See docs/data.md.
+    Reset(Reset),
     /// Keep all data as it is now under a name, and put it back later
     ///
     /// The servers are stopped while data is copied, and those that ran are started again. See docs/data.md.
     #[command(subcommand)]
     Checkpoint(Checkpoint),
+    /// Make further instances on the servers that run, each with a database, a virtual host, indices and Redis databases of its own
+    ///
+    /// Nothing is restarted. For applications of their own and by hand; `test` makes one for a command. See docs/data.md.
+    #[command(subcommand)]
+    Tenant(Tenant),
+    /// Run a command, such as pytest, on a tenant of its own that is deleted afterwards
+    ///
+    /// `test -- pytest`, `test postgresql -- pytest tests/db`. Settings are those of `env` and those that pytest-invenio reads. Exit status,
+    /// signals and streams are the command's own. Data of development is not touched, also where the command drops all tables. What a
+    /// tenant protects from, and what not: docs/data.md.
+    Test(Test),
     /// Make packs of data, and compare what is loaded with its pack
     #[command(subcommand)]
     Pack(Pack),
@@ -268,6 +286,9 @@ pub struct Env {
     /// How the settings are written
     #[arg(long, value_enum, default_value_t)]
     pub syntax: EnvSyntax,
+    /// Settings of this tenant instead of the main instance
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
 }
 
 /// How `env` writes settings.

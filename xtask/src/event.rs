@@ -27,6 +27,7 @@ pub enum Section {
     Build,
     Start,
     Stop,
+    Reset,
     Seed,
     Copy,
     Make,

@@ -50,15 +50,15 @@ fn main() -> ExitCode {
         interrupt::install().map_err(|error| vec![error])?;
         run(&cli, &context)
     })) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(errors) => output::failures(&errors, format, &context.program).into(),
     }
 }
 
 /// Runs a command. A panic is a fault of this program, except where the machine had no thread to give.
 fn guarded(
-    run: impl FnOnce() -> Result<(), Vec<anyhow::Error>> + std::panic::UnwindSafe,
-) -> Result<(), Vec<anyhow::Error>> {
+    run: impl FnOnce() -> Result<ExitCode, Vec<anyhow::Error>> + std::panic::UnwindSafe,
+) -> Result<ExitCode, Vec<anyhow::Error>> {
     let text = |panic: &(dyn std::any::Any + Send)| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default().to_owned()
@@ -84,34 +84,46 @@ fn guarded(
 /// How the panics of `std::thread` begin.
 const NO_THREAD: &str = "failed to spawn thread";
 
-fn run(cli: &Cli, context: &Context) -> Result<(), Vec<anyhow::Error>> {
+fn run(cli: &Cli, context: &Context) -> Result<ExitCode, Vec<anyhow::Error>> {
     let events = Progress::new(context.terminal);
+    if let Command::Test(args) = &cli.command {
+        // The only one that goes on after another program has ended, whose exit status is its own.
+        let status = commands::test::run(context, &cli.global, args, &events);
+        return status.map(ExitCode::from).map_err(|error| vec![error]);
+    }
+    work(cli, context, &events).map(|()| ExitCode::SUCCESS)
+}
+
+fn work(cli: &Cli, context: &Context, events: &Progress) -> Result<(), Vec<anyhow::Error>> {
     let global = &cli.global;
     let one = |result: anyhow::Result<()>| result.map_err(|error| vec![error]);
     match &cli.command {
         Command::Check(args) => one(commands::check::run(context, global, args)),
-        Command::Up(args) => commands::up::run(context, global, args, false, &events),
-        Command::Restart(args) => commands::up::run(context, global, args, true, &events),
-        Command::Down(args) => commands::down::run(context, global, args, &events),
-        Command::Status(args) => one(commands::status::run(context, global, args, &events)),
+        Command::Up(args) => commands::up::run(context, global, args, false, events),
+        Command::Restart(args) => commands::up::run(context, global, args, true, events),
+        Command::Down(args) => commands::down::run(context, global, args, events),
+        Command::Status(args) => one(commands::status::run(context, global, args, events)),
         Command::List => one(commands::list::run(context, global)),
         Command::Explain(args) => one(commands::explain::run(context, global, args)),
-        Command::Init(args) => one(commands::init::run(context, global, args, &events)),
+        Command::Init(args) => one(commands::init::run(context, global, args, events)),
         Command::Report(args) => one(commands::report::run(context, global, args)),
-        Command::Logs(args) => one(commands::logs::run(context, global, args, &events)),
-        Command::Psql(args) => one(commands::clients::psql(context, global, args, &events)),
-        Command::RedisCli(args) => one(commands::clients::redis_cli(context, global, args, &events)),
+        Command::Logs(args) => one(commands::logs::run(context, global, args, events)),
+        Command::Psql(args) => one(commands::clients::psql(context, global, args, events)),
+        Command::RedisCli(args) => one(commands::clients::redis_cli(context, global, args, events)),
         Command::Search(args) => one(commands::search::run(context, global, args)),
         Command::Open(args) => one(commands::open::run(context, global, args)),
-        Command::Env(args) => one(commands::env::run(context, global, args, &events)),
-        Command::Shell(args) => one(commands::shell::run(context, global, args, &events)),
-        Command::Provision(args) => one(commands::provision::run(context, global, args, &events)),
-        Command::Seed(args) => one(commands::seed::run(context, global, args, &events)),
-        Command::Checkpoint(what) => commands::checkpoint::run(context, global, what, &events),
-        Command::Pack(verb) => one(commands::pack::run(context, global, verb, &events)),
+        Command::Env(args) => one(commands::env::run(context, global, args, events)),
+        Command::Shell(args) => one(commands::shell::run(context, global, args, events)),
+        Command::Provision(args) => one(commands::provision::run(context, global, args, events)),
+        Command::Seed(args) => one(commands::seed::run(context, global, args, events)),
+        Command::Reset(args) => one(commands::reset::run(context, global, args, events)),
+        Command::Checkpoint(what) => commands::checkpoint::run(context, global, what, events),
+        Command::Tenant(what) => one(commands::tenant::run(context, global, what, events)),
+        Command::Test(_) => unreachable!("it has an exit status of its own"),
+        Command::Pack(verb) => one(commands::pack::run(context, global, verb, events)),
         Command::Snapshot(args) => one(commands::snapshot::run(context, global, args)),
-        Command::Render(args) => one(commands::render::run(context, global, args, &events)),
-        Command::Dev(chore) => one(commands::dev::run(context, global, chore, &events)),
+        Command::Render(args) => one(commands::render::run(context, global, args, events)),
+        Command::Dev(chore) => one(commands::dev::run(context, global, chore, events)),
         Command::Man(args) => one(commands::man::run(context, global, args)),
         Command::Completions { shell } => one(commands::completions::run(*shell)),
     }

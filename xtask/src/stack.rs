@@ -18,6 +18,7 @@ use crate::cli::Global;
 use crate::context::Context;
 use crate::event::{Event, Events};
 use crate::provision::{InUse, Lock, Mode, Provisioner};
+use crate::reset;
 use crate::site::places;
 use crate::site::{self, LOCK, STATE, Secrets, Site, State, find_root, link_refused};
 use crate::sys::fs::canonical;
@@ -156,6 +157,12 @@ impl Stack {
         // Read again: another command may have set it up while this one waited.
         if let Some(place) = self.state.place(&self.store)? {
             checkpoint::settle(&place, || context.find("docker"), events)?;
+            // It is finished by nothing but another one, which deletes what has come since.
+            if verb != "reset"
+                && let Some(journal) = reset::pending(&place)?
+            {
+                events.emit(Event::Warning(journal.says(&context.program)));
+            }
         }
         Ok(lock)
     }
@@ -278,6 +285,11 @@ impl Stack {
 
     /// How to reach what runs, by kind. There must be something.
     pub fn running_by_kind(&self, context: &Context) -> anyhow::Result<BTreeMap<String, Endpoint>> {
+        Ok(Self::by_kind(&self.running_by_name(context)?))
+    }
+
+    /// How to reach what runs. There must be something.
+    pub fn running_by_name(&self, context: &Context) -> anyhow::Result<BTreeMap<String, Endpoint>> {
         let nothing = || {
             Failure::new(Kind::Finding, "nothing-runs", format!("nothing runs for {}", self.site.root))
                 .hint("{program} up")
@@ -289,7 +301,7 @@ impl Stack {
         if services.is_empty() {
             return Err(nothing().into());
         }
-        Ok(Self::by_kind(&self.endpoints(&services, &place, &self.state.secrets()?)))
+        Ok(self.endpoints(&services, &place, &self.state.secrets()?))
     }
 
     /// The address that servers bind.

@@ -47,7 +47,7 @@ pub struct Endpoint {
     pub ports: BTreeMap<String, u16>,
     pub user: Option<String>,
     pub secret: Option<Secret>,
-    /// Database of PostgreSQL, virtual host of RabbitMQ, index prefix of OpenSearch.
+    /// Database of PostgreSQL, virtual host of RabbitMQ, index prefix of OpenSearch, first database of Redis.
     pub database: Option<String>,
     /// What the server must say of itself to be ours: cluster name, node name, configuration file.
     pub identity: String,
@@ -119,6 +119,11 @@ impl Endpoint {
             format!("{role_shown}{scheme}{}", self.address(role))
         };
         self.ports.keys().map(address).collect()
+    }
+
+    /// Whether somebody else runs it: which server it is cannot be proven then, and what it holds may be somebody else's as well.
+    pub fn is_elsewhere(&self) -> bool {
+        self.identity.is_empty()
     }
 
     /// The secret, or an empty string where the server has none.

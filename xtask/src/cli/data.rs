@@ -15,6 +15,18 @@ pub struct Seed {
     pub from_database: bool,
 }
 
+#[derive(Debug, Clone, Args)]
+pub struct Reset {
+    /// A pack of the folder `seeds` [default: the one of the manifest, else demo]
+    pub pack: Option<String>,
+    /// Print what would be deleted, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
 #[derive(Debug, Clone, Subcommand)]
 pub enum Checkpoint {
     /// Copy the data of all services, with the servers stopped for it

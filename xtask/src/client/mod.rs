@@ -11,7 +11,7 @@ pub mod opensearch;
 pub mod postgresql;
 mod process;
 pub mod rabbitmq;
-mod redis;
+pub mod redis;
 pub mod resp;
 mod wire;
 

@@ -3,6 +3,7 @@
 //! Loading data is `bulk`. A single node with default replicas stays yellow for ever, so yellow is as good as green.
 
 mod bulk;
+mod cluster;
 mod scroll;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use ecosystem_core::endpoint::{Attempt, Endpoint};
 use serde_json::{Value, json};
 
 pub use bulk::{Body, Index, Search};
+pub use cluster::Held;
 pub use scroll::{Hit, Order};
 
 use super::http::{Http, Reply};

@@ -2,6 +2,7 @@
 //!
 //! Loading data is `bulk`. Everything about the connection is passed by hand: `PGHOST` and its siblings never matter.
 
+mod admin;
 mod bulk;
 mod compare;
 mod read;
@@ -16,6 +17,7 @@ use ecosystem_core::endpoint::{Attempt, Endpoint};
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
+pub use admin::{Admin, held};
 pub use bulk::{Brought, Database, Fresh, Loading, Receipt};
 pub use compare::Differences;
 pub use read::{Lines, Reading, Sequence, Table};
@@ -73,6 +75,7 @@ pub(super) fn describe(endpoint: &Endpoint) -> anyhow::Result<BTreeMap<String, S
         UNION ALL SELECT 'version', current_setting('server_version') \
         UNION ALL SELECT 'database.' || datname, pg_encoding_to_char(encoding) || ' ' || datcollate \
             FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres' \
+            AND coalesce(shobj_description(oid, 'pg_database'), '') NOT LIKE 'ecosystem: %' \
         UNION ALL SELECT 'role.' || rolname, CASE WHEN rolsuper THEN 'superuser' ELSE 'login' END FROM pg_roles WHERE rolcanlogin";
     let mut client = open(endpoint)?;
     let rows = client.simple_query(SETTINGS)?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ecosystem_core::endpoint::{Attempt, Endpoint};
 
 pub(super) use management::describe;
-pub use management::{Definitions, Management};
+pub use management::{Definitions, Management, ROLE as MANAGEMENT};
 
 use super::amqp::{BODY, Frame, HEADER, HEARTBEAT, METHOD, PROTOCOL, Reader, Value, Writer};
 use super::wire::Wire;

@@ -1,10 +1,16 @@
 //! Redis: is it usable and ours, and what is set in it. Identity is the configuration file that it was started with.
+//!
+//! Its numbered databases are `databases`.
+
+mod databases;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Write};
 use std::time::Duration;
 
 use ecosystem_core::endpoint::{Attempt, Endpoint};
+
+pub use databases::Databases;
 
 use super::resp::{self, Reply};
 use super::wire::Wire;

@@ -22,7 +22,9 @@ use crate::context::Context;
 use crate::engine::Engine;
 use crate::event::Events;
 use crate::output::{self, Report};
+use crate::reset;
 use crate::stack::Stack;
+use crate::tenant;
 
 #[derive(Debug, Default, Serialize)]
 struct Ended {
@@ -133,6 +135,7 @@ pub fn run(
         // With the last data goes what it was made with.
         let forget = |asked: &mut Asked| *asked = Asked { backend: asked.backend, ..Asked::default() };
         stack.state.ask(forget).map_err(|e| vec![e])?;
+        reset::end(&place).map_err(|e| vec![e])?;
     }
     let checkpoints = if args.data { checkpoint::names(&place).map_err(|e| vec![e])? } else { Vec::new() };
     let report = Ended { stopped: stopped(&plan), deleted, checkpoints, program: context.program.clone() };
@@ -214,6 +217,7 @@ fn delete(
             deleted.insert(name);
         }
     }
+    tenant::forget(place, &deleted)?;
     Ok(deleted.into_iter().collect())
 }
 

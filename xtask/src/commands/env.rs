@@ -1,11 +1,15 @@
 //! `env`: settings for an application and for the ordinary clients.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use ecosystem_core::catalog;
+use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Backend, Service};
+use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Observed, Obstacle, own_ports};
 use ecosystem_core::render::env::{Syntax, render, variables};
+use ecosystem_core::tenant::{Step, endpoints, holds};
 
 use crate::backend::native;
 use crate::cli::{Env, EnvSyntax, Global};
@@ -13,6 +17,7 @@ use crate::context::Context;
 use crate::event::{Event, Events};
 use crate::output::{self, Format};
 use crate::stack::Stack;
+use crate::tenant;
 
 /// Prints the settings.
 pub fn run(context: &Context, global: &Global, args: &Env, events: &dyn Events) -> anyhow::Result<()> {
@@ -46,7 +51,7 @@ pub fn run(context: &Context, global: &Global, args: &Env, events: &dyn Events) 
             context.program
         )));
     }
-    let endpoints = stack.endpoints(&services, &place, &secrets);
+    let mut endpoints = stack.endpoints(&services, &place, &secrets);
     let seen = Stack::containers(context, &place)?.map(|(_, seen)| seen).unwrap_or_default();
     let observed = Observed { containers: seen, ..Observed::default() };
     let own: BTreeSet<u16> = own_ports(&observed).collect();
@@ -68,6 +73,9 @@ pub fn run(context: &Context, global: &Global, args: &Env, events: &dyn Events) 
             }
         }
     }
+    if let Some(name) = &args.tenant {
+        endpoints = of_tenant(&place, name, endpoints, events)?;
+    }
     let variables = variables(&endpoints);
     let syntax = match (global.format, args.syntax) {
         (Format::Json, _) | (_, EnvSyntax::Json) => Syntax::Json,
@@ -75,4 +83,39 @@ pub fn run(context: &Context, global: &Global, args: &Env, events: &dyn Events) 
         (_, EnvSyntax::Dotenv) => Syntax::Dotenv,
     };
     output::text(&render(&variables, syntax))
+}
+
+/// The same services as a tenant reaches them. What it has no part of is left out: settings of the main instance would lead to its data.
+fn of_tenant(
+    place: &Place,
+    name: &str,
+    all: BTreeMap<String, Endpoint>,
+    events: &dyn Events,
+) -> anyhow::Result<BTreeMap<String, Endpoint>> {
+    let entries = tenant::entries(place)?;
+    let Some(entry) = entries.get(name) else {
+        let names: Vec<&str> = entries.keys().map(String::as_str).collect();
+        let known = if names.is_empty() { "there is none".to_owned() } else { names.join(", ") };
+        let text = format!("there is no tenant `{}`", name.escape_debug());
+        return Err(Failure::new(Kind::Usage, "no-such-tenant", text)
+            .hint(format!("tenants: {known}"))
+            .into());
+    };
+    if entry.step != Step::Ready {
+        let text = format!("the tenant {name} is half made or half deleted");
+        return Err(Failure::new(Kind::Data, "tenant-unfinished", text)
+            .hint(format!("finish it: {{program}} tenant create {name}, or {{program}} tenant delete {name}"))
+            .into());
+    }
+    let mut own = endpoints(&all, name, entry);
+    for (service, endpoint) in all {
+        if holds(endpoint.kind) && !own.contains_key(&service) {
+            events.emit(Event::Warning(format!(
+                "the tenant {name} has no part of {service}, so there is no setting"
+            )));
+        } else if endpoint.kind == catalog::Kind::Process {
+            own.insert(service, endpoint);
+        }
+    }
+    Ok(own)
 }

@@ -17,6 +17,7 @@ use crate::seed::capture::{self, Wanted};
 use crate::seed::new::{self, Made};
 use crate::seed::verify::{Compared, Found, Verified};
 use crate::stack::Stack;
+use crate::tenant;
 
 /// Carries out one of its verbs.
 pub fn run(context: &Context, global: &Global, verb: &Pack, events: &dyn Events) -> anyhow::Result<()> {
@@ -55,12 +56,16 @@ fn capture(context: &Context, global: &Global, args: &Capture, events: &dyn Even
     }
     let runs = endpoints.contains_key("postgresql");
     let dump = runs.then(|| pg_dump(context, &stack, events)).transpose()?;
+    let (servers, _) = tenant::servers(&stack.running_by_name(context)?);
+    let place = stack.place().context("the place is set up")?;
+    let tenants = tenant::look(&place, &servers)?.into_keys().collect();
     let wanted = Wanted {
         name: &args.name,
         description: args.description.clone().unwrap_or_else(|| "captured from a running stack".to_owned()),
         release: stack.site.ecosystem.release.value.clone(),
         endpoints: &endpoints,
         dump: &|words| dump.as_ref().context("PostgreSQL does not run")?(words),
+        tenants: &tenants,
     };
     output::report(&capture::take(&stack.site.root.join("seeds"), &wanted, events)?, global.format)
 }

@@ -23,6 +23,7 @@ use crate::client::{self, Effort};
 use crate::context::Context;
 use crate::event::Events;
 use crate::output::{self, Report};
+use crate::reset;
 use crate::site::Holder;
 use crate::site::logs::first_error;
 use crate::stack::Stack;
@@ -39,6 +40,9 @@ struct Status {
     /// The checkpoint whose restoring was interrupted.
     #[serde(skip_serializing_if = "Option::is_none")]
     restoring: Option<String>,
+    /// The pack to which going back was interrupted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resetting: Option<String>,
     services: Vec<Service>,
     /// Why nothing is told of containers.
     #[serde(skip)]
@@ -156,14 +160,22 @@ fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
         since: holder.since(),
         seconds: holder.seconds(),
     });
-    let mut status =
-        Status { place: None, root, at_work, restoring: None, services: Vec::new(), unseen: None };
+    let mut status = Status {
+        place: None,
+        root,
+        at_work,
+        restoring: None,
+        resetting: None,
+        services: Vec::new(),
+        unseen: None,
+    };
     // Not what was known when the command began: somebody may have set it up while it watches.
     let Some(place) = stack.present_place()? else { return Ok(status) };
     status.place = Some(place.id.clone());
     // The command at work may be the one that restores it.
     let restoring = checkpoint::pending(&place)?.filter(|_| holder.is_none());
     status.restoring = restoring.map(|journal| journal.checkpoint);
+    status.resetting = reset::pending(&place)?.filter(|_| holder.is_none()).map(|journal| journal.pack);
     let secrets = stack.state.secrets()?;
     let mut by_service: BTreeMap<String, Vec<Supervised>> = BTreeMap::new();
     for supervised in native::list(&place)? {
@@ -376,6 +388,12 @@ impl Report for Status {
             let _ = writeln!(
                 text,
                 "Restoring the checkpoint {name} was interrupted: the next command that changes something, such as `up`, finishes it"
+            );
+        }
+        if let Some(pack) = &self.resetting {
+            let _ = writeln!(
+                text,
+                "Going back to the pack {pack} was interrupted: stores may not agree until `reset {pack}` finishes it"
             );
         }
         if self.services.is_empty() {

@@ -139,6 +139,7 @@ fn heading(section: Section) -> &'static str {
         Section::Fetch | Section::Build => "Provide",
         Section::Start => "Start",
         Section::Stop => "Stop",
+        Section::Reset => "Reset",
         Section::Seed => "Seed",
         Section::Copy => "Copy",
         Section::Make => "Make",

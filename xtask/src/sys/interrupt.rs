@@ -7,7 +7,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ecosystem_core::failure::{Failure, Kind};
+use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::os;
 
 struct Shared {
     interrupted: bool,
@@ -15,10 +18,12 @@ struct Shared {
     last_words: Option<Box<dyn Fn() + Send>>,
     /// Process groups of short commands that run right now.
     groups: BTreeSet<i32>,
+    /// The program that all signals are for while it runs in the foreground.
+    handed: Option<Pid>,
 }
 
 static SHARED: Mutex<Shared> =
-    Mutex::new(Shared { interrupted: false, last_words: None, groups: BTreeSet::new() });
+    Mutex::new(Shared { interrupted: false, last_words: None, groups: BTreeSet::new(), handed: None });
 static CHANGED: Condvar = Condvar::new();
 
 fn shared() -> MutexGuard<'static, Shared> {
@@ -29,8 +34,12 @@ fn shared() -> MutexGuard<'static, Shared> {
 pub fn install() -> anyhow::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::spawn(move || {
-        for _ in signals.forever() {
+        for signal in signals.forever() {
             let mut shared = shared();
+            if let Some(pid) = shared.handed {
+                hand_over(pid, signal);
+                continue;
+            }
             if shared.interrupted {
                 let words = shared.last_words.take();
                 drop(shared);
@@ -42,14 +51,47 @@ pub fn install() -> anyhow::Result<()> {
             }
             shared.interrupted = true;
             for group in &shared.groups {
-                if let Some(pid) = rustix::process::Pid::from_raw(*group) {
-                    let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::TERM);
+                if let Some(pid) = Pid::from_raw(*group) {
+                    let _gone = rustix::process::kill_process_group(pid, Signal::TERM);
                 }
             }
             CHANGED.notify_all();
         }
     });
     Ok(())
+}
+
+/// Gives all signals to this program for as long as the value lives: what they mean is its own business. Somebody who wanted this one to
+/// stop before wants it of that one as well.
+pub fn hand_to(pid: u32) -> Handed {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let mut shared = shared();
+    shared.handed = pid;
+    if let Some(pid) = pid.filter(|_| shared.interrupted) {
+        let _gone = rustix::process::kill_process(pid, Signal::TERM);
+    }
+    Handed
+}
+
+/// Keeps signals handed to another program.
+#[derive(Debug)]
+pub struct Handed;
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        shared().handed = None;
+    }
+}
+
+/// What a terminal sends goes to all who are in its foreground: a second Ctrl-C would mean more than the first.
+fn hand_over(pid: Pid, signal: i32) {
+    let signal = match signal {
+        SIGINT if os::in_foreground() => return,
+        SIGINT => Signal::INT,
+        SIGHUP => Signal::HUP,
+        _ => Signal::TERM,
+    };
+    let _gone = rustix::process::kill_process(pid, signal);
 }
 
 /// Registers what is done at the second Ctrl-C, before this program leaves at once: it must not wait for anybody.

@@ -257,12 +257,16 @@ pub fn launch(inputs: Inputs<'_>) -> Launch {
         Kind::Process => process::launch(inputs),
         kind => unreachable!("{kind} is refused before it is launched"),
     };
-    // Files are not part of a process, yet a changed file must count as drift. The key tells that, and nothing of what is in them.
-    let recipe = Key::of(launch.files.iter().flat_map(|file| [file.path.as_str(), file.content.text()]));
+    let recipe = recipe(&launch.files);
     for process in &mut launch.processes {
         process.labels.entry(RECIPE.to_owned()).or_insert_with(|| recipe.to_string());
     }
     launch
+}
+
+/// Files are not part of a process, yet a changed file must count as drift. The key tells that, and nothing of what is in them.
+fn recipe(files: &[File]) -> Key {
+    Key::of(files.iter().flat_map(|file| [file.path.as_str(), file.content.text()]))
 }
 
 /// How clients reach a service, whether it runs or not.

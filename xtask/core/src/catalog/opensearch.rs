@@ -90,6 +90,19 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         let _ = writeln!(yaml, "{name}: {}", yaml_text(&value.value));
     }
 
+    let text = |yaml: &str| Content::Text(yaml.to_owned());
+    let mut files = vec![
+        File { path: config.join("opensearch.yml"), content: text(&yaml) },
+        File { path: config.join("log4j2.properties"), content: text(LOG4J) },
+        File { path: home.join("tmp"), content: Content::Folder },
+        File { path: home.join("log"), content: Content::Folder },
+    ];
+    // Not part of what is compared: a server that was started without it serves as well, and `reset` takes longer. Snapshots lie in the
+    // data, because the server remembers how far it is with them: they have to go and to come back together.
+    let recipe = super::recipe(&files).to_string();
+    let _ = writeln!(yaml, "path.repo: [{}]", yaml_text(data.join("snapshots").as_str()));
+    files[0].content = Content::Text(yaml);
+
     let heap = heap(service);
     let jvm = Jvm { java: &installed["java"], server, heap, config: &config, tmp: &home.join("tmp") };
     let archive = installed["opensearch-cds"].path("archive");
@@ -110,6 +123,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
                 ("heap", heap.to_owned()),
                 ("modules", service.modules.value.join(", ")),
                 ("plugins", service.plugins.value.join(", ")),
+                (super::RECIPE, recipe),
             ],
         ),
         rules: Rules::default(),
@@ -117,12 +131,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     Launch {
         processes: vec![process],
         gate: None,
-        files: vec![
-            File { path: config.join("opensearch.yml"), content: Content::Text(yaml) },
-            File { path: config.join("log4j2.properties"), content: Content::Text(LOG4J.to_owned()) },
-            File { path: home.join("tmp"), content: Content::Folder },
-            File { path: home.join("log"), content: Content::Folder },
-        ],
+        files,
         data: Data { folder: data, fresh: Fresh::Empty, lock: None, version: None },
         endpoint,
         made_by: format!("opensearch {}", super::major(&server.version)),

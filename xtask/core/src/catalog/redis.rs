@@ -11,6 +11,7 @@ use super::{Access, Data, Fresh, Inputs, Launch};
 use crate::model::{Backend, Service};
 use crate::place::Place;
 use crate::process::{Content, File, Process, Rules, Signal, Stop};
+use crate::tenant::REDIS_DATABASES;
 
 /// Settings that this project sets itself; the manifest may not.
 pub(super) const RESERVED: &[&str] = &[
@@ -64,6 +65,15 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         secret.reveal(),
     );
     text.push_str(&settings(service));
+    let mut files = vec![File { path: conf.clone(), content: Content::Secret(text.clone()) }];
+    let mut labels = super::labels(inputs, &server.version, &[]);
+    // What tenants take is not compared: a Redis that was started without it serves as well until it is restarted for another reason, and
+    // what it holds may lie in its memory alone.
+    labels.insert(super::RECIPE.to_owned(), super::recipe(&files).to_string());
+    if !service.settings.contains_key("databases") {
+        let _ = writeln!(text, "databases {REDIS_DATABASES}");
+        files[0].content = Content::Secret(text);
+    }
 
     let mut env = super::environment(&home);
     if let Some(libraries) = server.library_path() {
@@ -80,13 +90,13 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         stop: Stop { signal: Signal::Term, grace_ms: 10_000 },
         log: place.log(&service.name, &service.name),
         log_limit: super::LOG_LIMIT,
-        labels: super::labels(inputs, &server.version, &[]),
+        labels,
         rules: Rules::default(),
     };
     Launch {
         processes: vec![process],
         gate: None,
-        files: vec![File { path: conf, content: Content::Secret(text) }],
+        files,
         data: Data { folder: data, fresh: Fresh::Empty, lock: None, version: None },
         endpoint,
         made_by: format!("redis {}", super::major(&server.version)),

@@ -2,10 +2,11 @@
 //!
 //! Names are Invenio's (`INVENIO_…`, parsed there as Python literals) and the clients' own (`PGHOST`, `REDISCLI_AUTH`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::Kind;
 use crate::endpoint::{Endpoint, encoded};
+use crate::tenant::MAIN_PREFIX;
 
 /// How settings are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,54 @@ pub fn variables(endpoints: &BTreeMap<String, Endpoint>) -> BTreeMap<String, Str
         all.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
     }
     all
+}
+
+/// The names under which tests look for what an application calls `INVENIO_…`: pytest-invenio reads the first two, what starts services for
+/// tests elsewhere (docker-services-cli) sets the others, and many a `conftest.py` reads them.
+const OF_TESTS: [(&str, &str); 6] = [
+    ("SQLALCHEMY_DATABASE_URI", "INVENIO_SQLALCHEMY_DATABASE_URI"),
+    ("BROKER_URL", "INVENIO_BROKER_URL"),
+    ("SEARCH_HOSTS", "INVENIO_SEARCH_HOSTS"),
+    ("SEARCH_INDEX_PREFIX", "INVENIO_SEARCH_INDEX_PREFIX"),
+    ("CACHE_TYPE", "INVENIO_CACHE_TYPE"),
+    ("CACHE_REDIS_URL", "INVENIO_CACHE_REDIS_URL"),
+];
+
+/// The settings for tests on these services: those of an application, and the names that tests know them by.
+pub fn variables_of_tests(endpoints: &BTreeMap<String, Endpoint>) -> BTreeMap<String, String> {
+    let mut all = variables(endpoints);
+    for (name, of) in OF_TESTS {
+        if let Some(value) = all.get(of) {
+            all.insert(name.to_owned(), value.clone());
+        }
+    }
+    all
+}
+
+/// All names that lead to a server with data: where a test has no part in it, none of them may be left that leads to the data of
+/// development.
+pub fn names_of_tests() -> BTreeSet<String> {
+    let of = |kind: Kind, roles: &[&str]| {
+        let endpoint = Endpoint {
+            kind,
+            host: String::new(),
+            ports: roles.iter().map(|role| ((*role).to_owned(), 0)).collect(),
+            user: None,
+            secret: None,
+            database: None,
+            identity: String::new(),
+            watched: None,
+        };
+        (kind.name().to_owned(), endpoint)
+    };
+    let all = BTreeMap::from([
+        of(Kind::Postgresql, &["sql"]),
+        of(Kind::Redis, &["redis"]),
+        of(Kind::Rabbitmq, &["amqp", "http"]),
+        of(Kind::Opensearch, &["http"]),
+        of(Kind::Minio, &["s3"]),
+    ]);
+    variables_of_tests(&all).into_keys().collect()
 }
 
 /// Settings as text in the wanted syntax.
@@ -103,7 +152,9 @@ fn redis(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
         named.user.get_or_insert_with(|| "default".to_owned());
     }
     let login = userinfo(&named);
-    let url = |database: u8| format!("redis://{login}{}/{database}", endpoint.address("redis"));
+    // A tenant has five others, from this one on.
+    let first: u32 = endpoint.database.as_deref().and_then(|first| first.parse().ok()).unwrap_or(0);
+    let url = |database: u32| format!("redis://{login}{}/{}", endpoint.address("redis"), first + database);
     vec![
         ("INVENIO_CACHE_TYPE", "redis".to_owned()),
         ("INVENIO_CACHE_REDIS_URL", url(0)),
@@ -155,7 +206,7 @@ fn opensearch(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
     let hosts = format!("[{{'host': '{}', 'port': {}{login}}}]", endpoint.host, endpoint.port("http"));
     vec![
         ("INVENIO_SEARCH_HOSTS", hosts),
-        ("INVENIO_SEARCH_INDEX_PREFIX", "invenio-".to_owned()),
+        ("INVENIO_SEARCH_INDEX_PREFIX", endpoint.database.as_deref().unwrap_or(MAIN_PREFIX).to_owned()),
         ("OPENSEARCH_URL", format!("http://{}{}", userinfo(endpoint), endpoint.address("http"))),
     ]
 }
@@ -176,7 +227,11 @@ mod tests {
             ports: ports.iter().map(|(role, port)| ((*role).into(), *port)).collect(),
             user: [Kind::Postgresql, Kind::Rabbitmq].contains(&kind).then(|| "invenio".into()),
             secret: (kind != Kind::Opensearch).then(|| Secret::new("s3cret")),
-            database: Some(if kind == Kind::Rabbitmq { "/" } else { "invenio" }.into()),
+            database: match kind {
+                Kind::Rabbitmq => Some("/".into()),
+                Kind::Postgresql => Some("invenio".into()),
+                _ => None,
+            },
             identity: "x".into(),
             watched: None,
         };
@@ -244,6 +299,65 @@ mod tests {
         export REDISCLI_AUTH='s3cret'
         export REDIS_URL='redis://default:s3cret@127.0.0.1:6579/0'
         ");
+    }
+
+    #[test]
+    fn a_tenant_has_its_own_of_everything_and_tests_find_it() {
+        let main = BTreeMap::from([
+            endpoint(Kind::Postgresql, &[("sql", 5632)]),
+            endpoint(Kind::Redis, &[("redis", 6579)]),
+            endpoint(Kind::Rabbitmq, &[("amqp", 5872), ("http", 15872)]),
+            endpoint(Kind::Opensearch, &[("http", 9400)]),
+        ]);
+        let own: BTreeMap<String, Endpoint> = main
+            .iter()
+            .map(|(name, main)| (name.clone(), crate::tenant::endpoint(main, "review", Some(10))))
+            .collect();
+        let (main, own) = (variables_of_tests(&main), variables_of_tests(&own));
+        // What is left equal says where a server is and who may log in, and leads to no data by itself.
+        let equal: Vec<&str> = main
+            .iter()
+            .filter(|(name, value)| own[*name] == **value)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(
+            equal,
+            [
+                "CACHE_TYPE",
+                "INVENIO_CACHE_TYPE",
+                "INVENIO_SEARCH_HOSTS",
+                "OPENSEARCH_URL",
+                "PGHOST",
+                "PGPASSWORD",
+                "PGPORT",
+                "PGUSER",
+                "RABBITMQ_MANAGEMENT_URL",
+                "REDISCLI_AUTH",
+                "SEARCH_HOSTS"
+            ]
+        );
+        let names = [
+            "BROKER_URL",
+            "CACHE_REDIS_URL",
+            "INVENIO_COMMUNITIES_IDENTITIES_CACHE_REDIS_URL",
+            "PGDATABASE",
+            "SEARCH_INDEX_PREFIX",
+            "SQLALCHEMY_DATABASE_URI",
+        ];
+        insta::assert_snapshot!(names.map(|name| own[name].clone()).join("\n"), @r"
+        amqp://invenio:s3cret@127.0.0.1:5872/review
+        redis://default:s3cret@127.0.0.1:6579/10
+        redis://default:s3cret@127.0.0.1:6579/14
+        invenio_review
+        review-
+        postgresql+psycopg2://invenio:s3cret@127.0.0.1:5632/invenio_review
+        ");
+        let more = names_of_tests().into_iter().filter(|name| !main.contains_key(name));
+        assert!(more.eq([
+            "INVENIO_S3_ACCESS_KEY_ID",
+            "INVENIO_S3_ENDPOINT_URL",
+            "INVENIO_S3_SECRET_ACCESS_KEY"
+        ]));
     }
 
     #[test]

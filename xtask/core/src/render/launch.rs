@@ -136,6 +136,7 @@ fn render(launch: &Launch) -> String {
 mod tests {
     use super::*;
     use crate::artifact::{Facts, Key};
+    use crate::catalog::RECIPE;
     use crate::model::{Flags, Layer, resolve};
 
     fn installed(name: &str, root: &str, paths: &[(&str, &str)]) -> (String, Installed) {
@@ -178,6 +179,41 @@ mod tests {
             opensearch("services.opensearch.settings.\"action.auto_create_index\" = false\n", "/a")
         );
         assert_ne!(one, opensearch("services.opensearch.ports.http = 9401\n", "/a"));
+    }
+
+    #[test]
+    fn what_tenants_take_is_not_compared() {
+        let ecosystem = resolve(&[], &Flags::default()).unwrap();
+        let installed = Installation::from([
+            installed("redis", "/redis", &[("server", "redis-server")]),
+            installed("opensearch", "/os", &[("home", "")]),
+            installed("java", "/jdk", &[("java", "java")]),
+            installed("opensearch-cds", "/cds", &[("archive", "a.jsa")]),
+        ]);
+        for (name, begin) in [("redis", "databases "), ("opensearch", "path.repo: ")] {
+            let (service, place, secret) = anywhere(&ecosystem.services[name]);
+            let launch = launch(Inputs {
+                service: &service,
+                place: &place,
+                bind: "127.0.0.1",
+                installed: &installed,
+                run_as: RunAs::Me,
+                secret: &secret,
+                around: &Around::default(),
+            });
+            // As an earlier version wrote it.
+            let without = |text: &str| -> String {
+                text.split_inclusive('\n').filter(|line| !line.starts_with(begin)).collect()
+            };
+            let files: Vec<[String; 2]> = launch
+                .files
+                .iter()
+                .map(|file| [file.path.to_string(), without(file.content.text())])
+                .collect();
+            assert_ne!(files[0][1], launch.files[0].content.text());
+            let recipe = Key::of(files.iter().flatten().map(String::as_str));
+            assert_eq!(launch.processes[0].labels[RECIPE], recipe.to_string(), "{name}");
+        }
     }
 
     #[test]
@@ -228,6 +264,7 @@ mod tests {
           daemonize no
           pidfile ""
           logfile ""
+          databases 128
         "#);
     }
 }

@@ -6,16 +6,18 @@ use std::time::Duration;
 use anyhow::Context;
 use ecosystem_core::endpoint::{Attempt, Endpoint};
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::tenant::MARK;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use ecosystem_core::endpoint::encoded;
 
-use super::super::http::Http;
+use super::super::http::{Http, Reply};
 use super::super::{portable, trouble, unusable};
 use super::name;
 
-pub(super) const ROLE: &str = "http";
+/// The port of the management API.
+pub const ROLE: &str = "http";
 
 /// Whether the management API answers, to us, and belongs to the same node.
 pub(super) fn check(endpoint: &Endpoint, limit: Duration) -> Result<(), Attempt> {
@@ -54,7 +56,8 @@ pub(in super::super) fn describe(endpoint: &Endpoint) -> anyhow::Result<BTreeMap
             let name = format!("listener.{}", text(&listener["protocol"]));
             found.insert(name, format!("{}:{port}", text(address)));
         }
-        for vhost in array(&get(endpoint, &client, "/api/vhosts")?) {
+        let ours = |vhost: &&Value| !text(&vhost["description"]).starts_with(MARK);
+        for vhost in array(&get(endpoint, &client, "/api/vhosts")?).iter().filter(ours) {
             found.insert(format!("vhost.{}", text(&vhost["name"])), "present".to_owned());
         }
         for user in array(&get(endpoint, &client, "/api/users")?) {
@@ -135,8 +138,89 @@ impl Management {
             self.client.send("POST", &self.path(), &body).context("cannot send definitions to RabbitMQ")?;
         if answer.ok() { Ok(()) } else { Err(rejected("import", &answer.reason()).into()) }
     }
+
+    /// All virtual hosts, with the description that stands at each.
+    pub fn vhosts(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let answer = self.client.get("/api/vhosts").context("cannot read RabbitMQ's virtual hosts")?;
+        if !answer.ok() {
+            return Err(rejected_to("list virtual hosts", &answer.reason()).into());
+        }
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let all = answer.json().context("RabbitMQ's virtual hosts have an unknown form")?;
+        Ok(array(&all).iter().map(|vhost| (text(&vhost["name"]), text(&vhost["description"]))).collect())
+    }
+
+    /// Makes the virtual host, in which this user may do everything. One that is there stays as it is.
+    pub fn make(&self, user: &str, description: &str) -> anyhow::Result<()> {
+        let made = self.client.send(
+            "PUT",
+            &format!("/api/vhosts/{}", self.vhost),
+            &json!({"description": description}),
+        );
+        self.insist("make the virtual host", made)?;
+        let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
+        let path = format!("/api/permissions/{}/{}", self.vhost, encoded(user));
+        self.insist("give permissions", self.client.send("PUT", &path, &all))
+    }
+
+    /// Removes the virtual host with everything in it; one that is not there is as good.
+    pub fn remove(&self) -> anyhow::Result<()> {
+        self.gone("remove the virtual host", &format!("/api/vhosts/{}", self.vhost)).map(drop)
+    }
+
+    /// The names of the queues, and of the exchanges that are not the protocol's own.
+    pub fn declared(&self) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+        let names = |kind: &str| -> anyhow::Result<Vec<String>> {
+            let path = format!("/api/{kind}/{}?columns=name", self.vhost);
+            let answer = self.client.get(&path).with_context(|| format!("cannot read RabbitMQ's {kind}"))?;
+            if !answer.ok() {
+                return Err(rejected_to(&format!("list {kind}"), &answer.reason()).into());
+            }
+            let all = answer.json().with_context(|| format!("RabbitMQ's {kind} have an unknown form"))?;
+            Ok(array(&all).iter().filter_map(|one| Some(one["name"].as_str()?.to_owned())).collect())
+        };
+        let mut exchanges = names("exchanges")?;
+        exchanges.retain(|name| !name.is_empty() && !name.starts_with("amq."));
+        Ok((names("queues")?, exchanges))
+    }
+
+    /// Removes all queues, and all exchanges that are not the protocol's own. Queues that belong to an open connection alone stay, and end
+    /// with it: how many those are.
+    pub fn clear(&self) -> anyhow::Result<usize> {
+        let (queues, exchanges) = self.declared()?;
+        let mut left = 0;
+        for name in queues {
+            let path = format!("/api/queues/{}/{}", self.vhost, encoded(&name));
+            left += usize::from(!self.gone(&format!("remove the queue {name}"), &path)?);
+        }
+        for name in exchanges {
+            let path = format!("/api/exchanges/{}/{}", self.vhost, encoded(&name));
+            self.gone(&format!("remove the exchange {name}"), &path)?;
+        }
+        Ok(left)
+    }
+
+    /// Removes something, unless it belongs to an open connection: `false` then.
+    fn gone(&self, what: &str, path: &str) -> anyhow::Result<bool> {
+        let answer = self.client.delete(path).with_context(|| format!("RabbitMQ cannot {what}"))?;
+        match answer.status {
+            200..300 | 404 => Ok(true),
+            400 | 405 if answer.reason().contains("RESOURCE_LOCKED") => Ok(false),
+            _ => Err(rejected_to(what, &answer.reason()).into()),
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as a verb of the broker, like its neighbours")]
+    fn insist(&self, what: &str, answer: std::io::Result<Reply>) -> anyhow::Result<()> {
+        let answer = answer.with_context(|| format!("RabbitMQ cannot {what}"))?;
+        if answer.ok() { Ok(()) } else { Err(rejected_to(what, &answer.reason()).into()) }
+    }
 }
 
 fn rejected(verb: &str, reason: &str) -> Failure {
-    Failure::new(Kind::Data, "data-rejected", format!("RabbitMQ refuses to {verb} definitions: {reason}"))
+    rejected_to(&format!("{verb} definitions"), reason)
+}
+
+fn rejected_to(what: &str, reason: &str) -> Failure {
+    Failure::new(Kind::Data, "data-rejected", format!("RabbitMQ refuses to {what}: {reason}"))
 }

@@ -23,6 +23,7 @@ use crate::context::Context;
 use crate::engine::Engine;
 use crate::event::{Event, Events};
 use crate::output;
+use crate::reset;
 use crate::site::Secrets;
 use crate::stack::Stack;
 use crate::sys::{clock, interrupt};
@@ -132,7 +133,10 @@ pub(super) fn restore(
     }
     let compose = scene.compose.clone().or_else(|| Some(Compose::new(context.find("docker")?, &place)));
     scene.around(&plan, begin, name, || {
-        checkpoint::restore(&place, compose.as_ref(), name, &taken, events).map(|()| taken.clone())
+        checkpoint::restore(&place, compose.as_ref(), name, &taken, events)?;
+        // What had been begun before went with the data.
+        reset::end(&place)?;
+        Ok(taken.clone())
     })
 }
 

@@ -7,7 +7,7 @@ mod opensearch;
 mod postgresql;
 mod rabbitmq;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -78,6 +78,8 @@ pub struct Wanted<'a> {
     /// Servers by kind.
     pub endpoints: &'a BTreeMap<String, Endpoint>,
     pub dump: &'a Dump<'a>,
+    /// Whose indices and templates are others' than the main instance's.
+    pub tenants: &'a BTreeSet<String>,
 }
 
 /// Makes the pack `seeds/NAME`.
@@ -96,7 +98,9 @@ pub fn take(seeds: &Utf8Path, wanted: &Wanted<'_>, events: &dyn Events) -> anyho
             Part::Postgresql => {
                 Piece::Tables(postgresql::take(endpoint, wanted.dump, &making, &mut files, &task)?)
             }
-            Part::Opensearch => Piece::Indices(opensearch::take(endpoint, &making, &mut files, &task)?),
+            Part::Opensearch => {
+                Piece::Indices(opensearch::take(endpoint, wanted.tenants, &making, &mut files, &task)?)
+            }
             Part::Rabbitmq => {
                 let (path, counts) = rabbitmq::take(endpoint, &making, &mut files)?;
                 Piece::Broker(path, counts)

@@ -1,10 +1,11 @@
 //! The OpenSearch part of a new pack: every index with its settings, mappings, aliases and documents, and the templates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ecosystem_core::capture;
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::pack::{Content, FilePath, Index, Indices};
+use ecosystem_core::tenant::is_of_any;
 use sha2::{Digest as _, Sha256};
 
 use super::super::making::Making;
@@ -49,13 +50,19 @@ impl Ids {
 
 pub(super) fn take(
     endpoint: &Endpoint,
+    tenants: &BTreeSet<String>,
     making: &Making,
     files: &mut BTreeMap<FilePath, Content>,
     task: &Task<'_>,
 ) -> anyhow::Result<Taken> {
     let search = Search::open(endpoint)?;
-    let described = search.described()?;
-    let templates = search.templates()?;
+    let (mut described, mut templates) = (search.described()?, search.templates()?);
+    described.retain(|name, _| !is_of_any(name, tenants));
+    let kinds =
+        [&mut templates.component_templates, &mut templates.index_templates, &mut templates.templates];
+    for kind in kinds {
+        kind.retain(|name, _| !is_of_any(name, tenants));
+    }
     let mut held = BTreeMap::new();
     for real in described.keys() {
         // What was written a moment ago is to be found, too.

@@ -39,6 +39,13 @@ pub fn memory_of(pids: impl IntoIterator<Item = u32>) -> u64 {
     all.filter_map(resident_memory).sum()
 }
 
+/// Whether this process is in the foreground of a terminal, whose Ctrl-C goes to everybody there.
+pub fn in_foreground() -> bool {
+    let terminal = std::fs::File::open("/dev/tty");
+    let foreground = terminal.ok().and_then(|terminal| rustix::termios::tcgetpgrp(&terminal).ok());
+    foreground.is_some_and(|group| group == rustix::process::getpgrp())
+}
+
 /// Fails where nobody knows that the name `localhost` means this machine.
 pub fn localhost_is_known() -> Result<(), Failure> {
     let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();

@@ -1,0 +1,158 @@
+//! The part of a tenant in each kind of server.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ecosystem_core::catalog::Kind as Service;
+use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::place::Place;
+use ecosystem_core::tenant::{REDIS_BLOCK, block as block_from, database, free_block, mark, marked, prefix};
+use serde::Serialize;
+
+use super::Servers;
+use crate::client::opensearch::Search;
+use crate::client::postgresql::Admin;
+use crate::client::rabbitmq::{MANAGEMENT, Management};
+use crate::client::redis::Databases;
+
+/// What a server has of a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    There,
+    Missing,
+}
+
+/// Why a server cannot hold tenants.
+pub fn lacks(endpoint: &Endpoint) -> Option<&'static str> {
+    let without = endpoint.kind == Service::Rabbitmq && !endpoint.ports.contains_key(MANAGEMENT);
+    without.then_some("no port of its management API is known, and virtual hosts are made there")
+}
+
+/// The tenants of this place that a server knows of by itself.
+pub(super) fn tenants(main: &Endpoint, place: &Place) -> anyhow::Result<Vec<String>> {
+    let marks = match main.kind {
+        Service::Postgresql => Admin::open(main)?.databases()?,
+        Service::Rabbitmq => Management::open(main)?.vhosts()?,
+        _ => BTreeMap::new(),
+    };
+    Ok(marks.values().filter_map(|mark| marked(&place.id, mark)).map(ToOwned::to_owned).collect())
+}
+
+/// What a server has that does not know of its tenants.
+pub(super) fn implied(main: &Endpoint) -> Part {
+    match main.kind {
+        Service::Postgresql | Service::Rabbitmq => Part::Missing,
+        _ => Part::There,
+    }
+}
+
+/// What stands where a new tenant would be, and is none of ours.
+pub(super) fn foreign(main: &Endpoint, place: &Place, name: &str) -> anyhow::Result<Option<String>> {
+    let ours = |mark: &str| marked(&place.id, mark) == Some(name);
+    Ok(match main.kind {
+        Service::Postgresql => {
+            let wanted = database(main.database.as_deref().unwrap_or_default(), name);
+            let found = Admin::open(main)?.databases()?;
+            found
+                .get(&wanted)
+                .filter(|mark| !ours(mark))
+                .map(|_| format!("PostgreSQL has a database {wanted} already"))
+        }
+        Service::Rabbitmq => {
+            let found = Management::open(main)?.vhosts()?;
+            found
+                .get(name)
+                .filter(|mark| !ours(mark))
+                .map(|_| format!("RabbitMQ has a virtual host {name} already"))
+        }
+        Service::Opensearch => {
+            let prefix = prefix(name);
+            let found = Search::open(main)?.all()?.into_keys().find(|index| index.starts_with(&prefix));
+            found.map(|index| format!("OpenSearch has an index {index} already"))
+        }
+        _ => None,
+    })
+}
+
+/// The first database of a block that is free in every Redis.
+pub(super) fn block(servers: &Servers, taken: &BTreeSet<u32>) -> anyhow::Result<u32> {
+    let (mut total, mut used) = (u32::MAX, BTreeSet::new());
+    for main in servers.values().filter(|main| main.kind == Service::Redis) {
+        let mut databases = Databases::open(main)?;
+        total = total.min(databases.total()?);
+        used.extend(databases.keys()?.into_keys());
+    }
+    free_block(total, taken, &used).map_or_else(
+        || {
+            let message = format!(
+                "Redis has {total} databases, and no {REDIS_BLOCK} that follow each other and are free"
+            );
+            Err(Failure::new(Kind::Service, "redis-full", message)
+                .hint("delete a tenant: {program} tenant list")
+                .hint("more databases: `services.redis.settings.databases = 128` and a restart; a Redis of this program that was started before it knew tenants gets them by {program} restart redis")
+                .into())
+        },
+        Ok,
+    )
+}
+
+/// Makes the part of a tenant; what is there stays as it is. `own` is how to reach it, `main` how to reach its server.
+pub(super) fn make(main: &Endpoint, own: &Endpoint, place: &Place, name: &str) -> anyhow::Result<()> {
+    let (wanted, mark) = (own.database.as_deref().unwrap_or_default(), mark(&place.id, name));
+    match main.kind {
+        Service::Postgresql => {
+            let mut admin = Admin::open(main)?;
+            match admin.databases()?.get(wanted) {
+                None => admin.create(wanted, None, &mark),
+                // Whoever made it was interrupted before it could be marked.
+                Some(found) if found.is_empty() => admin.comment(wanted, &mark),
+                Some(_) => Ok(()),
+            }
+        }
+        Service::Rabbitmq => Management::open(own)?.make(own.user.as_deref().unwrap_or("guest"), &mark),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the part of a tenant, and nothing else. `unmarked`: a database without a mark is its own, too.
+pub(super) fn remove(
+    main: &Endpoint,
+    own: &Endpoint,
+    place: &Place,
+    name: &str,
+    unmarked: bool,
+) -> anyhow::Result<()> {
+    let wanted = own.database.as_deref().unwrap_or_default();
+    let ours = |mark: &String| marked(&place.id, mark) == Some(name) || (unmarked && mark.is_empty());
+    match main.kind {
+        Service::Postgresql => {
+            let mut admin = Admin::open(main)?;
+            if admin.databases()?.get(wanted).is_some_and(ours) {
+                admin.drop(wanted)?;
+            }
+            Ok(())
+        }
+        Service::Rabbitmq => {
+            let management = Management::open(own)?;
+            if management.vhosts()?.get(wanted).is_some_and(ours) {
+                management.remove()?;
+            }
+            Ok(())
+        }
+        Service::Opensearch => {
+            let search = Search::open(main)?;
+            let prefix = prefix(name);
+            let indices: Vec<String> =
+                search.all()?.into_keys().filter(|index| index.starts_with(&prefix)).collect();
+            search.remove(&indices)?;
+            search.remove_templates(&prefix)
+        }
+        // One whose databases nobody remembers has none that could be told from others.
+        Service::Redis => match wanted.parse() {
+            Ok(first) => Databases::open(main)?.empty(block_from(first)),
+            Err(_) => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
