@@ -236,6 +236,10 @@ fn what_a_killed_test_leaves_is_removed_by_the_next_one_and_by_nobody_earlier() 
     // The command goes on: what it works on stays.
     place.ok(&["test", "--", "true"]);
     assert_eq!(tenants(&place).len(), 1);
+    // Checkpoints stop the servers: not while somebody works on a tenant.
+    let refused = place.run(&["checkpoint", "save", "now"]);
+    assert!(refused.status == 6 && refused.stderr.contains("error[tenant-in-use]"), "{refused}");
+    assert!(refused.stderr.contains(&format!("{}: a command runs on it", tenants(&place)[0])), "{refused}");
     kill(pid().unwrap(), Signal::KILL);
     eventually("it is gone", || !std::path::Path::new(&format!("/proc/{}", pid().unwrap())).exists());
     let next = place.ok(&["test", "--", "true"]);
@@ -243,6 +247,24 @@ fn what_a_killed_test_leaves_is_removed_by_the_next_one_and_by_nobody_earlier() 
     assert_eq!((tenants(&place).len(), databases(&place.env())), (0, before));
     let left: Vec<_> = place.state().join("tenants").read_dir_utf8().unwrap().flatten().collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_tenant_that_somebody_is_connected_to_keeps_checkpoints_away() {
+    let place = light();
+    place.ok(&["tenant", "create", "review"]);
+    place.ok(&["checkpoint", "save", "before"]);
+    let own: Env = serde_json::from_value(place.json(&["env", "--tenant", "review"])).unwrap();
+    let connection = sql(&own);
+    let refused = place.run(&["checkpoint", "restore", "before", "--yes"]);
+    assert!(
+        refused.status == 6 && refused.stderr.contains("review: 1 connections to its database"),
+        "{refused}"
+    );
+    drop(connection);
+    eventually("the connection is gone", || {
+        place.run(&["checkpoint", "restore", "before", "--yes"]).status == 0
+    });
 }
 
 #[test]

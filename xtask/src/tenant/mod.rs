@@ -12,11 +12,12 @@ use ecosystem_core::catalog::Kind as Service;
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::place::Place;
-use ecosystem_core::tenant::{Entry, Step, endpoint, holds, is_test, overlapping};
+use ecosystem_core::tenant::{Entry, Step, endpoint, endpoints, holds, is_test, overlapping};
 
 pub use registry::{Hold, entries, forget, hold, read, release};
 pub use stores::{Part, lacks};
 
+use crate::client::postgresql::Admin;
 use crate::sys::parallel;
 
 /// The servers of a place that hold tenants, by name of service.
@@ -163,6 +164,34 @@ pub fn abandoned(place: &Place, all: &BTreeMap<String, Found>) -> anyhow::Result
         }
     }
     Ok(names)
+}
+
+/// Fails where somebody is at work on a tenant: a `test` that goes on, or a program that is connected to its database. `doing` would stop its
+/// servers.
+pub fn refuse_used(place: &Place, servers: &Servers, doing: &str) -> anyhow::Result<()> {
+    let mut used = Vec::new();
+    for (name, entry) in registry::entries(place)? {
+        let connected = || {
+            let own = endpoints(servers, &name, &entry);
+            let databases = own.values().filter(|own| own.kind == Service::Postgresql);
+            // One that cannot be asked has nobody who would miss it.
+            databases
+                .filter_map(|own| Admin::open(own).ok()?.connected(own.database.as_deref()?).ok())
+                .sum::<u64>()
+        };
+        if registry::is_held(place, &name)? {
+            used.push(format!("{name}: a command runs on it"));
+        } else if let connections @ 1.. = connected() {
+            used.push(format!("{name}: {connections} connections to its database"));
+        }
+    }
+    if used.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{doing} stops the servers, and tenants are in use\n  {}", used.join("\n  "));
+    Err(Failure::new(Kind::Data, "tenant-in-use", message)
+        .hint("wait until those have ended, or end them")
+        .into())
 }
 
 /// Asks all servers at once. Of several errors the first is told.

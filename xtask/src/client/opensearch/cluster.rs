@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::super::http::Reply;
 use super::bulk::{Search, rejected};
 
 /// The name of our repository of snapshots, and its folder below `path.repo`.
@@ -21,7 +20,7 @@ impl Search {
     /// All indices that are no system's own; theirs begin with a dot.
     pub fn all(&self) -> anyhow::Result<Held> {
         let path = "/_cat/indices?format=json&h=index,docs.count&expand_wildcards=all";
-        let answer = self.good("list indices", self.client.get(path))?;
+        let answer = self.json("list indices", self.client.get(path))?;
         let rows = answer.as_array().context("OpenSearch's list of indices has an unknown form")?;
         let row = |row: &Value| {
             let name = row["index"].as_str()?.to_owned();
@@ -43,7 +42,7 @@ impl Search {
             };
             let (now, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
             let answer = self.client.delete(&format!("/{}?ignore_unavailable=true", now.join(",")));
-            self.good("remove indices", answer)?;
+            self.json("remove indices", answer)?;
             rest = later;
         }
         Ok(())
@@ -64,7 +63,7 @@ impl Search {
     /// Removes a template of this kind.
     pub fn remove_template(&self, kind: &str, name: &str) -> anyhow::Result<()> {
         let path = format!("/{kind}/{}", ecosystem_core::endpoint::encoded(name));
-        self.good(&format!("remove the template {name}"), self.client.delete(&path)).map(drop)
+        self.json(&format!("remove the template {name}"), self.client.delete(&path)).map(drop)
     }
 
     /// Makes sure that there is a place for snapshots; the reason where there cannot be.
@@ -78,7 +77,7 @@ impl Search {
     /// Forgets the place for snapshots; what lies there stays.
     pub fn forget_repository(&self) -> anyhow::Result<()> {
         let answer = self.client.delete(&format!("/_snapshot/{REPOSITORY}"));
-        self.good("forget the place for snapshots", answer).map(drop)
+        self.json("forget the place for snapshots", answer).map(drop)
     }
 
     /// The snapshots that are whole; none where there is no place for them.
@@ -88,7 +87,7 @@ impl Search {
         if answer.as_ref().is_ok_and(|answer| answer.status == 404) {
             return Ok(Vec::new());
         }
-        let answer = self.good("list snapshots", answer)?;
+        let answer = self.json("list snapshots", answer)?;
         let all = answer["snapshots"].as_array().into_iter().flatten();
         let whole = all.filter(|snapshot| snapshot["state"] == "SUCCESS");
         Ok(whole.filter_map(|snapshot| Some(snapshot["snapshot"].as_str()?.to_owned())).collect())
@@ -98,7 +97,7 @@ impl Search {
     pub fn keep(&self, snapshot: &str, indices: &[String]) -> anyhow::Result<()> {
         let body = json!({"indices": indices.join(","), "include_global_state": false});
         let path = format!("/_snapshot/{REPOSITORY}/{snapshot}?wait_for_completion=true");
-        let answer = self.good("make a snapshot", self.client.send("PUT", &path, &body))?;
+        let answer = self.json("make a snapshot", self.client.send("PUT", &path, &body))?;
         match answer.pointer("/snapshot/state").and_then(Value::as_str) {
             Some("SUCCESS") => Ok(()),
             state => {
@@ -112,7 +111,7 @@ impl Search {
     pub fn bring_back(&self, snapshot: &str) -> anyhow::Result<()> {
         let body = json!({"indices": "*", "include_global_state": false});
         let path = format!("/_snapshot/{REPOSITORY}/{snapshot}/_restore?wait_for_completion=true");
-        let answer = self.good("restore a snapshot", self.client.send("POST", &path, &body))?;
+        let answer = self.json("restore a snapshot", self.client.send("POST", &path, &body))?;
         match answer.pointer("/snapshot/shards/failed").and_then(Value::as_u64) {
             Some(0) => Ok(()),
             _ => Err(rejected("restore a snapshot", "some of its shards have failed").into()),
@@ -122,17 +121,6 @@ impl Search {
     /// Forgets a snapshot.
     pub fn forget(&self, snapshot: &str) -> anyhow::Result<()> {
         let answer = self.client.delete(&format!("/_snapshot/{REPOSITORY}/{snapshot}"));
-        self.good("forget a snapshot", answer).map(drop)
-    }
-
-    #[expect(clippy::unused_self, reason = "reads as a verb of the cluster, like its neighbours")]
-    fn good(&self, what: &str, answer: std::io::Result<Reply>) -> anyhow::Result<Value> {
-        let answer = answer.with_context(|| format!("OpenSearch cannot {what}"))?;
-        if !answer.ok() {
-            return Err(rejected(what, &answer.reason()).into());
-        }
-        answer
-            .json()
-            .with_context(|| format!("OpenSearch was asked to {what} and answers in an unknown form"))
+        self.json("forget a snapshot", answer).map(drop)
     }
 }

@@ -83,6 +83,13 @@ impl Admin {
         self.run(&format!("drop the database {name}"), &format!("DROP DATABASE IF EXISTS {}", quoted(name)))
     }
 
+    /// How many others are connected to a database.
+    pub fn connected(&mut self, name: &str) -> anyhow::Result<u64> {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()";
+        let row = self.0.query_one(sql, &[&name]).map_err(|error| rejected("count connections", &error))?;
+        Ok(row.get::<_, i64>(0).unsigned_abs())
+    }
+
     /// Ends all other connections to a database.
     pub fn send_away(&mut self, name: &str) -> anyhow::Result<()> {
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \

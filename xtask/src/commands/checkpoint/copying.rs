@@ -27,6 +27,7 @@ use crate::reset;
 use crate::site::Secrets;
 use crate::stack::Stack;
 use crate::sys::{clock, interrupt};
+use crate::tenant;
 
 type Failures = Vec<anyhow::Error>;
 
@@ -79,6 +80,7 @@ pub(super) fn save(
         Ok((stack, place, lock))
     };
     let (stack, place, _lock) = prepare().map_err(one)?;
+    refuse_used(context, &stack, &place, "saving a checkpoint").map_err(one)?;
     let scene = Scene::look((context, global, events), &stack, &place, args.dry_run).map_err(one)?;
     if scene.kept.is_empty() {
         let message = format!("no service of {} has any data yet", stack.site.root);
@@ -122,6 +124,7 @@ pub(super) fn restore(
         Ok((stack, place, Some(lock)))
     };
     let (stack, place, _lock) = prepare().map_err(one)?;
+    refuse_used(context, &stack, &place, "restoring a checkpoint").map_err(one)?;
     let begin = Instant::now();
     // Read again: while this one waited, another command may have deleted it.
     let taken = checkpoint::read(&place, name).map_err(one)?;
@@ -142,6 +145,12 @@ pub(super) fn restore(
 
 fn one(error: anyhow::Error) -> Failures {
     vec![error]
+}
+
+fn refuse_used(context: &Context, stack: &Stack, place: &Place, doing: &str) -> anyhow::Result<()> {
+    // Where nothing runs nobody is connected.
+    let running = stack.running_by_name(context).unwrap_or_default();
+    tenant::refuse_used(place, &tenant::servers(&running).0, doing)
 }
 
 impl<'a> Scene<'a> {
