@@ -8,7 +8,7 @@ use camino::Utf8Path;
 use ecosystem::client::amqp::{Frame, Reader};
 use ecosystem::client::http::Reply;
 use ecosystem::client::rabbitmq::Definitions;
-use ecosystem::client::resp;
+use ecosystem::client::{resp, s3};
 use ecosystem::provision::{Gav, Lock, parse_uris, unbundle, untar, zip_member};
 use ecosystem::seed::Pack;
 use ecosystem::sys::control::{self, Request, Response};
@@ -23,7 +23,7 @@ use ecosystem_core::tool::Version;
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target by name.
-pub(crate) const ALL: [(&str, Target); 16] = [
+pub(crate) const ALL: [(&str, Target); 17] = [
     ("amqp", amqp),
     ("bundle", bundle),
     ("compose", compose),
@@ -36,6 +36,7 @@ pub(crate) const ALL: [(&str, Target); 16] = [
     ("manifest", manifest),
     ("pack", pack),
     ("resp", resp),
+    ("s3", s3),
     ("tar", tar),
     ("uris", uris),
     ("version", version),
@@ -153,6 +154,16 @@ pub(crate) fn http(bytes: &[u8]) {
     assert!(!reply.reason().is_empty());
     if reply.json().is_err() {
         assert!(reply.reason().chars().count() <= 204, "{}", reply.reason());
+    }
+}
+
+/// An answer of an object store: whatever it is, it is read or refused, and a page that goes on says where.
+pub(crate) fn s3(bytes: &[u8]) {
+    let _names = s3::buckets(bytes);
+    let _id = s3::begun(bytes);
+    let _ids = s3::unfinished(bytes, "a");
+    if let Ok(page) = s3::page(bytes) {
+        assert!(page.objects.len() <= bytes.len() / "<Contents/>".len());
     }
 }
 

@@ -3,4 +3,5 @@
 mod checkpoint;
 mod engine;
 mod faults;
+mod objects;
 mod whole;

@@ -2,6 +2,8 @@
 //!
 //! A pack may come from a stranger, so names go through a narrow gate: they end up in SQL and in paths of HTTP requests.
 
+pub mod objects;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -11,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::artifact::hex;
 use crate::failure::{Failure, Kind};
+use objects::{Objects, is_bucket, is_sha256};
 
 /// The name of the file that makes a folder a pack.
 pub const FILE: &str = "pack.toml";
@@ -28,6 +31,8 @@ pub struct Manifest {
     pub postgresql: Option<Tables>,
     pub opensearch: Option<Indices>,
     pub rabbitmq: Option<Broker>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Objects>,
     /// Where a captured pack comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captured: Option<Captured>,
@@ -48,6 +53,8 @@ pub struct Captured {
     pub opensearch: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rabbitmq: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<String>,
     /// The versions of the application's schema, as Alembic keeps them in the database.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alembic: Vec<String>,
@@ -224,10 +231,11 @@ pub enum Part {
     Postgresql,
     Opensearch,
     Rabbitmq,
+    Objects,
 }
 
 impl Part {
-    pub const ALL: [Self; 3] = [Self::Postgresql, Self::Opensearch, Self::Rabbitmq];
+    pub const ALL: [Self; 4] = [Self::Postgresql, Self::Opensearch, Self::Rabbitmq, Self::Objects];
 
     /// The name of the kind of service that it is loaded into.
     pub const fn name(self) -> &'static str {
@@ -235,6 +243,7 @@ impl Part {
             Self::Postgresql => "postgresql",
             Self::Opensearch => "opensearch",
             Self::Rabbitmq => "rabbitmq",
+            Self::Objects => "minio",
         }
     }
 
@@ -244,6 +253,7 @@ impl Part {
             Self::Postgresql => "rows",
             Self::Opensearch => "documents",
             Self::Rabbitmq => "queues",
+            Self::Objects => "objects",
         }
     }
 }
@@ -286,15 +296,21 @@ impl Manifest {
                 })
                 .collect(),
             Part::Rabbitmq => self.rabbitmq.iter().map(|part| &part.definitions).collect(),
+            Part::Objects => self.buckets().map(|bucket| &bucket.list).collect(),
         }
     }
 
-    /// The files that are read line by line, however large they are: rows and documents.
+    /// The buckets of the part for an object store.
+    pub fn buckets(&self) -> impl Iterator<Item = &objects::Bucket> {
+        self.objects.iter().flat_map(|part| &part.buckets)
+    }
+
+    /// The files that are read line by line, however large they are: rows, documents, lists of objects.
     pub fn data(&self) -> BTreeSet<&FilePath> {
         let rows = self.postgresql.iter().flat_map(|part| part.tables.iter().map(|table| &table.rows));
         let documents =
             self.opensearch.iter().flat_map(|part| part.indices.iter().map(|index| &index.documents));
-        rows.chain(documents).collect()
+        rows.chain(documents).chain(self.buckets().map(|bucket| &bucket.list)).collect()
     }
 
     /// The digest of a part: what the manifest says of it, and the SHA-256 of each of its files.
@@ -303,6 +319,7 @@ impl Manifest {
             Part::Postgresql => serde_json::to_vec(&self.postgresql),
             Part::Opensearch => serde_json::to_vec(&self.opensearch),
             Part::Rabbitmq => serde_json::to_vec(&self.rabbitmq),
+            Part::Objects => serde_json::to_vec(&self.objects),
         };
         let mut hash = Sha256::new();
         let mut add = |bytes: &[u8]| {
@@ -328,7 +345,10 @@ impl Manifest {
         };
         check(self.format == FORMAT, format!("format = {}: this version reads format {FORMAT}", self.format));
         check(is_slug(&self.name), format!("name = {}", bad_name(&self.name)));
-        check(!self.parts().is_empty(), "it has no part: postgresql, opensearch or rabbitmq".to_owned());
+        check(
+            !self.parts().is_empty(),
+            "it has no part: postgresql, opensearch, rabbitmq or objects".to_owned(),
+        );
         let mut tables = BTreeSet::new();
         for table in self.postgresql.iter().flat_map(|part| &part.tables) {
             let name = &table.name;
@@ -350,10 +370,13 @@ impl Manifest {
         let known: BTreeSet<&FilePath> = Part::ALL.into_iter().flat_map(|part| self.files(part)).collect();
         for (path, content) in &self.files {
             check(known.contains(path), format!("files: no part has a file {path}"));
-            let hash = &content.sha256;
-            let good =
-                hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-            check(good, format!("files: the sha256 of {path} is not 64 digits of 0-9 and a-f"));
+            let text = format!("files: the sha256 of {path} is not 64 digits of 0-9 and a-f");
+            check(is_sha256(&content.sha256), text);
+        }
+        let mut buckets = BTreeSet::new();
+        for objects::Bucket { name, .. } in self.buckets() {
+            check(is_bucket(name), format!("bucket {name:?}: use 3 to 63 of a-z, 0-9, dashes and dots"));
+            check(buckets.insert(name), format!("bucket {name:?} is there twice"));
         }
         let indices = || self.opensearch.iter().flat_map(|part| &part.indices);
         let aliases: BTreeSet<&String> = indices().flat_map(|index| &index.aliases).collect();
@@ -414,59 +437,5 @@ fn is_index(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-format = 1
-name = "demo"
-description = "d"
-[postgresql]
-schema = "postgresql/schema.sql"
-tables = [{ name = "t", columns = ["id", "json"], rows = "postgresql/t.tsv" }]
-[opensearch]
-indices = [{ name = "i-v1", aliases = ["i"], settings = "i.json", documents = "i.ndjson", id = "id", table = "t" }]
-"#;
-
-    #[test]
-    fn parts_and_files_are_what_the_manifest_says() {
-        let manifest = Manifest::parse(GOOD).unwrap();
-        assert_eq!(manifest.parts(), [Part::Postgresql, Part::Opensearch]);
-        let files: Vec<&str> = manifest.files(Part::Postgresql).into_iter().map(FilePath::as_str).collect();
-        assert_eq!(files, ["postgresql/schema.sql", "postgresql/t.tsv"]);
-    }
-
-    #[test]
-    fn the_digest_of_a_part_depends_on_its_files_and_its_table_only() {
-        let manifest = Manifest::parse(GOOD).unwrap();
-        let digest = |part, sha256: &'static str| manifest.digest(part, |_| sha256);
-        assert_eq!(digest(Part::Postgresql, "x"), digest(Part::Postgresql, "x"));
-        assert_ne!(digest(Part::Postgresql, "x"), digest(Part::Postgresql, "y"));
-        let other = Manifest::parse(&GOOD.replace(r#""id", "json""#, r#""json", "id""#)).unwrap();
-        assert_ne!(digest(Part::Postgresql, "x"), other.digest(Part::Postgresql, |_| "x"));
-        assert_eq!(digest(Part::Opensearch, "x"), other.digest(Part::Opensearch, |_| "x"));
-    }
-
-    #[test]
-    fn a_path_stays_inside_the_pack() {
-        for bad in ["/etc/passwd", "../x", "a/../b", "a//b", "", "a/", ".git/config", "a\\b", "a b", "C:x"] {
-            assert!(FilePath::try_from(bad.to_owned()).is_err(), "{bad}");
-        }
-        assert!(FilePath::try_from("a/b-1_2.tsv".to_owned()).is_ok());
-    }
-
-    #[test]
-    fn all_problems_come_at_once() {
-        let text = GOOD
-            .replace(r#"name = "demo""#, r#"name = "De mo""#)
-            .replace(r#"name = "t""#, r#"name = "t; DROP TABLE x""#)
-            .replace("format = 1", "format = 9");
-        let message = Manifest::parse(&text).unwrap_err().message;
-        for part in ["this version reads format 1", "De mo", "DROP TABLE", "there is no table \"t\""] {
-            assert!(message.contains(part), "{message}");
-        }
-        assert!(Manifest::parse("surprise = 1").is_err());
-        let escape = GOOD.replace("postgresql/t.tsv", "../../secret");
-        assert!(Manifest::parse(&escape).unwrap_err().message.contains("no path inside a pack"));
-    }
-}
+#[path = "pack_tests.rs"]
+mod tests;

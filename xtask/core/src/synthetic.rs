@@ -210,6 +210,7 @@ impl Synthetic {
                     templates: None,
                 }),
                 rabbitmq: Some(Broker { definitions: path(DEFINITIONS)? }),
+                objects: None,
                 captured: None,
                 files,
             })

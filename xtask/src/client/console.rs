@@ -1,7 +1,7 @@
 //! Servers that people look at: MinIO, pgAdmin, OpenSearch Dashboards. Are they usable.
 //!
 //! They say nothing by which one could be told from another. They are ours because their port leads to our container, which whoever waits for
-//! them looks at. Deliberately not here: logging in, and writing.
+//! them looks at. Deliberately not here: logging in, and writing; for MinIO that is `s3`.
 
 use ecosystem_core::catalog::Kind;
 use ecosystem_core::endpoint::{Attempt, Endpoint};

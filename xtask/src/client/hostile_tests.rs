@@ -46,7 +46,8 @@ fn a_server_that_never_stops_is_not_read_to_its_end() {
     let string = [b"$1000000\r\n".as_slice(), &vec![b'x'; 1_000_000], b"\r\n"].concat();
     let http = b"HTTP/1.1 200 OK\r\n".as_slice();
     let chunk = [b"10000\r\n".as_slice(), &vec![b'['; 0x1_0000], b"\r\n"].concat();
-    let floods: [(&str, Kind, &[u8], &[u8]); 9] = [
+    let floods: [(&str, Kind, &[u8], &[u8]); 10] = [
+        ("a store without an end", Kind::Minio, &[http, b"\r\n"].concat(), b"<"),
         ("a line without an end", Kind::Redis, b"+", b"x"),
         ("an array of large strings", Kind::Redis, b"*4096\r\n", &string),
         ("a string of 4 GB", Kind::Redis, b"$4294967295\r\n", b"x"),

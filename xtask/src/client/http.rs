@@ -11,7 +11,7 @@ use ureq::http::Request;
 use super::CONNECT;
 
 /// Answers larger than this come from something else. Parsed they take many times as much.
-const MAX_BODY: u64 = 8 * 1024 * 1024;
+pub(super) const MAX_BODY: u64 = 8 * 1024 * 1024;
 
 /// A client for one port of one server.
 pub(super) struct Http {
@@ -58,23 +58,12 @@ impl Reply {
 impl Http {
     /// A client for the port of a role; each call may take this long.
     pub(super) fn new(endpoint: &Endpoint, role: &str, limit: Duration) -> Self {
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            // The user's proxy cannot reach our loopback.
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_connect(Some(CONNECT))
-            .timeout_global(Some(limit))
-            .build()
-            .new_agent();
-        let host = &endpoint.host;
-        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let agent = agent(limit);
         let authorization = endpoint.secret.as_ref().map(|secret| {
             let login = format!("{}:{}", endpoint.user.as_deref().unwrap_or(""), secret.reveal());
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(login))
         });
-        Self { agent, base: format!("http://{host}:{}", endpoint.port(role)), authorization }
+        Self { agent, base: format!("http://{}", endpoint.address(role)), authorization }
     }
 
     pub(super) fn get(&self, path: &str) -> io::Result<Reply> {
@@ -121,8 +110,22 @@ impl Http {
     }
 }
 
+/// What connects, each call within this time.
+pub(super) fn agent(limit: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        // The user's proxy cannot reach our loopback.
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_connect(Some(CONNECT))
+        .timeout_global(Some(limit))
+        .build()
+        .new_agent()
+}
+
 /// The client library's errors in the words of `std`: `InvalidData` where HTTP is not what is spoken.
-fn error(error: ureq::Error) -> io::Error {
+pub(super) fn error(error: ureq::Error) -> io::Error {
     match error {
         ureq::Error::Io(error) => error,
         ureq::Error::Timeout(_) => io::ErrorKind::TimedOut.into(),

@@ -13,6 +13,7 @@ mod process;
 pub mod rabbitmq;
 pub mod redis;
 pub mod resp;
+pub mod s3;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -42,7 +43,8 @@ pub fn probe(endpoint: &Endpoint, effort: Effort) -> Attempt {
         Kind::Rabbitmq => rabbitmq::check(endpoint, effort),
         Kind::Opensearch => opensearch::check(endpoint, effort),
         Kind::Process => process::check(endpoint, effort),
-        Kind::Minio | Kind::Pgadmin | Kind::Dashboards => console::check(endpoint, effort),
+        Kind::Minio => console::check(endpoint, effort).and_then(|()| s3::check(endpoint, effort)),
+        Kind::Pgadmin | Kind::Dashboards => console::check(endpoint, effort),
         kind @ Kind::Invenio => Err(Attempt::Never(format!("this version cannot speak to {kind}"))),
     };
     match answer {
@@ -158,6 +160,7 @@ mod tests {
             Kind::Redis => &["redis"],
             Kind::Postgresql => &["sql"],
             Kind::Rabbitmq => &["amqp"],
+            Kind::Minio => &["s3"],
             _ => &["http"],
         };
         Endpoint {

@@ -145,6 +145,7 @@ impl Report for capture::Report {
                     Part::Postgresql => format!(" in {number} tables"),
                     Part::Opensearch => format!(" in {number} indices"),
                     Part::Rabbitmq => String::new(),
+                    Part::Objects => format!(" in {number} buckets"),
                 },
             );
             let _ = writeln!(text, "  {:<12} {total} {unit}{of}", part.part.name());

@@ -11,6 +11,7 @@ use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::pack::{Content, FILE, FilePath, check_name};
 use sha2::{Digest as _, Sha256};
 
+use super::objects::Digesting;
 use super::pack::invalid;
 use crate::sys::fs::{create_private_dir, utf8, write_atomic};
 
@@ -39,6 +40,25 @@ impl Making {
     /// Begins a file of it.
     pub(super) fn file(&self, path: &str) -> anyhow::Result<Writer> {
         Writer::create(&self.root, path)
+    }
+
+    /// Writes the content of an object under its digest, below this folder, the same content once. `None`: there was nothing after all.
+    pub(super) fn content<T>(
+        &self,
+        folder: &str,
+        write: impl FnOnce(&mut dyn Write) -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<Option<(String, u64, T)>> {
+        let folder = self.root.join(folder);
+        create_private_dir(&folder)?;
+        let scratch = tempfile::NamedTempFile::new_in(&folder)
+            .with_context(|| format!("cannot write into {folder}"))?;
+        let mut digesting = Digesting::new(scratch);
+        let Some(told) = write(&mut digesting)? else { return Ok(None) };
+        let bytes = digesting.bytes;
+        let (sha256, scratch) = digesting.end();
+        // Whoever wrote the same content at the same time wrote the same file.
+        scratch.persist(folder.join(&sha256)).with_context(|| format!("cannot write into {folder}"))?;
+        Ok(Some((sha256, bytes, told)))
     }
 
     /// Writes a file as a whole.

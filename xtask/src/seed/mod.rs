@@ -9,6 +9,7 @@ mod document;
 mod lines;
 mod making;
 pub mod new;
+mod objects;
 mod opensearch;
 pub mod pack;
 mod postgresql;
@@ -34,7 +35,7 @@ use crate::sys::{interrupt, parallel};
 /// What a store holds of a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// Everything, by the receipt and by a look. Numbers by table, index or queue.
+    /// Everything, by the receipt and by a look. Numbers by table, index, queue or bucket.
     Loaded(Counts),
     /// Not, or not all of it, with the reason.
     Missing(String),
@@ -42,7 +43,7 @@ pub enum State {
     Foreign(String),
 }
 
-/// How many rows or documents, by table or index; queues count one each.
+/// How many rows, documents or objects, by table, index or bucket; queues count one each.
 pub type Counts = BTreeMap<String, u64>;
 
 /// What seeding did.
@@ -61,7 +62,7 @@ pub struct PartReport {
     /// Why it was loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// What it holds now, by table, index or queue.
+    /// What it holds now, by table, index, queue or bucket.
     pub counts: Counts,
     pub took_ms: u64,
 }
@@ -92,6 +93,7 @@ pub fn observe(pack: &Pack, endpoints: &BTreeMap<String, Endpoint>) -> anyhow::R
         Part::Postgresql => postgresql::observe(pack, endpoint),
         Part::Opensearch => opensearch::observe(pack, endpoint),
         Part::Rabbitmq => rabbitmq::observe(pack, endpoint),
+        Part::Objects => objects::observe(pack, endpoint),
     })?;
     Ok(all.into_iter().collect())
 }
@@ -184,6 +186,7 @@ fn load(
         Part::Postgresql => postgresql::load(pack, endpoint, &progress),
         Part::Opensearch => opensearch::load(pack, endpoint, halt, &progress),
         Part::Rabbitmq => rabbitmq::load(pack, endpoint),
+        Part::Objects => objects::load(pack, endpoint, halt, &progress),
     }?;
     if counts != expected {
         let message = format!(
@@ -305,7 +308,8 @@ fn total(part: Part, counts: &Counts) -> String {
 /// `, 41000 a second`, where it took long enough to mean something.
 fn rate(items: u64, took: Duration) -> String {
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    if ms < 1_000 { String::new() } else { format!(", {} a second", items.saturating_mul(1_000) / ms) }
+    let rate = if ms < 1_000 { 0 } else { items.saturating_mul(1_000) / ms };
+    if rate == 0 { String::new() } else { format!(", {rate} a second") }
 }
 
 fn millis(since: Instant) -> u64 {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::lines::{Block, Blocks};
-use super::{Counts, document};
+use super::{Counts, document, objects};
 use crate::client::rabbitmq::Definitions;
 use crate::sys::interrupt;
 
@@ -24,7 +24,7 @@ const MAX_MANIFEST: u64 = 256 * 1024;
 /// What is read as a whole: SQL, settings, definitions.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
 /// What is read block by block. A million synthetic records take a quarter of it.
-const MAX_DATA: u64 = 8 * 1024 * 1024 * 1024;
+pub(super) const MAX_DATA: u64 = 8 * 1024 * 1024 * 1024;
 
 /// A pack, checked as far as that takes no time. Rows and documents stay on disk.
 #[derive(Debug, Clone)]
@@ -98,6 +98,7 @@ impl Pack {
             Part::Opensearch => self.check_documents(),
             // Read and understood already.
             Part::Rabbitmq => Ok(()),
+            Part::Objects => objects::check(self),
         }
     }
 
@@ -153,6 +154,11 @@ impl Pack {
         Ok(Blocks::new(path, self.file(path)?))
     }
 
+    /// The content of an object, and its size.
+    pub(super) fn content(&self, path: &FilePath) -> anyhow::Result<(File, u64)> {
+        regular(&self.folder, path.as_str(), MAX_DATA)
+    }
+
     fn file(&self, path: &FilePath) -> anyhow::Result<File> {
         Ok(regular(&self.folder, path.as_str(), MAX_DATA)?.0)
     }
@@ -194,7 +200,7 @@ impl Pack {
         serde_json::from_str(self.text(path)?).map_err(|error| invalid(format!("{path}: {error}")))
     }
 
-    /// What a part holds after loading: by table, index or queue.
+    /// What a part holds after loading: by table, index, queue or bucket.
     pub fn expected(&self, part: Part) -> Counts {
         let lines = |path: &FilePath| self.known.get(path).map_or(0, |content| content.lines);
         match part {
@@ -215,6 +221,9 @@ impl Pack {
             Part::Rabbitmq => {
                 let queues = self.definitions().unwrap_or_default().queues;
                 queues.iter().filter_map(|q| Some((q.get("name")?.as_str()?.to_owned(), 1))).collect()
+            }
+            Part::Objects => {
+                self.manifest.buckets().map(|bucket| (bucket.name.clone(), lines(&bucket.list))).collect()
             }
         }
     }

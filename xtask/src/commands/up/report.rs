@@ -163,7 +163,10 @@ fn addresses(endpoint: &Endpoint) -> String {
         (Kind::Process, all) => all.join("  "),
         (Kind::Rabbitmq, [amqp, http, ..]) => format!("{amqp:<24} console http://{http}"),
         (Kind::Opensearch | Kind::Dashboards | Kind::Pgadmin, [http, ..]) => format!("http://{http}"),
-        (Kind::Minio, [s3, ..]) => format!("{s3:<24} console http://{}", endpoint.address("console")),
+        // Somebody else's URL names no console.
+        (Kind::Minio, [s3, ..]) if endpoint.ports.contains_key("console") => {
+            format!("{s3:<24} console http://{}", endpoint.address("console"))
+        }
         (_, all) => all.first().cloned().unwrap_or_default(),
     }
 }

@@ -3,6 +3,7 @@
 //! Each store is read as of one moment, not all of them as of the same one. Nothing is changed in them. What belongs into a pack is
 //! decided in `core::capture`.
 
+mod objects;
 mod opensearch;
 mod postgresql;
 mod rabbitmq;
@@ -39,7 +40,7 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PartReport {
     pub part: Part,
-    /// By table, index or queue.
+    /// By table, index, queue or bucket.
     pub counts: Counts,
     pub took_ms: u64,
 }
@@ -68,6 +69,7 @@ enum Piece {
     Tables(postgresql::Taken),
     Indices(opensearch::Taken),
     Broker(FilePath, Counts),
+    Objects(objects::Taken),
 }
 
 /// What is to be captured, and how.
@@ -105,11 +107,13 @@ pub fn take(seeds: &Utf8Path, wanted: &Wanted<'_>, events: &dyn Events) -> anyho
                 let (path, counts) = rabbitmq::take(endpoint, &making, &mut files)?;
                 Piece::Broker(path, counts)
             }
+            Part::Objects => Piece::Objects(objects::take(endpoint, &making, &mut files, &task)?),
         };
         let counts = match &piece {
             Piece::Tables(taken) => taken.counts.clone(),
             Piece::Indices(taken) => taken.counts.clone(),
             Piece::Broker(_, counts) => counts.clone(),
+            Piece::Objects(taken) => taken.counts.clone(),
         };
         task.finish(super::total(part, &counts));
         Ok((piece, files, at, PartReport { part, counts, took_ms: millis(began) }))
@@ -122,10 +126,12 @@ pub fn take(seeds: &Utf8Path, wanted: &Wanted<'_>, events: &dyn Events) -> anyho
         postgresql: None,
         opensearch: None,
         rabbitmq: None,
+        objects: None,
         captured: None,
         files: BTreeMap::new(),
     };
     let mut captured = Captured { release: wanted.release.clone(), ..Captured::default() };
+    let mut contents = 0;
     let (mut parts, mut ids, mut tables, mut left_out) =
         (Vec::new(), BTreeMap::new(), Vec::new(), Vec::new());
     for (_, (piece, files, at, report)) in pieces {
@@ -153,6 +159,11 @@ pub fn take(seeds: &Utf8Path, wanted: &Wanted<'_>, events: &dyn Events) -> anyho
                 let broker = ecosystem_core::pack::Broker { definitions };
                 manifest.rabbitmq = Some(broker).filter(|_| !counts.is_empty());
             }
+            Piece::Objects(taken) => {
+                captured.objects = Some(at);
+                contents = taken.bytes;
+                manifest.objects = Some(taken.part).filter(|part| !part.buckets.is_empty());
+            }
         }
     }
     manifest.captured = Some(captured);
@@ -172,7 +183,7 @@ pub fn take(seeds: &Utf8Path, wanted: &Wanted<'_>, events: &dyn Events) -> anyho
         index.table = named.or(equal.first()).map(|pair| pair.table.clone());
     }
     if manifest.parts().is_empty() {
-        let text = "there is nothing to capture: no table, no index, no queue".to_owned();
+        let text = "there is nothing to capture: no table, no index, no queue, no bucket".to_owned();
         return Err(Failure::new(Kind::Finding, "nothing-to-capture", text).hint("{program} seed").into());
     }
     let text = toml::to_string(&manifest).map_err(|error| unfit(&[error.to_string()]))?;
@@ -181,7 +192,8 @@ pub fn take(seeds: &Utf8Path, wanted: &Wanted<'_>, events: &dyn Events) -> anyho
     for text in left_out {
         events.emit(Event::Warning(text));
     }
-    let bytes = manifest.files.values().map(|content: &Content| content.bytes).sum();
+    let lists: u64 = manifest.files.values().map(|content: &Content| content.bytes).sum();
+    let bytes = lists + contents;
     let folder = making.finish(&text)?;
     Ok(Report { pack: wanted.name.to_owned(), folder, bytes, parts, pairs, took_ms: millis(started) })
 }

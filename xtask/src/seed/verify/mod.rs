@@ -3,6 +3,7 @@
 //! Rows are compared by the server, beside which those of the pack are laid for a moment. Documents are read page by page; of the pack's, and of
 //! nothing else, a digest each is remembered, 32 bytes, so that a million of them take 32 MB.
 
+mod objects;
 mod opensearch;
 mod postgresql;
 
@@ -45,12 +46,12 @@ pub struct VerifiedPart {
     pub part: Part,
     /// Its store is not among those that run: nothing is known of it.
     pub skipped: bool,
-    /// One a table, index, or for all of RabbitMQ.
+    /// One a table, index, bucket, or for all of RabbitMQ.
     pub compared: Vec<Compared>,
     pub took_ms: u64,
 }
 
-/// A table or index beside what the pack says of it.
+/// A table, index or bucket beside what the pack says of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Compared {
     pub name: String,
@@ -138,6 +139,7 @@ pub fn verify(
             Part::Postgresql => (postgresql::compare(pack, endpoint, &progress)?, Vec::new()),
             Part::Opensearch => opensearch::compare(pack, endpoint, &progress)?,
             Part::Rabbitmq => (vec![broker(pack, endpoint)?], Vec::new()),
+            Part::Objects => (objects::compare(pack, endpoint, &progress)?, Vec::new()),
         };
         let different = compared.iter().filter(|compared| !compared.equal()).count();
         let detail = if different == 0 { "equal".to_owned() } else { format!("{different} differ") };

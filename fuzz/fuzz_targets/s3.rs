@@ -1,0 +1,8 @@
+//! Fuzzes `s3` of `targets.rs`.
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code)]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::s3(bytes));
