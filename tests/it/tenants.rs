@@ -131,6 +131,18 @@ fn a_command_that_drops_everything_leaves_the_main_instance_untouched() {
     assert_eq!(number(&review, "SELECT count(*) FROM mine"), 0);
     assert_eq!(tenants(&place), ["review"]);
     assert_eq!(place.json(&["pack", "verify"])["equal"], true);
+    // What only begins with its name is not a tenant's that never had a part of the search engine.
+    place.ok(&["down", "opensearch"]);
+    place.ok(&["tenant", "create", "early"]);
+    place.ok(&["up", "opensearch"]);
+    search(&env, "PUT", "/early-theirs", None);
+    place.ok(&["tenant", "delete", "early", "--yes"]);
+    search(&env, "GET", "/early-theirs", None);
+    let refused = place.run(&["tenant", "create", "early"]);
+    assert!(
+        refused.status == 6 && refused.stderr.contains("OpenSearch has an index early-theirs"),
+        "{refused}"
+    );
     // What tenants make is no change of the configuration.
     place.ok(&["snapshot", "--accept"]);
     place.ok(&["tenant", "create", "another"]);

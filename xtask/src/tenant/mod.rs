@@ -17,6 +17,7 @@ use ecosystem_core::tenant::{Entry, Step, endpoint, endpoints, holds, is_test, o
 pub use registry::{Hold, entries, forget, hold, read, release};
 pub use stores::{Part, lacks};
 
+use self::stores::Of;
 use crate::client::postgresql::Admin;
 use crate::sys::parallel;
 
@@ -50,7 +51,7 @@ pub fn look(place: &Place, servers: &Servers) -> anyhow::Result<BTreeMap<String,
         .into_iter()
         .map(|(name, entry)| (name, Found { entry: Some(entry), parts: BTreeMap::new() }))
         .collect();
-    for (service, looked) in each(servers, |main| stores::tenants(main, place))? {
+    for (service, looked) in each(servers, |_, main| stores::tenants(main, place))? {
         for name in looked {
             let found = all.entry(name).or_insert_with(|| Found { entry: None, parts: BTreeMap::new() });
             found.parts.insert(service.clone(), Part::There);
@@ -91,7 +92,7 @@ pub fn create(place: &Place, servers: &Servers, name: &str, temporary: bool) -> 
         .map(|(service, main)| (service.clone(), main.clone()))
         .collect();
     let foreign: Vec<String> =
-        each(&strangers, |main| stores::foreign(main, place, name))?.into_values().flatten().collect();
+        each(&strangers, |_, main| stores::foreign(main, place, name))?.into_values().flatten().collect();
     if !foreign.is_empty() {
         let message = format!("a tenant {name} cannot be made: {}", foreign.join("; "));
         return Err(Failure::new(Kind::Data, "tenant-foreign", message)
@@ -109,7 +110,7 @@ pub fn create(place: &Place, servers: &Servers, name: &str, temporary: bool) -> 
         registry::write(place, name, &entry)?;
     }
     // Of one that is ready as well: an older time of its server may have come back, without it.
-    each(servers, |main| stores::make(main, &endpoint(main, name, entry.redis), place, name))?;
+    each(servers, |_, main| stores::make(main, &endpoint(main, name, entry.redis), place, name, more))?;
     if more {
         entry.step = Step::Ready;
         registry::write(place, name, &entry)?;
@@ -128,7 +129,17 @@ pub fn delete(place: &Place, servers: &Servers, name: &str) -> anyhow::Result<BT
         registry::write(place, name, entry)?;
     }
     let first = entry.as_ref().and_then(|entry| entry.redis);
-    each(servers, |main| stores::remove(main, &endpoint(main, name, first), place, name, unmarked))?;
+    each(servers, |service, main| {
+        let own = endpoint(main, name, first);
+        match &entry {
+            Some(entry) if entry.services.contains(service) => {
+                stores::remove(main, &own, place, name, if unmarked { Of::Name } else { Of::Mark })
+            }
+            // Indices whose names begin so may be anybody's, but where nobody else would have thought of the name.
+            None if is_test(name) => stores::remove(main, &own, place, name, Of::Mark),
+            _ => stores::remove_marked(main, &own, place, name, Of::Mark),
+        }
+    })?;
     let Some(mut entry) = entry else { return Ok(BTreeSet::new()) };
     entry.services.retain(|service| !servers.contains_key(service));
     if entry.services.is_empty() {
@@ -197,9 +208,9 @@ pub fn refuse_used(place: &Place, servers: &Servers, doing: &str) -> anyhow::Res
 /// Asks all servers at once. Of several errors the first is told.
 fn each<T: Send>(
     servers: &Servers,
-    work: impl Fn(&Endpoint) -> anyhow::Result<T> + Sync,
+    work: impl Fn(&str, &Endpoint) -> anyhow::Result<T> + Sync,
 ) -> anyhow::Result<BTreeMap<String, T>> {
     let all: Vec<(&String, &Endpoint)> = servers.iter().collect();
-    let results = parallel::map(&all, |(service, main)| ((*service).clone(), work(main)));
+    let results = parallel::map(&all, |(service, main)| ((*service).clone(), work(service, main)));
     results.into_iter().map(|(service, result)| Ok((service, result?))).collect()
 }

@@ -97,16 +97,30 @@ pub(super) fn block(servers: &Servers, taken: &BTreeSet<u32>) -> anyhow::Result<
     )
 }
 
+/// By what a database or virtual host is known to be a tenant's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// By its mark alone.
+    Mark,
+    /// By its name as well, where it has no mark: whoever made it was interrupted before it could be marked.
+    Name,
+}
+
 /// Makes the part of a tenant; what is there stays as it is. `own` is how to reach it, `main` how to reach its server.
-pub(super) fn make(main: &Endpoint, own: &Endpoint, place: &Place, name: &str) -> anyhow::Result<()> {
+pub(super) fn make(
+    main: &Endpoint,
+    own: &Endpoint,
+    place: &Place,
+    name: &str,
+    fresh: bool,
+) -> anyhow::Result<()> {
     let (wanted, mark) = (own.database.as_deref().unwrap_or_default(), mark(&place.id, name));
     match main.kind {
         Service::Postgresql => {
             let mut admin = Admin::open(main)?;
             match admin.databases()?.get(wanted) {
                 None => admin.create(wanted, None, &mark),
-                // Whoever made it was interrupted before it could be marked.
-                Some(found) if found.is_empty() => admin.comment(wanted, &mark),
+                Some(found) if found.is_empty() && fresh => admin.comment(wanted, &mark),
                 Some(_) => Ok(()),
             }
         }
@@ -115,44 +129,56 @@ pub(super) fn make(main: &Endpoint, own: &Endpoint, place: &Place, name: &str) -
     }
 }
 
-/// Removes the part of a tenant, and nothing else. `unmarked`: a database without a mark is its own, too.
+/// Removes the part of a tenant, and nothing else.
 pub(super) fn remove(
     main: &Endpoint,
     own: &Endpoint,
     place: &Place,
     name: &str,
-    unmarked: bool,
+    of: Of,
+) -> anyhow::Result<()> {
+    match main.kind {
+        Service::Opensearch => {
+            let search = Search::open(main)?;
+            let prefix = prefix(name);
+            let mut indices: Vec<String> = search.all()?.into_keys().collect();
+            indices.retain(|index| index.starts_with(&prefix));
+            search.remove(&indices)?;
+            search.remove_templates(&prefix)
+        }
+        // One whose databases nobody remembers has none that could be told from others.
+        Service::Redis => match own.database.as_deref().unwrap_or_default().parse() {
+            Ok(first) => Databases::open(main)?.empty(block_from(first)),
+            Err(_) => Ok(()),
+        },
+        _ => remove_marked(main, own, place, name, of),
+    }
+}
+
+/// Removes what says of itself that it is the tenant's.
+pub(super) fn remove_marked(
+    main: &Endpoint,
+    own: &Endpoint,
+    place: &Place,
+    name: &str,
+    of: Of,
 ) -> anyhow::Result<()> {
     let wanted = own.database.as_deref().unwrap_or_default();
-    let ours = |mark: &String| marked(&place.id, mark) == Some(name) || (unmarked && mark.is_empty());
+    let ours = |mark: &String| marked(&place.id, mark) == Some(name) || (of == Of::Name && mark.is_empty());
     match main.kind {
         Service::Postgresql => {
             let mut admin = Admin::open(main)?;
             if admin.databases()?.get(wanted).is_some_and(ours) {
                 admin.drop(wanted)?;
             }
-            Ok(())
         }
         Service::Rabbitmq => {
             let management = Management::open(own)?;
             if management.vhosts()?.get(wanted).is_some_and(ours) {
                 management.remove()?;
             }
-            Ok(())
         }
-        Service::Opensearch => {
-            let search = Search::open(main)?;
-            let prefix = prefix(name);
-            let indices: Vec<String> =
-                search.all()?.into_keys().filter(|index| index.starts_with(&prefix)).collect();
-            search.remove(&indices)?;
-            search.remove_templates(&prefix)
-        }
-        // One whose databases nobody remembers has none that could be told from others.
-        Service::Redis => match wanted.parse() {
-            Ok(first) => Databases::open(main)?.empty(block_from(first)),
-            Err(_) => Ok(()),
-        },
-        _ => Ok(()),
+        _ => {}
     }
+    Ok(())
 }

@@ -71,7 +71,14 @@ impl Search {
         let body = json!({"type": "fs", "settings": {"location": REPOSITORY, "compress": false}});
         let answer = self.client.send("PUT", &format!("/_snapshot/{REPOSITORY}"), &body);
         let answer = answer.context("OpenSearch does not take a repository of snapshots")?;
-        Ok(if answer.ok() { Ok(()) } else { Err(answer.reason()) })
+        if answer.ok() {
+            return Ok(Ok(()));
+        }
+        let cause =
+            answer.json().ok().and_then(|body| Some(body.pointer("/error/caused_by/reason")?.to_string()));
+        let reason = cause.unwrap_or_else(|| answer.reason());
+        let nowhere = "its server has no place for snapshots (path.repo); one that runs as a process gets it with its next restart";
+        Ok(Err(if reason.contains("path.repo") { nowhere.to_owned() } else { reason }))
     }
 
     /// Forgets the place for snapshots; what lies there stays.
