@@ -1,7 +1,7 @@
 //! `reset`: back to the state right after a pack was loaded, with nothing restarted.
 //!
-//! The new database is made beside the present one and loaded there, indices and queues are replaced, what was loaded is kept for the next
-//! time, and at the end the databases change places and the caches are emptied.
+//! The new database is made and loaded beside the present one and takes its place when it is whole; indices and queues are replaced; what was
+//! loaded is kept for the next time; the caches are emptied at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ use crate::context::Context;
 use crate::event::{Event, Events, Section, Task};
 use crate::output::{self, Report};
 use crate::reset::{self, Doomed, OpenSearch, PostgreSql, Redis};
-use crate::seed::{self, Counts, Outcome, Pack};
+use crate::seed::{self, Counts, Outcome, Pack, PartReport};
 use crate::stack::Stack;
 use crate::sys::{interrupt, parallel};
 use crate::tenant;
@@ -54,6 +54,7 @@ struct Row {
 /// A store of the main instance.
 struct Store {
     name: &'static str,
+    endpoint: Endpoint,
     /// What the pack has for it.
     part: Option<Part>,
     of: Of,
@@ -95,10 +96,9 @@ pub fn run(context: &Context, global: &Global, args: &Reset, events: &dyn Events
         // Whatever can be wrong with it is found while everything is there yet.
         pack.check(part)?;
     }
-    let endpoints = stack.running_by_kind(context)?;
     interrupt::check()?;
     reset::begin(&place, &pack.manifest.name)?;
-    let stores = carry_out(&pack, stores, endpoints, events).inspect_err(|_| {
+    let stores = carry_out(&pack, stores, events).inspect_err(|_| {
         let journal = Journal { pack: pack.manifest.name.clone() };
         events.emit(Event::Warning(journal.says(&context.program)));
     })?;
@@ -166,7 +166,8 @@ fn open(
         Some(_) if baseline => Way::Baseline,
         Some(_) => Way::Loaded,
     };
-    Ok(Store { name, part, of, way, stale: false, doomed, counts: Counts::new() })
+    let endpoint = endpoint.clone();
+    Ok(Store { name, endpoint, part, of, way, stale: false, doomed, counts: Counts::new() })
 }
 
 fn confirm(
@@ -211,53 +212,59 @@ fn listed(text: &str, names: &[String]) -> String {
     }
 }
 
-fn carry_out(
-    pack: &Pack,
-    stores: Vec<Store>,
-    mut endpoints: BTreeMap<String, Endpoint>,
-    events: &dyn Events,
-) -> anyhow::Result<Vec<Store>> {
-    endpoints.retain(|kind, _| stores.iter().any(|store| store.name == kind));
+/// Every store by itself, all at once: what one waits for does not hold up the others. Which of them is ready first does not matter, because
+/// the journal tells of all of them.
+fn carry_out(pack: &Pack, stores: Vec<Store>, events: &dyn Events) -> anyhow::Result<Vec<Store>> {
     let stores: Vec<Mutex<Store>> = stores.into_iter().map(Mutex::new).collect();
-    each(&stores, |store| {
-        let task = Task::start(events, Section::Reset, store.name);
-        let said = store.clear(events)?;
-        task.finish(said);
-        Ok(())
-    })?;
-    for store in &stores {
-        if let Of::PostgreSql(database) = &locked(store).of {
-            endpoints.insert(Service::Postgresql.name().to_owned(), database.beside());
-        }
-    }
-    // Everything that was put back is looked at, like everything that was loaded.
-    let report = seed::seed(pack, &endpoints, events)?;
-    for store in &stores {
-        let mut store = locked(store);
-        let Some(part) = report.parts.iter().find(|part| Some(part.part) == store.part) else { continue };
-        store.counts = part.counts.clone();
-        if part.outcome == Outcome::Loaded {
-            store.stale = store.way == Way::Baseline;
-            store.way = Way::Loaded;
-        }
-    }
-    each(&stores, |store| {
-        store.keep(events);
-        Ok(())
-    })?;
-    interrupt::check()?;
-    // From here on nothing takes long.
-    each(&stores, Store::show)?;
+    let gone = parallel::map(&stores, |store| locked(store).go_back(pack, events));
+    let reports: Vec<Option<PartReport>> = gone.into_iter().collect::<anyhow::Result<_>>()?;
+    let reports = reports.into_iter().flatten().map(|report| (report.part, report)).collect();
+    seed::compare(pack, &reports, events)?;
+    let mut stores: Vec<Store> =
+        stores.into_iter().map(|store| store.into_inner().unwrap_or_else(PoisonError::into_inner)).collect();
     // Last: what applications have asked for meanwhile may have brought old data back into the caches.
-    each(&stores, |store| match &mut store.of {
-        Of::Redis(caches) => caches.empty(),
-        Of::PostgreSql(database) => database.finish(),
-        _ => Ok(()),
-    })?;
-    Ok(stores.into_iter().map(|store| store.into_inner().unwrap_or_else(PoisonError::into_inner)).collect())
+    for store in &mut stores {
+        if let Of::Redis(caches) = &mut store.of {
+            caches.empty()?;
+        }
+    }
+    Ok(stores)
 }
 
 impl Store {
+    /// Everything that is to be done with this one.
+    fn go_back(&mut self, pack: &Pack, events: &dyn Events) -> anyhow::Result<Option<PartReport>> {
+        let task = Task::start(events, Section::Reset, self.name);
+        let said = self.clear(events)?;
+        task.finish(said);
+        let report = self.part.map(|part| self.load(pack, part, events)).transpose()?.flatten();
+        self.keep(events);
+        interrupt::check()?;
+        if let Of::PostgreSql(database) = &mut self.of {
+            database.swap()?;
+            database.finish()?;
+        }
+        Ok(report)
+    }
+
+    /// Loads the pack, or looks at what was put back as at anything else that was loaded.
+    fn load(&mut self, pack: &Pack, part: Part, events: &dyn Events) -> anyhow::Result<Option<PartReport>> {
+        let endpoint = match &self.of {
+            Of::PostgreSql(database) => database.beside(),
+            _ => self.endpoint.clone(),
+        };
+        let report = seed::seed(pack, &BTreeMap::from([(self.name.to_owned(), endpoint)]), events)?;
+        let report = report.parts.into_iter().find(|report| report.part == part);
+        if let Some(report) = &report {
+            self.counts = report.counts.clone();
+            if report.outcome == Outcome::Loaded {
+                self.stale = self.way == Way::Baseline;
+                self.way = Way::Loaded;
+            }
+        }
+        Ok(report)
+    }
+
     /// Empties it, or puts back what was kept. Of PostgreSQL nothing changes yet but beside the present database.
     fn clear(&mut self, events: &dyn Events) -> anyhow::Result<&'static str> {
         let baseline = self.way == Way::Baseline;
@@ -305,25 +312,10 @@ impl Store {
         );
         events.emit(Event::Warning(text));
     }
-
-    fn show(&mut self) -> anyhow::Result<()> {
-        match &mut self.of {
-            Of::PostgreSql(database) => database.swap(),
-            _ => Ok(()),
-        }
-    }
 }
 
 fn locked(store: &Mutex<Store>) -> std::sync::MutexGuard<'_, Store> {
     store.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The same with every store at once. Of several errors the first is told.
-fn each(
-    stores: &[Mutex<Store>],
-    work: impl Fn(&mut Store) -> anyhow::Result<()> + Sync,
-) -> anyhow::Result<()> {
-    parallel::map(stores, |store| work(&mut locked(store))).into_iter().collect()
 }
 
 fn done(

@@ -242,7 +242,11 @@ fn mismatch(message: String) -> Failure {
 
 /// Rows and documents that stand for the same things should be equally many. People may change either afterwards, so it is an
 /// error only when both were loaded just now.
-fn compare(pack: &Pack, reports: &BTreeMap<Part, PartReport>, events: &dyn Events) -> Result<(), Failure> {
+pub fn compare(
+    pack: &Pack,
+    reports: &BTreeMap<Part, PartReport>,
+    events: &dyn Events,
+) -> Result<(), Failure> {
     let (Some(rows), Some(documents)) = (reports.get(&Part::Postgresql), reports.get(&Part::Opensearch))
     else {
         return Ok(());
