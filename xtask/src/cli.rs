@@ -14,7 +14,7 @@ use ecosystem_core::model::Backend;
 
 pub use self::data::{Checkpoint, Delete, Reset, Restore, Save, Seed};
 use crate::output::Format;
-pub use dev::{Bench, Dev, Proof, Prove};
+pub use dev::{Bench, Dev, Proof, Prove, SeedBench};
 pub use pack::{Archive, Capture, New, Pack, Verify};
 pub use tenant::{Create, Forget, Tenant, Test};
 
