@@ -9,8 +9,9 @@ use ecosystem::client::amqp::{Frame, Reader};
 use ecosystem::client::http::Reply;
 use ecosystem::client::rabbitmq::Definitions;
 use ecosystem::client::{resp, s3};
+use ecosystem::event::Silent;
 use ecosystem::provision::{Gav, Lock, parse_uris, unbundle, untar, zip_member};
-use ecosystem::seed::Pack;
+use ecosystem::seed::{Pack, archive::find};
 use ecosystem::sys::control::{self, Request, Response};
 use ecosystem_core::host::compose_file::{File, Variables, changed, describe, scan, siblings};
 use ecosystem_core::log::{Reader as LogReader, interleave, matches, period, started};
@@ -23,8 +24,9 @@ use ecosystem_core::tool::Version;
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target by name.
-pub(crate) const ALL: [(&str, Target); 17] = [
+pub(crate) const ALL: [(&str, Target); 18] = [
     ("amqp", amqp),
+    ("archive", archive),
     ("bundle", bundle),
     ("compose", compose),
     ("control", control),
@@ -201,6 +203,38 @@ pub(crate) fn pack(bytes: &[u8]) {
         read.expected(part);
         // Refused or not, it ends.
         let _refused = read.check(part);
+    }
+}
+
+/// An archive of a pack, and the same bytes as what comes out of its frame: it is unpacked as a whole or not at all, and nothing is made beside it.
+pub(crate) fn archive(bytes: &[u8]) {
+    // One frame with a window of 1 MB, in blocks that are stored as they are.
+    let mut stored = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 10 << 3];
+    let blocks: Vec<&[u8]> = bytes.chunks(128 << 10).collect();
+    for (number, block) in blocks.iter().enumerate() {
+        let last = number + 1 == blocks.len();
+        let header = u32::try_from(block.len() << 3).expect("a block is small") | u32::from(last);
+        stored.extend(&header.to_le_bytes()[..3]);
+        stored.extend(*block);
+    }
+    for bytes in [bytes, &stored] {
+        let outside = tempfile::tempdir().expect("a folder for a project");
+        let outside = Utf8Path::from_path(outside.path()).expect("a path in UTF-8");
+        let (seeds, unpacked) = (outside.join("seeds"), outside.join("packs"));
+        std::fs::create_dir(&seeds).expect("a folder for packs");
+        std::fs::write(seeds.join("x.tar.zst"), bytes).expect("a file for an archive");
+        let read = find(&seeds, "x").expect("there is one").open(&unpacked, &Silent);
+        assert_eq!(seeds.read_dir_utf8().expect("the folder is there").count(), 1);
+        assert!(outside.read_dir_utf8().expect("the folder is there").count() <= 2);
+        let entries = unpacked.read_dir_utf8().into_iter().flatten().flatten();
+        let made = entries.filter(|entry| entry.file_name() != "lock").count();
+        assert_eq!(made, usize::from(read.is_ok()), "{read:?}");
+        leads_nowhere_else(&unpacked, &unpacked);
+        if let Ok(pack) = read {
+            for part in pack.manifest.parts() {
+                let _refused = pack.check(part);
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::support::repository;
 /// How many changed inputs a target gets. Those that work on files take longer.
 const CHANGES: usize = 1_000;
 const CHANGES_WITH_FILES: usize = 300;
-const WITH_FILES: [&str; 4] = ["bundle", "pack", "tar", "zip"];
+const WITH_FILES: [&str; 5] = ["archive", "bundle", "pack", "tar", "zip"];
 
 /// Pieces that parsers look for.
 const PIECES: [&[u8]; 20] = [

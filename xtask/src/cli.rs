@@ -14,8 +14,8 @@ use ecosystem_core::model::Backend;
 
 pub use self::data::{Checkpoint, Delete, Reset, Restore, Save, Seed};
 use crate::output::Format;
-pub use dev::{Bench, Dev, Proof, Prove};
-pub use pack::{Capture, New, Pack, Verify};
+pub use dev::{Bench, Dev, Proof, Prove, SeedBench};
+pub use pack::{Archive, Capture, New, Pack, Verify};
 pub use tenant::{Create, Forget, Tenant, Test};
 
 /// The services an Invenio or OARepo repository needs: started, proven to be yours, and filled.

@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::event::{Event, Events};
 use crate::provision::{InUse, Lock, Mode, Provisioner};
 use crate::reset;
+use crate::seed::{Found, Pack, archive};
 use crate::site::places;
 use crate::site::{self, LOCK, STATE, Secrets, Site, State, find_root, link_refused};
 use crate::sys::fs::canonical;
@@ -262,25 +263,20 @@ impl Stack {
         })
     }
 
-    /// The folder of a pack: `seeds/<name>` of the project.
-    pub fn pack_folder(&self, name: &str) -> Result<Utf8PathBuf, Failure> {
-        let folder = self.site.root.join("seeds").join(name);
-        if !name.contains(['/', '\\']) && name != ".." && folder.is_dir() {
-            return Ok(folder);
-        }
-        let packs: Vec<String> = self.site.root.join("seeds").read_dir_utf8().map_or_else(
-            |_| Vec::new(),
-            |entries| entries.flatten().map(|entry| entry.file_name().to_owned()).collect(),
-        );
-        let known = if packs.is_empty() { "there is none".to_owned() } else { packs.join(", ") };
-        let text = format!("there is no pack {name} in {}", self.site.root.join("seeds"));
-        Err(Failure::new(Kind::Usage, "no-such-pack", text).hint(format!("packs: {known}")))
+    /// Where the packs of the project are.
+    pub fn seeds(&self) -> Utf8PathBuf {
+        self.site.root.join("seeds")
     }
 
-    /// The folder of the pack that a person has named, else of the one of the manifest, else of the demo.
-    pub fn pack(&self, named: Option<&str>) -> Result<Utf8PathBuf, Failure> {
+    /// The pack that a person has named, else the one of the manifest, else the demo.
+    pub fn pack(&self, named: Option<&str>) -> Result<Found, Failure> {
         let of_manifest = self.site.ecosystem.seed.as_ref().map(|seed| seed.value.as_str());
-        self.pack_folder(named.or(of_manifest).unwrap_or("demo"))
+        archive::find(&self.seeds(), named.or(of_manifest).unwrap_or("demo"))
+    }
+
+    /// Reads a pack. An archive is unpacked into the state folder, unless it is there already.
+    pub fn open_pack(&self, found: &Found, events: &dyn Events) -> anyhow::Result<Pack> {
+        found.open(&self.state.folder().join("packs"), events)
     }
 
     /// How to reach what runs, by kind. There must be something.

@@ -1,5 +1,6 @@
 //! The words of `dev`, which only those who work on this project type.
 
+use camino::Utf8PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Subcommand)]
@@ -63,15 +64,8 @@ pub enum Bench {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
-    /// `seed` of a synthetic pack against `psql` with the same rows and a replay of prepared `_bulk` bodies
-    Seed {
-        /// Rounds of each
-        #[arg(long, default_value_t = 5)]
-        rounds: usize,
-        /// Records of the pack
-        #[arg(long, value_name = "N", default_value_t = 100_000)]
-        records: u32,
-    },
+    /// `seed` of a synthetic pack against `psql` with the same rows, a replay of prepared `_bulk` bodies, and opensearch-py
+    Seed(SeedBench),
     /// A cold and a repeated `up`, `down`, and how late a ready server is noticed
     Up {
         /// Rounds of each
@@ -81,4 +75,23 @@ pub enum Bench {
         #[arg(long, value_name = "COMMAND")]
         against: Option<String>,
     },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SeedBench {
+    /// Rounds of each
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Records of the pack
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub records: u32,
+    /// A Python with opensearch-py; without one its helpers are left out, and the report says so
+    #[arg(long, value_name = "PROGRAM", default_value = "python3")]
+    pub python: String,
+    /// Measure what a record costs in packs of these sizes instead
+    #[arg(long, value_name = "N", value_delimiter = ',', conflicts_with = "records")]
+    pub sizes: Vec<u32>,
+    /// Draw these costs into a file, as SVG
+    #[arg(long, value_name = "FILE", requires = "sizes")]
+    pub plot: Option<Utf8PathBuf>,
 }

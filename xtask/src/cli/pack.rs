@@ -15,6 +15,11 @@ pub enum Pack {
     /// Set an application up once, wait until its workers have done everything, and capture it: loading the pack replaces the set-up. Each store is
     /// read as of one moment, and nothing is changed. Messages, caches and files are not in it; for all of that there is `checkpoint`.
     Capture(Capture),
+    /// Make one compressed file of a pack: `seeds/NAME.tar.zst` from the folder `seeds/NAME`
+    ///
+    /// The same pack is the same bytes on every machine. It is read back before it gets its name, and nothing is written over. The folder can then
+    /// be removed, and has to be before the pack is used: with both there, `seed` and `up` cannot know which of them is meant.
+    Archive(Archive),
     /// Compare database, search and broker with a pack
     ///
     /// Every row by its key and every document by its id, with all that is in them. Exit status 1 where something is missing, is more than the
@@ -46,6 +51,13 @@ pub struct Capture {
     /// First wait until no queue holds a message, so that no worker has anything left to do
     #[arg(long)]
     pub quiesce: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Archive {
+    /// A folder of the folder `seeds`
+    #[arg(value_name = "NAME")]
+    pub name: String,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -8,11 +8,12 @@ use ecosystem_core::pack::Part;
 use ecosystem_core::synthetic::Synthetic;
 
 use super::clients::pg_dump;
-use crate::cli::{Capture, Global, New, Pack, Verify};
+use crate::cli::{Archive, Capture, Global, New, Pack, Verify};
 use crate::context::Context;
 use crate::event::Events;
 use crate::output::{self, Report};
 use crate::seed;
+use crate::seed::archive::Archived;
 use crate::seed::capture::{self, Wanted};
 use crate::seed::new::{self, Made};
 use crate::seed::verify::{Compared, Found, Verified};
@@ -24,15 +25,17 @@ pub fn run(context: &Context, global: &Global, verb: &Pack, events: &dyn Events)
     match verb {
         Pack::New(args) => make(context, global, args, events),
         Pack::Capture(args) => capture(context, global, args, events),
+        Pack::Archive(args) => archive(context, global, args, events),
         Pack::Verify(args) => verify(context, global, args, events),
     }
 }
 
 fn verify(context: &Context, global: &Global, args: &Verify, events: &dyn Events) -> anyhow::Result<()> {
     let stack = Stack::open(context, global)?;
-    let pack = seed::Pack::open(&stack.pack(args.pack.as_deref())?)?;
+    let found = stack.pack(args.pack.as_deref())?;
     let _lock = stack.lock(context, "pack verify", &[], events)?;
     let endpoints = stack.running_by_kind(context)?;
+    let pack = stack.open_pack(&found, events)?;
     let verified = seed::verify::verify(&pack, &endpoints, events)?;
     output::report(&verified, global.format)?;
     if verified.equal {
@@ -67,14 +70,19 @@ fn capture(context: &Context, global: &Global, args: &Capture, events: &dyn Even
         dump: &|words| dump.as_ref().context("PostgreSQL does not run")?(words),
         tenants: &tenants,
     };
-    output::report(&capture::take(&stack.site.root.join("seeds"), &wanted, events)?, global.format)
+    output::report(&capture::take(&stack.seeds(), &wanted, events)?, global.format)
 }
 
 fn make(context: &Context, global: &Global, args: &New, events: &dyn Events) -> anyhow::Result<()> {
     let stack = Stack::look(context, global)?;
     let pack = Synthetic::new(args.synthetic, args.rng)?;
-    let made = new::synthetic(&stack.site.root.join("seeds"), &args.name, &pack, events)?;
+    let made = new::synthetic(&stack.seeds(), &args.name, &pack, events)?;
     output::report(&made, global.format)
+}
+
+fn archive(context: &Context, global: &Global, args: &Archive, events: &dyn Events) -> anyhow::Result<()> {
+    let stack = Stack::look(context, global)?;
+    output::report(&seed::archive::archive(&stack.seeds(), &args.name, events)?, global.format)
 }
 
 impl Report for Verified {
@@ -160,6 +168,21 @@ impl Report for capture::Report {
         let (size, took) = (output::bytes(self.bytes), output::seconds(self.took_ms));
         let _ = writeln!(text, "Pack {}: {size}, {took}", self.pack);
         let _ = writeln!(text, "  {}", self.folder);
+        text
+    }
+}
+
+impl Report for Archived {
+    fn human(&self) -> String {
+        let Self { pack, file, files, unpacked_bytes, bytes, sha256, took_ms } = self;
+        let mut text = String::new();
+        let (from, to) = (output::bytes(*unpacked_bytes), output::bytes(*bytes));
+        let _ = writeln!(text, "Pack {pack}: {files} files, {from} in {to}, {}", output::seconds(*took_ms));
+        let _ = writeln!(text, "  {file}\n  SHA-256 {sha256}");
+        let _ = writeln!(
+            text,
+            "  The folder {pack} beside it can be removed now; with both there the pack is ambiguous."
+        );
         text
     }
 }

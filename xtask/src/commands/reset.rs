@@ -82,7 +82,7 @@ pub fn run(context: &Context, global: &Global, args: &Reset, events: &dyn Events
         let text = format!("nothing was set up in {} yet", stack.site.root);
         return Err(Failure::new(Kind::Finding, "not-set-up", text).hint("{program} up").into());
     };
-    let pack = Pack::open(&stack.pack(args.pack.as_deref())?)?;
+    let pack = stack.open_pack(&stack.pack(args.pack.as_deref())?, events)?;
     if args.dry_run || !args.yes {
         let (stores, left_out) = look(context, &stack, &place, &pack)?;
         if args.dry_run {

@@ -6,15 +6,16 @@ use crate::cli::{Global, Seed};
 use crate::context::Context;
 use crate::event::Events;
 use crate::output;
-use crate::seed::{self, Outcome, Pack, Report};
+use crate::seed::{self, Outcome, Report};
 use crate::stack::Stack;
 
 /// Loads a pack.
 pub fn run(context: &Context, global: &Global, args: &Seed, events: &dyn Events) -> anyhow::Result<()> {
     let stack = Stack::open(context, global)?;
-    let pack = Pack::open(&stack.pack(args.pack.as_deref())?)?;
+    let found = stack.pack(args.pack.as_deref())?;
     let _lock = stack.lock(context, "seed", &[], events)?;
     let mut endpoints = stack.running_by_kind(context)?;
+    let pack = stack.open_pack(&found, events)?;
     if args.from_database {
         return output::report(&seed::rebuild(&pack, &endpoints, events)?, global.format);
     }

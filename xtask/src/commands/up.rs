@@ -31,7 +31,7 @@ use crate::engine::{Engine, Outcome};
 use crate::event::{Event, Events};
 use crate::output;
 use crate::provision::Mode;
-use crate::seed::{self, Pack};
+use crate::seed;
 use crate::site::{LOCAL, MANIFEST, Secrets};
 use crate::stack::{Stack, warn_of};
 use crate::sys::os;
@@ -165,7 +165,7 @@ pub fn run(
         begin,
         patience: Duration::from_secs(args.timeout),
         seed: &|name| {
-            let pack = Pack::open(&stack.pack_folder(name)?)?;
+            let pack = stack.open_pack(&stack.pack(Some(name))?, events)?;
             let report = seed::seed(&pack, &Stack::by_kind(&wanted.endpoints), events)?;
             loaded.store(report.parts.iter().any(|p| p.outcome == seed::Outcome::Loaded), Ordering::SeqCst);
             Ok(())

@@ -1,7 +1,7 @@
 //! Archives and trees: unpacking that cannot leave its folder, packing, checksums, links. It knows no formats of servers.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read};
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Component, Path};
 
 use anyhow::Context;
@@ -24,6 +24,63 @@ pub(super) fn sha256(path: &Utf8Path) -> anyhow::Result<(String, u64)> {
         hash.update(&buffer[..read]);
         size += read as u64;
     }
+}
+
+/// A stream whose checksum is taken while it is read.
+pub struct Hashed<R> {
+    source: R,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl<R: Read> Hashed<R> {
+    pub fn new(source: R) -> Self {
+        Self { source, hash: Sha256::new(), bytes: 0 }
+    }
+
+    /// How much was read so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Reads what is left, and returns the checksum and the size of all of it.
+    pub fn finish(mut self) -> std::io::Result<(String, u64)> {
+        std::io::copy(&mut self, &mut std::io::sink())?;
+        Ok((hex(&self.hash.finalize()), self.bytes))
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        self.hash.update(&buffer[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+}
+
+/// Why a member of an archive could not be copied.
+#[derive(Debug)]
+pub enum Uncopied {
+    /// It ends before the size that it was said to have.
+    Cut,
+    Unreadable(std::io::Error),
+    Unwritable(std::io::Error),
+}
+
+/// Copies a member of an archive, of which exactly `size` bytes are there, and returns its SHA-256.
+pub fn copy_member(packed: &mut dyn Read, size: u64, out: &mut dyn Write) -> Result<String, Uncopied> {
+    let (mut hash, mut left, mut buffer) = (Sha256::new(), size, vec![0; 128 * 1024]);
+    while left > 0 {
+        let read = packed.read(&mut buffer).map_err(Uncopied::Unreadable)?;
+        if read == 0 {
+            return Err(Uncopied::Cut);
+        }
+        hash.update(&buffer[..read]);
+        out.write_all(&buffer[..read]).map_err(Uncopied::Unwritable)?;
+        left = left.saturating_sub(read as u64);
+    }
+    Ok(hex(&hash.finalize()))
 }
 
 /// Whether this is a page for people, which a network shows before it lets anybody in.

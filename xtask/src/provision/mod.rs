@@ -23,7 +23,7 @@ mod tree;
 mod want;
 mod watch;
 
-pub use archive::{untar, zip_member};
+pub use archive::{Hashed, Uncopied, copy_member, untar, zip_member};
 pub use bundle::{Bundled, BundledEntry, unbundle};
 pub use clean::{Sweep, Waste, What};
 pub use debian::parse_uris;

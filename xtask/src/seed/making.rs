@@ -11,6 +11,7 @@ use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::pack::{Content, FILE, FilePath, check_name};
 use sha2::{Digest as _, Sha256};
 
+use super::archive::ENDING;
 use super::objects::Digesting;
 use super::pack::invalid;
 use crate::sys::fs::{create_private_dir, utf8, write_atomic};
@@ -29,6 +30,7 @@ impl Making {
         check_name(name)?;
         let target = seeds.join(name);
         refuse_existing(&target)?;
+        refuse_existing(&seeds.join(format!("{name}{ENDING}")))?;
         std::fs::create_dir_all(seeds).with_context(|| format!("cannot make {seeds}"))?;
         let folder = tempfile::Builder::new()
             .prefix(".new-")
@@ -84,12 +86,14 @@ impl Making {
     }
 }
 
-fn refuse_existing(folder: &Utf8Path) -> Result<(), Failure> {
-    if folder.symlink_metadata().is_err() {
-        return Ok(());
-    }
-    Err(Failure::new(Kind::Usage, "pack-exists", format!("{folder} exists already; nothing was written"))
-        .hint("choose another name, or remove the folder first"))
+/// Refuses to write where something is already.
+pub(super) fn refuse_existing(path: &Utf8Path) -> Result<(), Failure> {
+    if path.symlink_metadata().is_err() { Ok(()) } else { Err(exists(path)) }
+}
+
+pub(super) fn exists(path: &Utf8Path) -> Failure {
+    Failure::new(Kind::Usage, "pack-exists", format!("{path} exists already; nothing was written"))
+        .hint("choose another name, or remove what is there first")
 }
 
 /// A file that is being written.

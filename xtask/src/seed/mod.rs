@@ -4,6 +4,7 @@
 //! Guarantee: each part at least once and idempotent, hence one end state; not one instant over all stores.
 //! What this pack did not make itself is never touched: it is reported instead, before anything is loaded.
 
+pub mod archive;
 pub mod capture;
 mod document;
 mod lines;
@@ -26,6 +27,7 @@ use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::pack::Part;
 use serde::Serialize;
 
+pub use archive::Found;
 pub use pack::Pack;
 
 use crate::client::Halt;

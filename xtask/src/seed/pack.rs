@@ -91,6 +91,12 @@ impl Pack {
         Ok(pack)
     }
 
+    /// The same pack, after its folder was moved.
+    pub(super) fn moved_to(self, folder: &Utf8Path) -> anyhow::Result<Self> {
+        let folder = folder.canonicalize_utf8().with_context(|| format!("cannot find {folder}"))?;
+        Ok(Self { folder, ..self })
+    }
+
     /// Reads the rows or documents of a part to their end: whatever can be wrong with them is found now, not halfway through loading.
     pub fn check(&self, part: Part) -> anyhow::Result<()> {
         match part {
@@ -261,7 +267,7 @@ fn read_whole(bytes: &[u8]) -> Content {
 }
 
 /// Opens a regular file that lies inside the folder, wherever links lead, and tells its size.
-fn regular(folder: &Utf8Path, path: &str, limit: u64) -> anyhow::Result<(File, u64)> {
+pub(super) fn regular(folder: &Utf8Path, path: &str, limit: u64) -> anyhow::Result<(File, u64)> {
     let named: Utf8PathBuf = folder.join(path);
     let real =
         named.canonicalize_utf8().map_err(|error| invalid(format!("{named} cannot be read: {error}")))?;

@@ -111,7 +111,9 @@ pub(super) fn service(service: &Service) -> Vec<Problem> {
     }
     let (plugins, jvm) =
         (matches!(service.kind, Kind::Rabbitmq | Kind::Opensearch), matches!(service.kind, Kind::Opensearch));
-    if ["checkpoints", "control", "logs", "tenants", "tmp", "supervisor"].contains(&service.name.as_str()) {
+    if ["checkpoints", "control", "logs", "packs", "tenants", "tmp", "supervisor"]
+        .contains(&service.name.as_str())
+    {
         problems.push(Problem::at(
             service.ports.values().next().map_or(&service.from.origin, |port| &port.origin),
             format!("services.{0}: {0} is the name of something else in the state folder", service.name),

@@ -5,5 +5,6 @@ pub mod env;
 pub mod init;
 pub mod launch;
 pub mod page;
+pub mod plot;
 pub mod releases;
 pub mod schema;

@@ -9,13 +9,11 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use anyhow::Context;
 use camino::{Utf8Component, Utf8Path};
-use ecosystem_core::artifact::hex;
 use ecosystem_core::failure::{Failure, Kind};
-use sha2::{Digest, Sha256};
 
 use super::{Bundled, BundledEntry, Entry, FORMAT, LIST, List, Member, MemberKind, Platform, invalid};
 use crate::event::{Events, Section, Task, Unit};
-use crate::provision::archive;
+use crate::provision::archive::{self, Hashed, Uncopied};
 use crate::provision::lock::{Pin, is_pin};
 use crate::provision::store::{Id, RECORD, Record, Scratch, Store, extent_of, publish};
 use crate::sys;
@@ -36,8 +34,7 @@ pub(super) fn adopt(
 ) -> anyhow::Result<(Bundled, Resolved)> {
     let source = File::open(file).with_context(|| format!("cannot open {file}"))?;
     let bytes = source.metadata().with_context(|| format!("cannot read {file}"))?.len();
-    let mut source =
-        Hashed { source: BufReader::with_capacity(1 << 18, source), hash: Sha256::new(), bytes: 0 };
+    let mut source = Hashed::new(BufReader::with_capacity(1 << 18, source));
     let mut tar = tar::Archive::new(&mut source);
     let mut members = tar.entries().map_err(|error| invalid(file, error))?;
     let list = read_list(&mut members, file)?;
@@ -230,46 +227,19 @@ fn take<R: Read>(
                 let out = options.write(true).create_new(true).mode(mode).open(&path);
                 Box::new(out.with_context(|| format!("cannot make {path}"))?)
             };
-            let (mut hash, mut left, mut buffer) = (Sha256::new(), *size, vec![0; 128 * 1024]);
-            while left > 0 {
-                let read = packed.read(&mut buffer).map_err(|error| invalid(file, error))?;
-                if read == 0 {
-                    return Err(other("is cut"));
+            let digest = archive::copy_member(packed, *size, &mut out).map_err(|error| match error {
+                Uncopied::Cut => other("is cut"),
+                Uncopied::Unreadable(error) => invalid(file, error),
+                Uncopied::Unwritable(error) => {
+                    anyhow::Error::from(error).context(format!("cannot write {path}"))
                 }
-                hash.update(&buffer[..read]);
-                out.write_all(&buffer[..read]).with_context(|| format!("cannot write {path}"))?;
-                left = left.saturating_sub(read as u64);
-            }
-            if hex(&hash.finalize()) != *sha256 {
+            })?;
+            if digest != *sha256 {
                 return Err(other("has not the SHA-256 of its list"));
             }
             Ok(*size)
         }
         _ => Err(other("is not what its list says")),
-    }
-}
-
-/// A file whose checksum is taken while it is read.
-struct Hashed<R> {
-    source: R,
-    hash: Sha256,
-    bytes: u64,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.source.read(buffer)?;
-        self.hash.update(&buffer[..count]);
-        self.bytes += count as u64;
-        Ok(count)
-    }
-}
-
-impl<R: Read> Hashed<R> {
-    /// Reads what is left, and returns the checksum and the size of all of it.
-    fn finish(mut self) -> std::io::Result<(String, u64)> {
-        std::io::copy(&mut self, &mut std::io::sink())?;
-        Ok((hex(&self.hash.finalize()), self.bytes))
     }
 }
 

@@ -67,6 +67,14 @@ pub fn forget_inherited_files() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How long this process has used processors, and those of its children that have ended and were waited for.
+pub fn processor_time() -> Option<(std::time::Duration, std::time::Duration)> {
+    let stat = procfs::process::Process::myself().ok()?.stat().ok()?;
+    let time = |ticks: u64| std::time::Duration::from_millis(ticks * 1_000 / procfs::ticks_per_second());
+    let children = u64::try_from(stat.cutime + stat.cstime).ok()?;
+    Some((time(stat.utime + stat.stime), time(children)))
+}
+
 /// All living descendants of a process. Zombies do not count: they hold nothing.
 pub fn descendants(root: u32) -> BTreeSet<u32> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();

@@ -1,0 +1,8 @@
+//! Fuzzes `archive` of `targets.rs`.
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code)]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::archive(bytes));
