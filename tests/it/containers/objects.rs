@@ -179,6 +179,14 @@ fn objects_are_loaded_once_compared_and_captured() {
     assert_eq!(again["parts"][0]["cause"], "1 objects of the bucket default are gone", "{again}");
     assert_eq!((get(&store, "mine"), get(&store, "empty")), (b"mine".to_vec(), b"no more".to_vec()));
     assert_eq!(get(&store, "many/0003"), b"n 3");
+    // But `reset` takes away what was changed and added, and brings the pack's own again.
+    let told = place.run(&["reset", "one"]);
+    assert!(told.status == 2 && told.stderr.contains("minio        2 objects that the pack did not bring"), "{told}");
+    let reset = place.json(&["reset", "one", "--yes"]);
+    fits("Reset", &reset);
+    assert_eq!(place.json(&["pack", "verify", "one"])["equal"], true);
+    assert!(store.head(BUCKET, "mine").unwrap().is_none() && get(&store, "empty").is_empty());
+    put(&store, "mine", b"mine");
 
     // The next version of the pack takes away what it no longer has, and nothing else.
     store.delete(BUCKET, "empty").unwrap();

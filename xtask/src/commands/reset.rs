@@ -22,7 +22,7 @@ use crate::client::rabbitmq::Management;
 use crate::context::Context;
 use crate::event::{Event, Events, Section, Task};
 use crate::output::{self, Report};
-use crate::reset::{self, Doomed, OpenSearch, PostgreSql, Redis};
+use crate::reset::{self, Doomed, Objects, OpenSearch, PostgreSql, Redis};
 use crate::seed::{self, Counts, Outcome, Pack, PartReport};
 use crate::stack::Stack;
 use crate::sys::{interrupt, parallel};
@@ -71,6 +71,7 @@ enum Of {
     OpenSearch(OpenSearch),
     Rabbitmq(Management),
     Redis(Redis),
+    Objects(Box<Objects>),
 }
 
 /// Goes back, after asking.
@@ -113,17 +114,25 @@ fn look(
     place: &Place,
     pack: &Pack,
 ) -> anyhow::Result<(Vec<Store>, BTreeMap<String, String>)> {
-    let (servers, mut left_out) = tenant::servers(&stack.running_by_name(context)?);
+    let running = stack.running_by_name(context)?;
+    let (servers, mut left_out) = tenant::servers(&running);
+    let mut all = servers.clone();
     for service in stack.site.ecosystem.services.values() {
         let (name, known) = (&service.name, ecosystem_core::tenant::holds(service.kind));
         if service.kind == Service::Minio {
-            left_out.insert(name.clone(), "buckets stay as they are".to_owned());
+            match running.get(name) {
+                _ if pack.manifest.buckets().next().is_none() => {
+                    left_out.insert(name.clone(), "the pack has no buckets, and others stay".to_owned());
+                }
+                Some(endpoint) => drop(all.insert(name.clone(), endpoint.clone())),
+                None => drop(left_out.insert(name.clone(), "it does not run".to_owned())),
+            }
         } else if known && !servers.contains_key(name) {
             left_out.entry(name.clone()).or_insert_with(|| "it does not run".to_owned());
         }
     }
     let tenants: BTreeSet<String> = tenant::look(place, &servers)?.into_keys().collect();
-    let endpoints: Vec<Endpoint> = Stack::by_kind(&servers).into_values().collect();
+    let endpoints: Vec<Endpoint> = Stack::by_kind(&all).into_values().collect();
     let looked = parallel::map(&endpoints, |endpoint| open(endpoint, place, pack, &tenants));
     Ok((looked.into_iter().collect::<anyhow::Result<_>>()?, left_out))
 }
@@ -154,6 +163,11 @@ fn open(
             let broker = Management::open(endpoint)?;
             let doomed = reset::declared(&broker)?;
             (Of::Rabbitmq(broker), doomed, false)
+        }
+        Service::Minio => {
+            let store = Objects::new(endpoint, pack);
+            let doomed = store.look()?;
+            (Of::Objects(Box::new(store)), doomed, false)
         }
         _ => {
             let mut store = Redis::open(endpoint)?;
@@ -288,6 +302,7 @@ impl Store {
                 }
             }
             Of::Redis(caches) => caches.empty()?,
+            Of::Objects(objects) => objects.empty()?,
         }
         Ok(if baseline { Way::Baseline.says() } else { Way::Emptied.says() })
     }
@@ -299,7 +314,7 @@ impl Store {
             Of::PostgreSql(database) => database.keep(self.stale).map(Ok),
             Of::OpenSearch(search) if self.way == Way::Baseline => search.forget_older().map(Ok),
             Of::OpenSearch(search) => search.keep(self.stale),
-            Of::Rabbitmq(_) | Of::Redis(_) => Ok(Ok(())),
+            Of::Rabbitmq(_) | Of::Redis(_) | Of::Objects(_) => Ok(Ok(())),
         };
         let reason = match kept {
             Ok(Ok(())) => return,
@@ -355,6 +370,7 @@ impl Report for Done {
                     "postgresql" if !row.counts.is_empty() => "rows",
                     "opensearch" if !row.counts.is_empty() => "documents",
                     "rabbitmq" if !row.counts.is_empty() => "queues",
+                    "minio" if !row.counts.is_empty() => "objects",
                     _ => "",
                 };
                 let _ =

@@ -28,6 +28,7 @@ use ecosystem_core::pack::Part;
 use serde::Serialize;
 
 pub use archive::Found;
+pub use objects::strays;
 pub use pack::Pack;
 
 use crate::client::Halt;

@@ -139,6 +139,38 @@ pub(super) fn load(
     Ok(counts)
 }
 
+/// How many objects in the buckets of the pack are not what it has there: others, and ones that were changed. `remove` takes them away: a load
+/// brings those again that the pack has.
+pub fn strays(pack: &Pack, endpoint: &Endpoint, remove: bool) -> anyhow::Result<u64> {
+    let store = Store::open(endpoint)?;
+    let mut strays = 0;
+    for bucket in pack.manifest.buckets() {
+        let mut walk = Walk::open(pack, bucket, &store)?;
+        loop {
+            let some = walk.some()?;
+            if some.is_empty() {
+                break;
+            }
+            let looked = parallel::map_few(AT_ONCE, &some, |(wanted, there)| -> anyhow::Result<u64> {
+                let Some(there) = there else { return Ok(0) };
+                let good = match wanted {
+                    Some(wanted) => look(pack, &store, bucket, wanted, there)? == There::Wanted,
+                    None => false,
+                };
+                if !good && remove {
+                    store.delete(&bucket.name, &there.key)?;
+                }
+                Ok(u64::from(!good))
+            });
+            for one in looked {
+                strays += one?;
+            }
+        }
+        walk.confirm(pack)?;
+    }
+    Ok(strays)
+}
+
 /// Makes what is under a key what the pack wants.
 fn settle(
     pack: &Pack,
