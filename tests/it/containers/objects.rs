@@ -181,7 +181,10 @@ fn objects_are_loaded_once_compared_and_captured() {
     assert_eq!(get(&store, "many/0003"), b"n 3");
     // But `reset` takes away what was changed and added, and brings the pack's own again.
     let told = place.run(&["reset", "one"]);
-    assert!(told.status == 2 && told.stderr.contains("minio        2 objects that the pack did not bring"), "{told}");
+    assert!(
+        told.status == 2 && told.stderr.contains("minio        2 objects that the pack did not bring"),
+        "{told}"
+    );
     let reset = place.json(&["reset", "one", "--yes"]);
     fits("Reset", &reset);
     assert_eq!(place.json(&["pack", "verify", "one"])["equal"], true);

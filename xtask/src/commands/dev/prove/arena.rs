@@ -56,15 +56,14 @@ impl<'a> Arena<'a> {
         self.root.join(STATE)
     }
 
+    fn command(&self, args: &[&str]) -> anyhow::Result<Cmd> {
+        let command = Cmd::new(os::this_program()?).args(args.iter().copied()).cwd(&self.root).limit(LIMIT);
+        Ok(command.env("ECOSYSTEM_STATE", "").env("CI", "1"))
+    }
+
     /// Runs a command to its end.
     pub(super) fn run(&self, args: &[&str]) -> anyhow::Result<Output> {
-        let output = Cmd::new(os::this_program()?)
-            .args(args.iter().copied())
-            .env("ECOSYSTEM_STATE", "")
-            .env("CI", "1")
-            .cwd(&self.root)
-            .limit(LIMIT)
-            .run()?;
+        let output = self.command(args)?.run()?;
         anyhow::ensure!(!output.timed_out, "`{}` did not end within {LIMIT:?}", args.join(" "));
         Ok(output)
     }
@@ -186,4 +185,11 @@ fn ports(offset: u16) -> BTreeSet<u16> {
 
 fn is_free(port: u16) -> bool {
     std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+impl Drop for Arena<'_> {
+    fn drop(&mut self) {
+        // Also when somebody has pressed Ctrl-C: the folder goes, and nobody would come to end what runs in it.
+        let _reported_by_the_rounds = self.command(&["down"]).and_then(|command| command.to_the_end().run());
+    }
 }

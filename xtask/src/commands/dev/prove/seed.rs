@@ -114,10 +114,3 @@ impl Trial for Seed<'_> {
         self.lose(true, true)
     }
 }
-
-impl Drop for Seed<'_> {
-    fn drop(&mut self) {
-        // Somebody may have pressed Ctrl-C: then the supervisor ends with its folder.
-        let _stopped = self.arena.ok(&["down"]);
-    }
-}

@@ -142,11 +142,3 @@ impl Trial for Starts<'_> {
         self.ours.ok(&["down"])
     }
 }
-
-impl Drop for Starts<'_> {
-    fn drop(&mut self) {
-        for arena in [&self.ours, &self.rival] {
-            let _reported_by_the_rounds = arena.run(&["down"]);
-        }
-    }
-}
