@@ -64,6 +64,15 @@ pub enum Bench {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// A pack into empty servers, `pack verify` and `reset`, against a snapshot and a template by hand
+    Pack {
+        /// The folder of the pack, such as one that was captured
+        #[arg(value_name = "FOLDER")]
+        pack: Utf8PathBuf,
+        /// Rounds of each
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
     /// `seed` of a synthetic pack against `psql` with the same rows, a replay of prepared `_bulk` bodies, and opensearch-py
     Seed(SeedBench),
     /// A cold and a repeated `up`, `down`, and how late a ready server is noticed

@@ -13,6 +13,7 @@ pub fn run(context: &Context, global: &Global, chore: &Dev, events: &dyn Events)
         Dev::Prove(args) => prove::run(context, global, args, events),
         Dev::Bench(Bench::Check { rounds, against }) => bench::check(global, *rounds, against.as_deref()),
         Dev::Bench(Bench::Seed(args)) => bench::seed(context, global, args),
+        Dev::Bench(Bench::Pack { pack, rounds }) => bench::pack(context, global, *rounds, pack),
         Dev::Bench(Bench::Tools { rounds, against }) => bench::tools(global, *rounds, against.as_deref()),
         Dev::Bench(Bench::Up { rounds, against }) => bench::up(context, global, *rounds, against.as_deref()),
         Dev::Bench(Bench::Containers { rounds }) => bench::containers(context, global, *rounds),

@@ -1,7 +1,8 @@
 //! The OpenSearch part: fresh indices are filled beside whatever is served, marked, and switched to in one step.
 //!
-//! An index says from its beginning which pack it belongs to, in `_meta.ecosystem` of its mapping. The digest, which is the receipt,
-//! is put there after the refresh: an index without it was cut short.
+//! An index says from its beginning which pack it belongs to, in `_meta.ecosystem` of its mapping. It is whole once its aliases lead to it, which they
+//! do all at once, at the end. One without aliases gets the digest of the pack after the refresh instead. Writing that into every
+//! index would cost as much as making it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -129,7 +130,10 @@ pub(super) fn judge(pack: &Pack, existing: &Existing) -> Option<State> {
             return Some(State::Missing("another version of it is loaded".to_owned()));
         }
         if let Some(alias) = index.aliases.iter().find(|alias| !found.aliases.contains(*alias)) {
-            return Some(State::Missing(format!("the alias {alias} is gone")));
+            let name = &index.name;
+            return Some(State::Missing(format!(
+                "loading {name} was cut short, or its alias {alias} is gone"
+            )));
         }
     }
     None
@@ -243,7 +247,12 @@ impl Fresh<'_> {
         if let Some(body) = body.as_object_mut() {
             body.shift_remove("aliases");
         }
-        body["mappings"]["_meta"] = self.meta(json!({"pack": self.pack.manifest.name}))?;
+        let receipt = if self.index.aliases.is_empty() {
+            json!({"pack": self.pack.manifest.name})
+        } else {
+            self.receipt()
+        };
+        body["mappings"]["_meta"] = self.meta(receipt)?;
         // Nothing searches it yet: refreshing every second would only cost, and so would a second copy.
         let after = (self.documents > LARGE).then(|| while_loading(&mut body["settings"]));
         search.create(self.name, &body)?;
@@ -269,15 +278,21 @@ impl Fresh<'_> {
         search.refresh(self.name)
     }
 
-    /// Writes the receipt: from now on it counts as whole.
+    /// Writes the receipt, where no alias is going to say that it is whole.
     pub(super) fn confirm(&self, search: &Search) -> anyhow::Result<()> {
-        let receipt = json!({
+        if !self.index.aliases.is_empty() {
+            return Ok(());
+        }
+        search.confirm(self.name, &self.meta(self.receipt())?)
+    }
+
+    fn receipt(&self) -> Value {
+        json!({
             "pack": self.pack.manifest.name,
             "index": self.index.name,
             "digest": self.pack.digest(Part::Opensearch),
             "documents": self.documents,
-        });
-        search.confirm(self.name, &self.meta(receipt)?)
+        })
     }
 
     /// `_meta` of the mapping: the application's own, and our receipt.
@@ -330,14 +345,17 @@ pub(super) fn real(pack: &Pack, index: &pack::Index) -> String {
     format!("{}-{}", index.name, &pack.digest(Part::Opensearch)[..SUFFIX])
 }
 
-/// The index that stands for the one of the pack: one that was made from the database has a name of its own.
+/// The index that stands for the one of the pack: one that was made from the database has a name of its own. What is left of a load that was
+/// cut short has no aliases, and is one only where there is no other.
 fn serving(pack: &Pack, existing: &Existing, index: &pack::Index) -> Option<String> {
-    let rebuilt = |found: &Index| is_ours(pack, found) && receipt(found)["index"] == index.name;
     let name = real(pack, index);
-    if existing.contains_key(&name) {
-        return Some(name);
-    }
-    existing.iter().find(|(_, found)| rebuilt(found)).map(|(name, _)| name.clone())
+    let stands = |(found, of): &(&String, &Index)| {
+        **found == name || (is_ours(pack, of) && receipt(of)["index"] == index.name)
+    };
+    let served = |(_, of): &(&String, &Index)| index.aliases.iter().all(|alias| of.aliases.contains(alias));
+    let all: Vec<(&String, &Index)> = existing.iter().filter(stands).collect();
+    let best = all.iter().find(|one| served(one)).or(all.first());
+    best.map(|(name, _)| (*name).clone())
 }
 
 pub(super) fn receipt(index: &Index) -> &Value {
@@ -392,6 +410,20 @@ mod tests {
         existing.insert("invenio-rdmrecords-v5-1699".into(), index(&["invenio-rdmrecords"], Value::Null));
         let foreign = State::Foreign("OpenSearch has its own invenio-rdmrecords-v5-1699".into());
         assert_eq!(judge(&pack, &existing), Some(foreign));
+    }
+
+    #[test]
+    fn what_is_left_of_a_load_does_not_stand_for_what_is_served() {
+        let pack = pack();
+        let first = &indices(&pack)[0];
+        let aliases: Vec<&str> = first.aliases.iter().map(String::as_str).collect();
+        let meta = json!({"ecosystem": {"pack": "demo", "index": first.name, "digest": "x"}});
+        let mut existing = Existing::from([(format!("{}-00000000", first.name), index(&[], meta.clone()))]);
+        assert_eq!(serving(&pack, &existing, first), Some(format!("{}-00000000", first.name)));
+        existing.insert(format!("{}-ffffffff", first.name), index(&aliases, meta));
+        assert_eq!(serving(&pack, &existing, first), Some(format!("{}-ffffffff", first.name)));
+        existing.insert(real(&pack, first), index(&[], Value::Null));
+        assert_eq!(serving(&pack, &existing, first), Some(format!("{}-ffffffff", first.name)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod check;
 mod containers;
+mod pack;
 mod seed;
 mod tools;
 
@@ -70,6 +71,16 @@ pub(super) fn containers(context: &Context, global: &Global, rounds: usize) -> a
 /// Measures `seed`.
 pub(super) fn seed(context: &Context, global: &Global, args: &SeedBench) -> anyhow::Result<()> {
     seed::measure(context, global, args)
+}
+
+/// Measures any pack.
+pub(super) fn pack(
+    context: &Context,
+    global: &Global,
+    rounds: usize,
+    pack: &camino::Utf8Path,
+) -> anyhow::Result<()> {
+    pack::measure(context, global.format, rounds, pack)
 }
 
 /// Measures `up`.

@@ -229,7 +229,7 @@ fn replay(search: &Endpoint, bodies: &[Vec<u8>]) -> anyhow::Result<f64> {
     Ok(ms(begin.elapsed()))
 }
 
-fn ask(search: &Endpoint, method: &str, path: &str, body: Option<&[u8]>) -> anyhow::Result<()> {
+pub(super) fn ask(search: &Endpoint, method: &str, path: &str, body: Option<&[u8]>) -> anyhow::Result<()> {
     let (status, answer) = opensearch::ask(search, method, path, body)?;
     let told = String::from_utf8_lossy(&answer);
     anyhow::ensure!((200..300).contains(&status), "{method} {path}: {status} {told}");
@@ -245,7 +245,7 @@ fn lose(bench: &Bench<'_>, search: &Endpoint) -> anyhow::Result<()> {
     ask(search, "DELETE", "/invenio-*", None)
 }
 
-fn psql(bench: &Bench<'_>, args: &[&str]) -> anyhow::Result<f64> {
+pub(super) fn psql(bench: &Bench<'_>, args: &[&str]) -> anyhow::Result<f64> {
     let begin = Instant::now();
     let output = crate::sys::cmd::Cmd::new(crate::sys::os::this_program()?)
         .args(std::iter::once("psql").chain(args.iter().copied()))
@@ -256,7 +256,7 @@ fn psql(bench: &Bench<'_>, args: &[&str]) -> anyhow::Result<f64> {
     Ok(ms(begin.elapsed()))
 }
 
-fn endpoint(context: &Context, root: &Utf8Path) -> anyhow::Result<Endpoint> {
+pub(super) fn endpoint(context: &Context, root: &Utf8Path) -> anyhow::Result<Endpoint> {
     let global = Global { directory: Some(root.to_owned()), release: None, format: Format::Json };
     let stack = Stack::open(context, &global)?;
     Ok(stack.one(ecosystem_core::catalog::Kind::Opensearch, None)?.1)
