@@ -22,7 +22,7 @@ use crate::client::rabbitmq::Management;
 use crate::context::Context;
 use crate::event::{Event, Events, Section, Task};
 use crate::output::{self, Report};
-use crate::reset::{self, Doomed, Objects, OpenSearch, PostgreSql, Redis};
+use crate::reset::{self, Doomed, OpenSearch, PostgreSql, Redis};
 use crate::seed::{self, Counts, Outcome, Pack, PartReport};
 use crate::stack::Stack;
 use crate::sys::{interrupt, parallel};
@@ -71,7 +71,8 @@ enum Of {
     OpenSearch(OpenSearch),
     Rabbitmq(Management),
     Redis(Redis),
-    Objects(Box<Objects>),
+    /// The buckets of the pack.
+    Objects(Box<Pack>),
 }
 
 /// Goes back, after asking.
@@ -165,9 +166,10 @@ fn open(
             (Of::Rabbitmq(broker), doomed, false)
         }
         Service::Minio => {
-            let store = Objects::new(endpoint, pack);
-            let doomed = store.look()?;
-            (Of::Objects(Box::new(store)), doomed, false)
+            let strays = seed::strays(pack, endpoint, false)?;
+            let text = format!("{strays} objects that the pack did not bring, or not so");
+            let names = pack.manifest.buckets().map(|bucket| format!("bucket {}", bucket.name)).collect();
+            (Of::Objects(Box::new(pack.clone())), Doomed { text, names }, false)
         }
         _ => {
             let mut store = Redis::open(endpoint)?;
@@ -302,7 +304,7 @@ impl Store {
                 }
             }
             Of::Redis(caches) => caches.empty()?,
-            Of::Objects(objects) => objects.empty()?,
+            Of::Objects(pack) => drop(seed::strays(pack, &self.endpoint, true)?),
         }
         Ok(if baseline { Way::Baseline.says() } else { Way::Emptied.says() })
     }

@@ -3,7 +3,6 @@
 //! One function a step and store; in which order they are done, and loading, is `commands/reset.rs`. At every moment each store is as it
 //! was, empty, or as the pack says, and the journal tells that they need not agree.
 
-mod objects;
 mod opensearch;
 mod postgresql;
 mod redis;
@@ -12,7 +11,6 @@ use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::place::Place;
 use ecosystem_core::reset::Journal;
 
-pub use objects::Objects;
 pub use opensearch::OpenSearch;
 pub use postgresql::PostgreSql;
 pub use redis::Redis;
