@@ -70,6 +70,9 @@ pub(crate) fn indices(env: &Env) {
     search(env, "PUT", "/_template/stats", Some(&stats));
     let logs = json!({"index_patterns": ["logs-*"], "template": {"mappings": {"dynamic": false}}});
     search(env, "PUT", "/_index_template/logs", Some(&logs));
+    // It gives its alias to an index of the pack as soon as that is made: then the alias does not say that it is whole.
+    let terms = json!({"index_patterns": ["terms-*"], "aliases": {"terms-v1": {}}});
+    search(env, "PUT", "/_template/terms", Some(&terms));
 }
 
 pub(crate) fn files(place: &Place, pack: &str) -> BTreeMap<String, Vec<u8>> {

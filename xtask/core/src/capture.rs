@@ -103,7 +103,8 @@ pub fn templates(new: &Value, components: &Value, old: &Value) -> Templates {
 /// What pg_dump wrote, without what only its own program understands, or only its own version, and without comments that tell of the server.
 pub fn sql(dump: &str) -> String {
     let noise = |line: &&str| {
-        line.starts_with('\\')
+        line.starts_with("\\restrict ")
+            || line.starts_with("\\unrestrict ")
             || *line == "--"
             // It is there in every database.
             || *line == "CREATE SCHEMA public;"

@@ -126,6 +126,19 @@ impl Templates {
         ]
     }
 
+    /// Whether one of them gives aliases to the indices that are made by it.
+    pub fn give_aliases(&self) -> bool {
+        let has = |body: &Value| {
+            let of = |body: Option<&Value>| {
+                body.and_then(|body| body.get("aliases"))
+                    .and_then(Value::as_object)
+                    .is_some_and(|all| !all.is_empty())
+            };
+            of(Some(body)) || of(body.get("template"))
+        };
+        self.kinds().iter().any(|(_, templates)| templates.values().any(has))
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.kinds().iter().all(|(_, templates)| templates.is_empty())

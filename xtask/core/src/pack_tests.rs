@@ -69,3 +69,14 @@ fn all_problems_come_at_once() {
     let escape = GOOD.replace("postgresql/t.tsv", "../../secret");
     assert!(Manifest::parse(&escape).unwrap_err().message.contains("no path inside a pack"));
 }
+
+#[test]
+fn templates_that_give_aliases_are_told_from_others() {
+    let templates = |json: serde_json::Value| -> Templates { serde_json::from_value(json).unwrap() };
+    let gives = |json| templates(json).give_aliases();
+    assert!(gives(serde_json::json!({"templates": {"a": {"aliases": {"x": {}}}}})));
+    assert!(gives(serde_json::json!({"index_templates": {"a": {"template": {"aliases": {"x": {}}}}}})));
+    assert!(!gives(
+        serde_json::json!({"templates": {"a": {"aliases": {}}}, "index_templates": {"b": {"template": {}}}})
+    ));
+}

@@ -7,6 +7,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Key;
+use crate::capture::SUFFIX;
 use crate::place::Place;
 use crate::tenant::{MAIN_PREFIX, MARK, is_of_any};
 
@@ -64,10 +65,20 @@ pub fn doomed(
 ) -> Vec<String> {
     let of_main = |index: &str| {
         elsewhere.is_none_or(|of_pack| {
-            index.starts_with(MAIN_PREFIX) || of_pack.iter().any(|name| index.starts_with(name.as_str()))
+            index.starts_with(MAIN_PREFIX) || of_pack.iter().any(|name| is_of_index(name, index))
         })
     };
     indices.into_iter().filter(|index| !is_of_any(index, tenants) && of_main(index)).collect()
+}
+
+/// Whether it is the index of a pack, or one that was loaded as it.
+fn is_of_index(name: &str, index: &str) -> bool {
+    let rest = index.strip_prefix(name);
+    let digest = |rest: &str| {
+        rest.strip_prefix('-')
+            .is_some_and(|end| end.len() == SUFFIX && end.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    rest.is_some_and(|rest| rest.is_empty() || digest(rest))
 }
 
 /// The longest name of a database.
@@ -122,11 +133,15 @@ mod tests {
 
     #[test]
     fn indices_of_tenants_stay_and_elsewhere_those_of_others() {
-        let all = ["invenio-a", "mine", "pack-1", "review-a", "reviews", "test-1-000000-x"].map(String::from);
+        let all = ["invenio-a", "mine", "pack-0a1b2c3d", "packs", "review-a", "reviews", "test-1-000000-x"]
+            .map(String::from);
         let tenants = BTreeSet::from(["review", "test-1-000000"].map(String::from));
-        assert_eq!(doomed(all.clone(), &tenants, None), ["invenio-a", "mine", "pack-1", "reviews"]);
+        assert_eq!(
+            doomed(all.clone(), &tenants, None),
+            ["invenio-a", "mine", "pack-0a1b2c3d", "packs", "reviews"]
+        );
         assert_eq!(doomed(all.clone(), &BTreeSet::new(), None), all);
-        assert_eq!(doomed(all, &tenants, Some(&["pack".to_owned()])), ["invenio-a", "pack-1"]);
+        assert_eq!(doomed(all, &tenants, Some(&["pack".to_owned()])), ["invenio-a", "pack-0a1b2c3d"]);
     }
 
     #[test]

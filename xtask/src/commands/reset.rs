@@ -253,7 +253,21 @@ impl Store {
         let task = Task::start(events, Section::Reset, self.name);
         let said = self.clear(events)?;
         task.finish(said);
-        let report = self.part.map(|part| self.load(pack, part, events)).transpose()?.flatten();
+        let mut report = self.part.map(|part| self.load(pack, part, events)).transpose()?.flatten();
+        // What was kept may hold what somebody wrote while it was kept.
+        if let Some(part) = self.part.filter(|_| self.way == Way::Baseline)
+            && report.as_ref().is_some_and(|report| report.counts != pack.expected(part))
+        {
+            events.emit(Event::Warning(format!(
+                "{}: what was kept is not the pack, so the pack is loaded anew",
+                self.name
+            )));
+            pack.check(part)?;
+            (self.way, self.stale) = (Way::Loaded, true);
+            self.clear(events)?;
+            report = self.load(pack, part, events)?;
+            self.stale = true;
+        }
         self.keep(events);
         interrupt::check()?;
         if let Of::PostgreSql(database) = &mut self.of {

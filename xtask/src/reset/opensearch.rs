@@ -60,7 +60,15 @@ impl OpenSearch {
     /// Removes the indices and templates that go.
     pub fn empty(&self) -> anyhow::Result<()> {
         self.search.remove(&self.doomed(self.search.all()?.into_keys()))?;
-        self.remove_templates(&Templates::default())
+        self.remove_templates(&Templates::default())?;
+        // On a server of somebody else those of the pack are all that goes.
+        let present = self.search.templates()?;
+        for ((kind, all), (_, wanted)) in present.kinds().into_iter().zip(self.templates.kinds()).rev() {
+            for name in all.keys().filter(|name| wanted.contains_key(*name)) {
+                self.search.remove_template(kind, name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the templates that go, but those of these names.

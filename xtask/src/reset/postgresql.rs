@@ -1,6 +1,7 @@
 //! The database of the main instance: the new one is made beside it, from what was kept or empty, and takes its name in one transaction.
 
 use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::place::Place;
 use ecosystem_core::reset::{baseline, baseline_mark, new_database, old_database};
 
@@ -19,10 +20,18 @@ pub struct PostgreSql {
 impl PostgreSql {
     /// Connects and proves identity.
     pub fn open(endpoint: &Endpoint, place: &Place, pack: &str, digest: &str) -> anyhow::Result<Self> {
+        let (mut admin, main) = (Admin::open(endpoint)?, endpoint.database.clone().unwrap_or_default());
+        // Found out later, other stores would be empty by then.
+        if let Some(why) = admin.hindered(&main)? {
+            let text = format!("the database {main} of PostgreSQL cannot be replaced: {why}");
+            return Err(Failure::new(Kind::Data, "data-rejected", text)
+                .hint("give that right to the login, or use another one; nothing was changed")
+                .into());
+        }
         Ok(Self {
-            admin: Admin::open(endpoint)?,
+            admin,
             endpoint: endpoint.clone(),
-            main: endpoint.database.clone().unwrap_or_default(),
+            main,
             baseline: baseline(digest),
             mark: baseline_mark(&place.id, pack),
         })

@@ -26,6 +26,9 @@ pub(super) fn check(line: &[u8], index: &Index) -> Result<(), String> {
         Some(_) => Ok(()),
         None => {
             let hit = any_hit(text(line)?)?;
+            if plain_hit(text(line)?).is_some_and(|plain| plain != hit) {
+                return Err("something follows its `_source`, which comes last".to_owned());
+            }
             if hit.id.is_empty() || !value["_source"].is_object() {
                 return Err("its `_id` is empty, or its `_source` is no object".to_owned());
             }
@@ -152,6 +155,7 @@ mod tests {
             r#"{"_id":"x","_version":-1,"_source":{}}"#,
             r#"{"_id":"x","_version":1,"_source":{}} {}"#,
             r#"{"_id":"x","_version":1,"_source":{},"_index":"other"}"#,
+            r#"{"_id":"x","_version":1,"_source":{},"_routing":"r"}"#,
         ] {
             assert!(check(bad.as_bytes(), &index(None)).is_err(), "{bad}");
         }

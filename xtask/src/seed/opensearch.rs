@@ -1,8 +1,8 @@
 //! The OpenSearch part: fresh indices are filled beside whatever is served, marked, and switched to in one step.
 //!
 //! An index says from its beginning which pack it belongs to, in `_meta.ecosystem` of its mapping. It is whole once its aliases lead to it, which they
-//! do all at once, at the end. One without aliases gets the digest of the pack after the refresh instead. Writing that into every
-//! index would cost as much as making it.
+//! do all at once, at the end. One without aliases, or whose aliases a template gives it at once, gets the digest of the pack after the refresh
+//! instead. Writing that into every index would cost as much as making it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -147,6 +147,7 @@ pub(super) fn load(
 ) -> anyhow::Result<Counts> {
     let search = Search::open(endpoint)?;
     let existing = existing(pack, &search)?;
+    let late = search.templates()?.give_aliases();
     let (done, failed) = (AtomicU64::new(0), AtomicBool::new(false));
     let one = |index: &pack::Index| -> anyhow::Result<u64> {
         let name = real(pack, index);
@@ -155,7 +156,7 @@ pub(super) fn load(
             search.delete(&name)?;
         }
         let before = AtomicU64::new(0);
-        fill(pack, index, &name, &search, halt, &|now| {
+        fill(pack, index, &name, (&search, late), halt, &|now| {
             let more = now - before.swap(now, Ordering::SeqCst);
             progress(done.fetch_add(more, Ordering::SeqCst) + more);
         })?;
@@ -174,7 +175,7 @@ pub(super) fn load(
     for (index, count) in indices(pack).iter().zip(results) {
         counts.insert(index.name.clone(), count?);
         let name = real(pack, index);
-        actions.extend(Fresh { pack, index, name: &name, documents: 0 }.aliases()?);
+        actions.extend(Fresh { pack, index, name: &name, documents: 0, late }.aliases()?);
     }
     // Older versions go in the same step in which the aliases change hands.
     let fresh: Vec<String> = indices(pack).iter().map(|index| real(pack, index)).collect();
@@ -198,7 +199,7 @@ fn fill(
     pack: &Pack,
     index: &pack::Index,
     name: &str,
-    search: &Search,
+    (search, late): (&Search, bool),
     halt: &Halt,
     progress: &(dyn Fn(u64) + Sync),
 ) -> anyhow::Result<()> {
@@ -215,7 +216,7 @@ fn fill(
         }
         Ok(true)
     };
-    let making = Fresh { pack, index, name, documents: known.lines };
+    let making = Fresh { pack, index, name, documents: known.lines, late: late || index.aliases.is_empty() };
     making.write(&mut more, search, halt, progress)?;
     blocks.confirm(&known)?;
     making.confirm(search)
@@ -231,6 +232,8 @@ pub(super) struct Fresh<'a> {
     /// The real name.
     pub(super) name: &'a str,
     pub(super) documents: u64,
+    /// Its aliases do not tell that it is whole: it has none, or gets them as soon as it is made.
+    pub(super) late: bool,
 }
 
 impl Fresh<'_> {
@@ -247,11 +250,7 @@ impl Fresh<'_> {
         if let Some(body) = body.as_object_mut() {
             body.shift_remove("aliases");
         }
-        let receipt = if self.index.aliases.is_empty() {
-            json!({"pack": self.pack.manifest.name})
-        } else {
-            self.receipt()
-        };
+        let receipt = if self.late { json!({"pack": self.pack.manifest.name}) } else { self.receipt() };
         body["mappings"]["_meta"] = self.meta(receipt)?;
         // Nothing searches it yet: refreshing every second would only cost, and so would a second copy.
         let after = (self.documents > LARGE).then(|| while_loading(&mut body["settings"]));
@@ -278,9 +277,9 @@ impl Fresh<'_> {
         search.refresh(self.name)
     }
 
-    /// Writes the receipt, where no alias is going to say that it is whole.
+    /// Writes the receipt, where no alias says that it is whole.
     pub(super) fn confirm(&self, search: &Search) -> anyhow::Result<()> {
-        if !self.index.aliases.is_empty() {
+        if !self.late {
             return Ok(());
         }
         search.confirm(self.name, &self.meta(self.receipt())?)

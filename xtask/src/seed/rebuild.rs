@@ -27,6 +27,7 @@ pub(super) fn rebuild(
             .hint("let the application write its index anew: invenio index reindex")
             .into());
     }
+    let late = search.templates()?.give_aliases();
     let mut database = Database::open(from)?;
     let mut reading = database.read()?;
     let (mut counts, mut actions, mut before) = (Counts::new(), Vec::new(), 0);
@@ -38,19 +39,27 @@ pub(super) fn rebuild(
         let older = existing.iter().filter(|(old, found)| **old == real(pack, index) || theirs(found));
         let older: Vec<&String> = older.map(|(old, _)| old).collect();
         if older.contains(&&name) {
+            // Nothing stands beside it: what can be wrong with the rows is found while it is there yet.
+            let (_, mut lines) = reading.documents(table, from)?;
+            while let Some(block) = lines.more()? {
+                for line in std::str::from_utf8(block)?.lines() {
+                    columns(line).ok_or_else(|| no_document(index, table))?;
+                }
+            }
+            drop(lines);
+            refuse_added(&search, &name, &existing[&name])?;
             search.delete(&name)?;
         }
         let (documents, mut lines) = reading.documents(table, from)?;
         let mut more = |add: &mut dyn FnMut(&Hit<'_>)| {
             let Some(block) = lines.more()? else { return Ok(false) };
             for line in std::str::from_utf8(block)?.lines() {
-                let (id, version, source) = columns(line)
-                    .ok_or_else(|| unfit(index, &format!("a row of {table} makes no document with an id")))?;
+                let (id, version, source) = columns(line).ok_or_else(|| no_document(index, table))?;
                 add(&Hit { id: id.into(), version, routing: None, source: &source });
             }
             Ok(true)
         };
-        let fresh = Fresh { pack, index, name: &name, documents };
+        let fresh = Fresh { pack, index, name: &name, documents, late: late || index.aliases.is_empty() };
         fresh.write(&mut more, &search, &Halt::default(), &|done| {
             progress(before + done, before + documents);
         })?;
@@ -90,6 +99,22 @@ fn new_name(pack: &Pack, index: &Index, existing: &Existing) -> String {
         if !existing.contains_key(&name) {
             return name;
         }
+    }
+}
+
+fn no_document(index: &Index, table: &str) -> Failure {
+    unfit(index, &format!("a row of {table} makes no document with an id"))
+}
+
+/// What somebody has added to an index that is made in its own place would be lost.
+fn refuse_added(search: &Search, name: &str, found: &crate::client::opensearch::Index) -> anyhow::Result<()> {
+    let (documents, brought) = (search.count(name)?, receipt(found)["documents"].as_u64());
+    match brought {
+        Some(brought) if documents > brought => {
+            let text = format!("{name} holds {} documents that the pack did not bring", documents - brought);
+            Err(Failure::new(Kind::Data, "data-foreign", text).into())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -91,8 +91,10 @@ pub fn create(place: &Place, servers: &Servers, name: &str, temporary: bool) -> 
         .filter(|(service, _)| new(service))
         .map(|(service, main)| (service.clone(), main.clone()))
         .collect();
-    let foreign: Vec<String> =
-        each(&strangers, |_, main| stores::foreign(main, place, name))?.into_values().flatten().collect();
+    let foreign: Vec<String> = each(&strangers, |_, main| stores::foreign(main, place, name, entry.redis))?
+        .into_values()
+        .flatten()
+        .collect();
     if !foreign.is_empty() {
         let message = format!("a tenant {name} cannot be made: {}", foreign.join("; "));
         return Err(Failure::new(Kind::Data, "tenant-foreign", message)

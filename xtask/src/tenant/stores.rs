@@ -48,7 +48,12 @@ pub(super) fn implied(main: &Endpoint) -> Part {
 }
 
 /// What stands where a new tenant would be, and is none of ours.
-pub(super) fn foreign(main: &Endpoint, place: &Place, name: &str) -> anyhow::Result<Option<String>> {
+pub(super) fn foreign(
+    main: &Endpoint,
+    place: &Place,
+    name: &str,
+    redis: Option<u32>,
+) -> anyhow::Result<Option<String>> {
     let ours = |mark: &str| marked(&place.id, mark) == Some(name);
     Ok(match main.kind {
         Service::Postgresql => {
@@ -68,9 +73,23 @@ pub(super) fn foreign(main: &Endpoint, place: &Place, name: &str) -> anyhow::Res
         }
         Service::Opensearch => {
             let prefix = prefix(name);
-            let found = Search::open(main)?.all()?.into_keys().find(|index| index.starts_with(&prefix));
-            found.map(|index| format!("OpenSearch has an index {index} already"))
+            let search = Search::open(main)?;
+            let found = search.all()?.into_keys().find(|index| index.starts_with(&prefix));
+            let templates = search.templates()?;
+            let mut names = templates.kinds().into_iter().flat_map(|(_, templates)| templates.keys());
+            let template = names.find(|template| template.starts_with(&prefix));
+            found
+                .map(|index| format!("OpenSearch has an index {index} already"))
+                .or_else(|| template.map(|name| format!("OpenSearch has a template {name} already")))
         }
+        // One that is free in all of them is looked for, unless it has its databases in another one already.
+        Service::Redis => match redis {
+            Some(first) => {
+                let used = Databases::open(main)?.keys()?.range(block_from(first)).next().is_some();
+                used.then(|| format!("Redis has keys in its databases from {first} on"))
+            }
+            None => None,
+        },
         _ => None,
     })
 }

@@ -92,7 +92,8 @@ impl External {
             None => ("", ""),
         };
         let database = match kind {
-            Kind::Postgresql => some(path)?,
+            // As PostgreSQL's own clients do: without a path it is called as the user.
+            Kind::Postgresql => some(path)?.or(some(user)?),
             // Without a path it is the virtual host `/`.
             Kind::Rabbitmq => some(path)?.or_else(|| Some("/".to_owned())),
             _ => None,

@@ -61,6 +61,9 @@ impl Object {
         if key.is_empty() || key.len() > MAX_KEY {
             return Err(format!("its key has {} bytes, not from 1 to {MAX_KEY}", key.len()));
         }
+        if key.split('/').any(|part| [".", ".."].contains(&part)) {
+            return Err(format!("its key {key:?} has a part that servers take for a folder"));
+        }
         if key.starts_with(OWN_KEYS) {
             return Err(format!("keys that begin with {OWN_KEYS} are for receipts"));
         }
@@ -153,6 +156,7 @@ mod tests {
     fn lines_that_mean_trouble_are_refused() {
         let bad = [
             r#"{"key":"","file":"objects/default/SUM","bytes":0}"#,
+            r#"{"key":"a/../b","file":"objects/default/SUM","bytes":0}"#,
             r#"{"key":".ecosystem/x","file":"objects/default/SUM","bytes":0}"#,
             r#"{"key":"a","file":"objects/default/../SUM","bytes":0}"#,
             r#"{"key":"a","file":"objects/SUM","bytes":0}"#,

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use anyhow::Context;
-use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::endpoint::{Endpoint, encoded};
 use ecosystem_core::failure::{Failure, Kind};
 use serde_json::{Value, json};
 
@@ -144,7 +144,10 @@ impl Search {
 
     /// The number of documents of an index.
     pub fn count(&self, index: &str) -> anyhow::Result<u64> {
-        let answer = self.json("count documents", self.client.get(&format!("/{index}/_count")))?;
+        let answer = self.json("count documents", self.client.get(&format!("/{}/_count", encoded(index))))?;
+        if answer.pointer("/_shards/failed").and_then(Value::as_u64) != Some(0) {
+            return Err(rejected("count documents", &format!("some shards of {index} did not answer")).into());
+        }
         answer["count"].as_u64().context("OpenSearch's count is no number")
     }
 
@@ -155,7 +158,8 @@ impl Search {
     }
 
     pub fn delete(&self, index: &str) -> anyhow::Result<()> {
-        self.json(&format!("delete the index {index}"), self.client.delete(&format!("/{index}"))).map(drop)
+        self.json(&format!("delete the index {index}"), self.client.delete(&format!("/{}", encoded(index))))
+            .map(drop)
     }
 
     /// Changes settings of an index.
@@ -166,7 +170,7 @@ impl Search {
 
     /// Makes all documents visible.
     pub fn refresh(&self, index: &str) -> anyhow::Result<()> {
-        let answer = self.client.call("POST", &format!("/{index}/_refresh"), None);
+        let answer = self.client.call("POST", &format!("/{}/_refresh", encoded(index)), None);
         self.json(&format!("refresh {index}"), answer).map(drop)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
+use ecosystem_core::endpoint::encoded;
 use serde_json::{Value, json};
 
 use super::bulk::{Search, rejected};
@@ -15,6 +16,11 @@ const MAX_NAMES: usize = 3_000;
 
 /// The number of documents of each index, as Lucene counts them.
 pub type Held = BTreeMap<String, u64>;
+
+/// Names in a path: one may hold a `%`.
+fn encoded_all(names: &[String]) -> String {
+    names.iter().map(|name| encoded(name)).collect::<Vec<_>>().join(",")
+}
 
 impl Search {
     /// All indices that are no system's own; theirs begin with a dot.
@@ -41,7 +47,7 @@ impl Search {
                 length < MAX_NAMES
             };
             let (now, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-            let answer = self.client.delete(&format!("/{}?ignore_unavailable=true", now.join(",")));
+            let answer = self.client.delete(&format!("/{}?ignore_unavailable=true", encoded_all(now)));
             self.json("remove indices", answer)?;
             rest = later;
         }
@@ -62,7 +68,7 @@ impl Search {
 
     /// Removes a template of this kind.
     pub fn remove_template(&self, kind: &str, name: &str) -> anyhow::Result<()> {
-        let path = format!("/{kind}/{}", ecosystem_core::endpoint::encoded(name));
+        let path = format!("/{kind}/{}", encoded(name));
         self.json(&format!("remove the template {name}"), self.client.delete(&path)).map(drop)
     }
 
@@ -104,6 +110,8 @@ impl Search {
     pub fn keep(&self, snapshot: &str, indices: &[String]) -> anyhow::Result<()> {
         let body = json!({"indices": indices.join(","), "include_global_state": false});
         let path = format!("/_snapshot/{REPOSITORY}/{snapshot}?wait_for_completion=true");
+        // One that is not whole would keep the name taken; mostly there is none.
+        let _forgotten = self.client.delete(&format!("/_snapshot/{REPOSITORY}/{snapshot}"));
         let answer = self.json("make a snapshot", self.client.send("PUT", &path, &body))?;
         match answer.pointer("/snapshot/state").and_then(Value::as_str) {
             Some("SUCCESS") => Ok(()),

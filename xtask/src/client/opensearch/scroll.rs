@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use ecosystem_core::capture;
+use ecosystem_core::endpoint::encoded;
 use ecosystem_core::pack::Templates;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -63,10 +64,18 @@ pub enum Order {
 /// An answer with hits.
 #[derive(Deserialize)]
 struct Page<'a> {
+    timed_out: bool,
+    #[serde(rename = "_shards")]
+    shards: Shards,
     #[serde(borrow, rename = "_scroll_id")]
     place: Option<Cow<'a, str>>,
     #[serde(borrow)]
     hits: Option<Hits<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Shards {
+    failed: u64,
 }
 
 #[derive(Deserialize)]
@@ -84,6 +93,7 @@ impl Search {
 
     /// The bytes that the documents of an index take on the disk.
     pub fn size(&self, index: &str) -> anyhow::Result<u64> {
+        let index = encoded(index);
         let path = format!("/{index}/_stats/store?filter_path=_all.primaries.store.size_in_bytes");
         let answer = self.json("measure an index", self.client.get(&path))?;
         Ok(answer.pointer("/_all/primaries/store/size_in_bytes").and_then(Value::as_u64).unwrap_or(0))
@@ -99,7 +109,7 @@ impl Search {
 
     /// Makes a template, or replaces it.
     pub fn put_template(&self, kind: &str, name: &str, body: &Value) -> anyhow::Result<()> {
-        let path = format!("/{kind}/{}", ecosystem_core::endpoint::encoded(name));
+        let path = format!("/{kind}/{}", encoded(name));
         self.json(&format!("make the template {name}"), self.client.send("PUT", &path, body)).map(drop)
     }
 
@@ -112,9 +122,9 @@ impl Search {
         each: &mut dyn FnMut(&Hit<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let what = format!("read {index}");
-        let filter =
-            "filter_path=_scroll_id,hits.hits._id,hits.hits._version,hits.hits._routing,hits.hits._source";
-        let mut path = format!("/{index}/_search?scroll={KEEP}&{filter}");
+        let filter = "filter_path=_scroll_id,timed_out,_shards.failed,hits.hits._id,hits.hits._version,hits.hits._routing,hits.hits._source";
+        let index = encoded(index);
+        let mut path = format!("/{index}/_search?scroll={KEEP}&allow_partial_search_results=false&{filter}");
         let sort = match order {
             Order::Disk => json!("_doc"),
             // An index without any mapping does not even know that documents have ids.
@@ -134,6 +144,10 @@ impl Search {
             }
             let answer: Page<'_> = serde_json::from_slice(&answer.body)
                 .with_context(|| format!("OpenSearch was asked to {what}: an unknown answer"))?;
+            if answer.timed_out || answer.shards.failed > 0 {
+                result = Err(rejected(&what, "some of its shards did not answer").into());
+                break;
+            }
             place = answer.place.map(Cow::into_owned).or(place);
             let hits = answer.hits.map(|hits| hits.hits).unwrap_or_default();
             if hits.is_empty() {

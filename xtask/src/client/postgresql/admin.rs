@@ -83,6 +83,21 @@ impl Admin {
         self.run(&format!("drop the database {name}"), &format!("DROP DATABASE IF EXISTS {}", quoted(name)))
     }
 
+    /// Why this login cannot put another database in the place of this one, where that is known before.
+    pub fn hindered(&mut self, name: &str) -> anyhow::Result<Option<&'static str>> {
+        let sql = "SELECT coalesce((SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user), false), \
+                   coalesce((SELECT pg_has_role(datdba, 'MEMBER') FROM pg_database WHERE datname = $1), true), \
+                   current_database() = $1";
+        let row = self.0.query_one(sql, &[&name]).map_err(|error| rejected("tell its rights", &error))?;
+        let (makes, owns, inside): (bool, bool, bool) = (row.get(0), row.get(1), row.get(2));
+        Ok(match (makes, owns, inside) {
+            (false, ..) => Some("its login may not make databases"),
+            (_, false, _) => Some("the database belongs to somebody else"),
+            (.., true) => Some("its login gets into no other database than the one to be replaced"),
+            _ => None,
+        })
+    }
+
     /// How many others are connected to a database.
     pub fn connected(&mut self, name: &str) -> anyhow::Result<u64> {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()";

@@ -66,7 +66,9 @@ pub fn archive(seeds: &Utf8Path, name: &str, events: &dyn Events) -> anyhow::Res
             return Err(invalid(format!("{path} was changed while it was packed")).hint("try again").into());
         }
     }
-    making.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    // A captured pack holds what a database holds, hashes of passwords among it.
+    let mode = if pack.manifest.captured.is_some() { 0o600 } else { 0o644 };
+    making.as_file().set_permissions(Permissions::from_mode(mode))?;
     making.as_file().sync_all().with_context(|| format!("cannot write into {seeds}"))?;
     making.rewind()?;
     let whole = verify(making.as_file().try_clone()?, &target, name, &digests)?;

@@ -6,6 +6,7 @@ use ecosystem_core::capture;
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::pack::{Content, FilePath, Index, Indices};
 use ecosystem_core::tenant::is_of_any;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::super::making::Making;
@@ -63,6 +64,8 @@ pub(super) fn take(
     for kind in kinds {
         kind.retain(|name, _| !is_of_any(name, tenants));
     }
+    // What is left of a load that was cut short is no index of the application.
+    described.retain(|name, told| !is_left_over(name, told));
     let mut held = BTreeMap::new();
     for real in described.keys() {
         // What was written a moment ago is to be found, too.
@@ -114,6 +117,13 @@ pub(super) fn take(
         Some(making.whole("opensearch/templates.json", &text, files)?)
     };
     Ok(Taken { part: Indices { indices, templates }, counts, ids })
+}
+
+/// Whether an index was made for another name, and never got its aliases.
+fn is_left_over(name: &str, told: &Value) -> bool {
+    let made_for = told.pointer("/mappings/_meta/ecosystem/index").and_then(Value::as_str);
+    let aliases = told["aliases"].as_object().is_some_and(|aliases| !aliases.is_empty());
+    !aliases && made_for.is_some_and(|made_for| made_for != name)
 }
 
 fn short(id: &str) -> u64 {
