@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use ecosystem_core::catalog::Kind as Service;
 use ecosystem_core::endpoint::Endpoint;
-use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::failure::{Failure, Kind, harmless};
 use ecosystem_core::pack::Part;
 use ecosystem_core::place::Place;
 use ecosystem_core::reset::{Journal, Way};
@@ -220,7 +220,8 @@ fn confirm(
 const SHOWN: usize = 12;
 
 fn listed(text: &str, names: &[String]) -> String {
-    let first = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    // A name comes from a server, and may hold anything.
+    let first = names.iter().take(SHOWN).map(|name| harmless(name)).collect::<Vec<_>>().join(", ");
     match names.len() {
         0 => text.to_owned(),
         all if all > SHOWN => format!("{text}: {first} and {} more", all - SHOWN),
