@@ -284,6 +284,14 @@ impl Stack {
         Ok(Self::by_kind(&self.running_by_name(context)?))
     }
 
+    /// The place of it; there must be one.
+    pub fn set_up(&self) -> Result<Place, Failure> {
+        self.place().ok_or_else(|| {
+            let text = format!("nothing was set up in {} yet", self.site.root);
+            Failure::new(Kind::Finding, "not-set-up", text).hint("{program} up")
+        })
+    }
+
     /// How to reach what runs. There must be something.
     pub fn running_by_name(&self, context: &Context) -> anyhow::Result<BTreeMap<String, Endpoint>> {
         let nothing = || {
@@ -333,10 +341,7 @@ impl Stack {
             return Err(failure.hint(format!("services of this kind: {}", names.join(", "))).into());
         };
         self.refuse_copy()?;
-        let Some(place) = self.place() else {
-            let text = format!("nothing was set up in {} yet", self.site.root);
-            return Err(Failure::new(Kind::Finding, "not-set-up", text).hint("{program} up").into());
-        };
+        let place = self.set_up()?;
         let endpoint =
             catalog::endpoint(service, &place, self.bind(), &self.state.secrets()?.of(&service.name));
         Ok((service, endpoint))

@@ -14,7 +14,6 @@ use ecosystem_core::endpoint::{Attempt, Endpoint};
 use serde_json::{Value, json};
 
 pub use bulk::{Body, Index, Search};
-pub use cluster::Held;
 pub use scroll::{Hit, Order};
 
 use super::http::{Http, Reply};

@@ -37,10 +37,7 @@ pub fn run(
 /// The place of a stack; there are no checkpoints without one.
 fn place(stack: &Stack) -> anyhow::Result<Place> {
     stack.refuse_copy()?;
-    stack.place().ok_or_else(|| {
-        let text = format!("nothing was set up in {} yet", stack.site.root);
-        Failure::new(Kind::Finding, "not-set-up", text).hint("{program} up").into()
-    })
+    Ok(stack.set_up()?)
 }
 
 fn list(context: &Context, global: &Global, events: &dyn Events) -> anyhow::Result<()> {

@@ -80,10 +80,7 @@ pub fn run(context: &Context, global: &Global, args: &Reset, events: &dyn Events
     let begin = Instant::now();
     let stack = Stack::open(context, global)?;
     stack.refuse_copy()?;
-    let Some(place) = stack.place() else {
-        let text = format!("nothing was set up in {} yet", stack.site.root);
-        return Err(Failure::new(Kind::Finding, "not-set-up", text).hint("{program} up").into());
-    };
+    let place = stack.set_up()?;
     let pack = stack.open_pack(&stack.pack(args.pack.as_deref())?, events)?;
     if args.dry_run || !args.yes {
         let (stores, left_out) = look(context, &stack, &place, &pack)?;
@@ -369,7 +366,7 @@ fn done(
         dry_run,
         stores: stores.into_iter().map(row).collect(),
         left_out,
-        took_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+        took_ms: seed::millis(begin),
     }
 }
 

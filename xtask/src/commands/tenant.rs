@@ -71,10 +71,7 @@ pub fn run(context: &Context, global: &Global, verb: &Tenant, events: &dyn Event
 /// The place of a stack; there are no tenants without one.
 fn place(stack: &Stack) -> anyhow::Result<Place> {
     stack.refuse_copy()?;
-    stack.place().ok_or_else(|| {
-        let text = format!("nothing was set up in {} yet", stack.site.root);
-        Failure::new(Kind::Finding, "not-set-up", text).hint("{program} up").into()
-    })
+    Ok(stack.set_up()?)
 }
 
 /// Those servers that run and hold tenants, and why the others of the manifest do not.
@@ -108,7 +105,7 @@ fn create(context: &Context, global: &Global, args: &Create, events: &dyn Events
         name: args.name.clone(),
         services: own.iter().map(|(service, own)| (service.clone(), described(own))).collect(),
         left_out,
-        took_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+        took_ms: crate::seed::millis(begin),
         program: context.program.clone(),
     };
     output::report(&created, global.format)

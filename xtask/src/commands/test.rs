@@ -65,7 +65,7 @@ fn begin(
     let name = test_name(std::process::id(), [fastrand::u8(..), fastrand::u8(..), fastrand::u8(..)]);
     let _lock = stack.lock(context, "test", &[], events)?;
     let (mut servers, cannot) = tenant::servers(&stack.running_by_name(context)?);
-    let place = present(stack)?;
+    let place = stack.set_up()?;
     for left in tenant::abandoned(&place, &tenant::look(&place, &servers)?)? {
         match tenant::delete(&place, &servers, &left) {
             Ok(_) => events.emit(Event::Warning(format!(
@@ -119,15 +119,8 @@ fn make(
 
 fn end(context: &Context, stack: &Stack, name: &str, events: &dyn Events) -> anyhow::Result<()> {
     let _lock = stack.lock(context, "test", &[], events)?;
-    let place = present(stack)?;
+    let place = stack.set_up()?;
     let (servers, _) = tenant::servers(&stack.running_by_name(context)?);
     let left = tenant::delete(&place, &servers, name)?;
     tenant::refuse_left(name, &left).map_err(Into::into)
-}
-
-fn present(stack: &Stack) -> anyhow::Result<Place> {
-    stack.place().ok_or_else(|| {
-        let text = format!("nothing was set up in {} yet", stack.site.root);
-        Failure::new(Kind::Finding, "not-set-up", text).hint("{program} up").into()
-    })
 }

@@ -319,6 +319,7 @@ fn rate(items: u64, took: Duration) -> String {
     if rate == 0 { String::new() } else { format!(", {rate} a second") }
 }
 
-fn millis(since: Instant) -> u64 {
+/// Milliseconds since then.
+pub fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

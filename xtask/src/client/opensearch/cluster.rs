@@ -14,17 +14,14 @@ const REPOSITORY: &str = "ecosystem";
 /// What is asked for at once: a request line has at most 4 KB.
 const MAX_NAMES: usize = 3_000;
 
-/// The number of documents of each index, as Lucene counts them.
-pub type Held = BTreeMap<String, u64>;
-
 /// Names in a path: one may hold a `%`.
 fn encoded_all(names: &[String]) -> String {
     names.iter().map(|name| encoded(name)).collect::<Vec<_>>().join(",")
 }
 
 impl Search {
-    /// All indices that are no system's own; theirs begin with a dot.
-    pub fn all(&self) -> anyhow::Result<Held> {
+    /// All indices that are no system's own, theirs begin with a dot, with the number of documents of each as Lucene counts them.
+    pub fn all(&self) -> anyhow::Result<BTreeMap<String, u64>> {
         let path = "/_cat/indices?format=json&h=index,docs.count&expand_wildcards=all";
         let answer = self.json("list indices", self.client.get(path))?;
         let rows = answer.as_array().context("OpenSearch's list of indices has an unknown form")?;

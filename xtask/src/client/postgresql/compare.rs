@@ -3,6 +3,7 @@
 use std::io::BufRead;
 
 use super::bulk::{Loading, quoted, rejected};
+use super::read::key_of;
 
 /// How many differences are named.
 const NAMED: i64 = 20;
@@ -20,9 +21,7 @@ impl Loading<'_> {
 
     /// The columns of its primary key; none where it has none.
     pub fn key(&mut self, table: &str) -> anyhow::Result<Vec<String>> {
-        let sql = "SELECT attname::text FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey) \
-                   WHERE indrelid = to_regclass($1) AND indisprimary ORDER BY array_position(indkey::int2[], attnum)";
-        self.texts(sql, table)
+        self.texts(&key_of("to_regclass($1)"), table)
     }
 
     fn texts(&mut self, sql: &str, table: &str) -> anyhow::Result<Vec<String>> {

@@ -57,14 +57,11 @@ impl Reading<'_> {
 
     /// The tables of the schema `public`, by name.
     pub fn tables(&mut self) -> anyhow::Result<Vec<Table>> {
-        let names = self.texts(&format!(
-            "SELECT relname::text FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' \
-             AND {NOT_OF_EXTENSIONS} ORDER BY relname::text COLLATE \"C\""
-        ))?;
+        let names = self.relations('r')?;
         let table = |name: String| {
-            let of = literal(&format!("public.{}", quoted(&name)));
+            let of = format!("{}::regclass", literal(&format!("public.{}", quoted(&name))));
             let columns = format!(
-                "SELECT attname::text FROM pg_attribute WHERE attrelid = {of}::regclass AND attnum > 0 \
+                "SELECT attname::text FROM pg_attribute WHERE attrelid = {of} AND attnum > 0 \
                  AND NOT attisdropped AND attgenerated = '' ORDER BY attnum"
             );
             Ok(Table { columns: self.texts(&columns)?, key: self.texts(&key_of(&of))?, name })
@@ -90,10 +87,7 @@ impl Reading<'_> {
 
     /// The sequences of the schema `public`, by name.
     pub fn sequences(&mut self) -> anyhow::Result<Vec<Sequence>> {
-        let names = self.texts(&format!(
-            "SELECT relname::text FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind = 'S' \
-             AND {NOT_OF_EXTENSIONS} ORDER BY relname::text COLLATE \"C\""
-        ))?;
+        let names = self.relations('S')?;
         let sequence = |name: String| {
             let sql = format!("SELECT last_value, is_called FROM public.{}", quoted(&name));
             let row = self.0.query_one(&sql, &[]).map_err(|error| rejected("read a sequence", &error))?;
@@ -180,7 +174,7 @@ impl Reading<'_> {
     /// The rows that become documents: id, version or `\N`, and document, in the text format of COPY. With their number.
     pub fn documents(&mut self, table: &str, from: &FromRows) -> anyhow::Result<(u64, Lines<'_>)> {
         let what = format!("make documents of {table}");
-        let relation = literal(&format!("public.{}", quoted(table)));
+        let relation = format!("{}::regclass", literal(&format!("public.{}", quoted(table))));
         let key = self.texts(&key_of(&relation))?;
         if key.is_empty() {
             return Err(Failure::new(
@@ -202,6 +196,14 @@ impl Reading<'_> {
             key.join(", ")
         );
         Ok((count.unsigned_abs(), self.lines(&what, &sql)?))
+    }
+
+    /// What of this kind lies in the schema `public`, by name.
+    fn relations(&mut self, kind: char) -> anyhow::Result<Vec<String>> {
+        self.texts(&format!(
+            "SELECT relname::text FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind = '{kind}' \
+             AND {NOT_OF_EXTENSIONS} ORDER BY relname::text COLLATE \"C\""
+        ))
     }
 
     fn texts(&mut self, sql: &str) -> anyhow::Result<Vec<String>> {
@@ -237,11 +239,11 @@ impl Lines<'_> {
     }
 }
 
-/// Asks for the columns of a primary key, by the table as a literal.
-fn key_of(relation: &str) -> String {
+/// Asks for the columns of a primary key, by an expression for the table.
+pub(super) fn key_of(relation: &str) -> String {
     format!(
         "SELECT attname::text FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey) \
-         WHERE indrelid = {relation}::regclass AND indisprimary ORDER BY array_position(indkey::int2[], attnum)"
+         WHERE indrelid = {relation} AND indisprimary ORDER BY array_position(indkey::int2[], attnum)"
     )
 }
 
