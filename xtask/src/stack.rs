@@ -350,7 +350,8 @@ impl Stack {
     /// What a process of the manifest is told of the rest.
     pub fn around(&self, context: &Context, place: &Place, secrets: &Secrets) -> Around {
         let services = &self.site.ecosystem.services;
-        Around::of(services, place, self.bind(), &context.path, |name| secrets.of(name))
+        let around = Around::of(services, place, self.bind(), &context.path, |name| secrets.of(name));
+        Around { certificate: site::tls::present(place), ..around }
     }
 
     /// The same endpoints by kind: packs speak of kinds of services, not of their names.

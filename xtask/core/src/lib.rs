@@ -29,4 +29,6 @@ pub mod shortage;
 pub mod supervise;
 pub mod synthetic;
 pub mod tenant;
+pub mod tls;
 pub mod tool;
+pub mod trust;

@@ -32,7 +32,7 @@ use crate::event::{Event, Events};
 use crate::output;
 use crate::provision::Mode;
 use crate::seed;
-use crate::site::{LOCAL, MANIFEST, Secrets};
+use crate::site::{LOCAL, MANIFEST, Secrets, tls};
 use crate::stack::{Stack, warn_of};
 use crate::sys::os;
 
@@ -133,7 +133,7 @@ pub fn run(
     let verb = if restart { "restart" } else { "up" };
     let starts: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
     let _lock = stack.lock(context, verb, &starts, events).map_err(one)?;
-    let (place, secrets) = set_up(&stack, &services).map_err(one)?;
+    let (place, secrets) = set_up(&stack, &services, events).map_err(one)?;
     let wanted = wanted(&place, &secrets);
     native::end_leftovers(&place, &wanted.ports()).map_err(one)?;
     let (all_run, observed) = wanted.refuse_taken_ports().map_err(one)?;
@@ -247,9 +247,12 @@ fn introduce(stack: &Stack, asked: Option<PortOffset>, events: &dyn Events) {
     }
 }
 
-/// The place and its secrets, made where they are missing.
-fn set_up(stack: &Stack, services: &[&Service]) -> anyhow::Result<(Place, Secrets)> {
+/// The place, its certificate and its secrets, made where they are missing.
+fn set_up(stack: &Stack, services: &[&Service], events: &dyn Events) -> anyhow::Result<(Place, Secrets)> {
     let place = stack.create_place()?;
+    if services.iter().any(|s| s.kind.has_front() && s.backend.value == Backend::Native) {
+        tls::ensure(&place, stack.bind(), events)?;
+    }
     let secrets =
         stack.state.make_secrets(services.iter().filter(|s| s.has_secret()).map(|s| s.name.as_str()))?;
     Ok((place, secrets))

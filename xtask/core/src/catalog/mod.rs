@@ -5,6 +5,8 @@
 mod again;
 pub mod container;
 mod minio;
+#[cfg_attr(not(test), expect(dead_code, reason = "for the services behind it, which this version does not launch yet"))]
+mod nginx;
 pub mod opensearch;
 mod pgadmin;
 pub mod postgresql;
@@ -100,6 +102,11 @@ impl Kind {
     /// Whether it looks up the name `localhost`, and waits for ever where nobody knows it.
     pub const fn needs_localhost(self) -> bool {
         matches!(self, Self::Rabbitmq)
+    }
+
+    /// Whether it stands behind an HTTPS front, which needs a certificate.
+    pub const fn has_front(self) -> bool {
+        matches!(self, Self::Pgadmin | Self::Invenio)
     }
 
     /// How much work its start is, compared with the others.
@@ -217,6 +224,8 @@ pub struct Around {
     pub ports: BTreeMap<String, BTreeMap<String, u16>>,
     /// How to reach each service that can run.
     pub endpoints: BTreeMap<String, Endpoint>,
+    /// What tells the certificate of this place from the one before it; empty where there is none.
+    pub certificate: String,
 }
 
 impl Around {
@@ -240,6 +249,7 @@ impl Around {
                 .filter(|(_, service)| service.runs())
                 .map(|(name, service)| (name.clone(), endpoint(service)))
                 .collect(),
+            certificate: String::new(),
         }
     }
 }
