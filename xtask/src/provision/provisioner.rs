@@ -290,7 +290,7 @@ impl Provisioner<'_> {
                     failed = Some(match failed.take() {
                         Some(first) => both(first, error),
                         None => error,
-                    })
+                    });
                 }
             }
         }
