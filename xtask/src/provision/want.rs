@@ -70,7 +70,9 @@ pub(super) fn wants(service: &Service, host: &Host) -> Result<Vec<Want>, Failure
             assembly.select(&modules, &plugins)?;
             vec![Want::Opensearch(Box::new(Home { assembly, modules, plugins })), java(host)]
         }
-        Kind::Invenio => vec![Want::Application(Application::of("invenio", source(service)?, host)?)],
+        Kind::Invenio => {
+            vec![Want::Application(Application::of("invenio", source(service)?, host)?), nginx(host, path)?]
+        }
         // Its programs are the person's.
         Kind::Process => vec![],
         kind => {
@@ -108,6 +110,14 @@ fn source(service: &Service) -> Result<&str, Failure> {
 /// The Java of the machine where it has a suitable one.
 fn java(host: &Host) -> Want {
     java::on_host(host).map_or(Want::Packages(&debian::JAVA), Want::HostJava)
+}
+
+/// The HTTPS front of an application: from PATH where that was asked for, or where there is no apt to fetch it with.
+fn nginx(host: &Host, path: bool) -> Result<Want, Failure> {
+    if path || host.find("apt-get").is_none() {
+        return Ok(Want::OnPath(on_path::nginx(host)?));
+    }
+    Ok(Want::Packages(&debian::NGINX))
 }
 
 /// psql and its kin: from PATH where that was asked for, or where there is no apt to fetch them with.
