@@ -77,7 +77,7 @@ pub(super) fn front(inputs: Inputs<'_>, front: &Front) -> (Process, Vec<File>) {
 /// The part of the configuration that is the same everywhere.
 const COMMON: &str = include_str!("nginx/http.conf");
 
-/// Everything that is said of a request on its way to the application.
+/// What is said of a request on its way to the application, and of the answer on its way back.
 const PROXY: &str = include_str!("nginx/proxy.conf");
 
 /// The whole configuration. Paths in it are relative to its folder, so that no path has to be quoted in NGINX's own way.
@@ -110,8 +110,10 @@ fn configuration(inputs: Inputs<'_>, front: &Front, version: &str) -> String {
 
     # Plain HTTP on this port is sent to HTTPS on it.
     error_page 497 =301 https://$host:$server_port$request_uri;
-"
+
+{PROXY}"
     );
+    let upstream = format!("proxy_pass http://127.0.0.1:{};\n      error_page 502 $front_down;", front.upstream);
     if let Some(folder) = front.statics.as_deref().and_then(quoted) {
         let _ = write!(
             text,
@@ -120,19 +122,19 @@ fn configuration(inputs: Inputs<'_>, front: &Front, version: &str) -> String {
       alias {folder};
       autoindex off;
       log_not_found off;
-      recursive_error_pages on;
       error_page 403 404 = @application;
       add_header X-Request-ID $request_id always;
       add_header X-Content-Type-Options nosniff;
     }}
+
+    location @application {{
+      recursive_error_pages on;
+      {upstream}
+    }}
 "
         );
     }
-    let proxy = PROXY.replace("{upstream}", &format!("127.0.0.1:{}", front.upstream));
-    let _ = write!(text, "\n    location / {{\n{proxy}    }}\n");
-    if front.statics.as_deref().and_then(quoted).is_some() {
-        let _ = write!(text, "\n    location @application {{\n{proxy}    }}\n");
-    }
+    let _ = write!(text, "\n    location / {{\n      {upstream}\n    }}\n");
     let name = &service.name;
     let what = format!("{name} is starting, or it is not up");
     let _ = write!(

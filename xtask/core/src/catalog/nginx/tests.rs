@@ -156,77 +156,51 @@ fn the_whole_configuration() {
         # Plain HTTP on this port is sent to HTTPS on it.
         error_page 497 =301 https://$host:$server_port$request_uri;
 
+        proxy_http_version 1.1;
+        proxy_set_header Host $front_host;
+        proxy_set_header Connection $front_connection;
+        proxy_set_header Upgrade $http_upgrade;
+        # What a client says of itself here is not passed on: nobody stands before this.
+        proxy_set_header X-Real-IP $remote_addr;
+        proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_set_header X-Forwarded-Host $front_host;
+        proxy_set_header X-Forwarded-Port $server_port;
+        proxy_set_header X-Forwarded-Prefix "";
+        proxy_set_header X-Script-Name "";
+        proxy_set_header Forwarded "";
+        proxy_set_header X-Request-ID $request_id;
+        proxy_hide_header X-Request-ID;
+        # For Invenio's own log; not for clients.
+        proxy_hide_header X-Session-ID;
+        proxy_hide_header X-User-ID;
+        # A browser would ask every other project on localhost for HTTPS, on every port, for months.
+        proxy_hide_header Strict-Transport-Security;
+        add_header X-Request-ID $request_id always;
+        # Uploads reach the application as they come, and no answer is written to the disk.
+        proxy_request_buffering off;
+        proxy_max_temp_file_size 0;
+        proxy_buffer_size 16k;
+        proxy_buffers 16 16k;
+        proxy_busy_buffers_size 32k;
+
         location ^~ /static/ {
           alias "/v/static/";
           autoindex off;
           log_not_found off;
-          recursive_error_pages on;
           error_page 403 404 = @application;
           add_header X-Request-ID $request_id always;
           add_header X-Content-Type-Options nosniff;
         }
 
-        location / {
+        location @application {
+          recursive_error_pages on;
           proxy_pass http://127.0.0.1:5101;
-          proxy_http_version 1.1;
-          proxy_set_header Host $front_host;
-          proxy_set_header Connection $front_connection;
-          proxy_set_header Upgrade $http_upgrade;
-          # What a client says of itself here is not passed on: nobody stands before this.
-          proxy_set_header X-Real-IP $remote_addr;
-          proxy_set_header X-Forwarded-For $remote_addr;
-          proxy_set_header X-Forwarded-Proto $scheme;
-          proxy_set_header X-Forwarded-Host $front_host;
-          proxy_set_header X-Forwarded-Port $server_port;
-          proxy_set_header X-Forwarded-Prefix "";
-          proxy_set_header X-Script-Name "";
-          proxy_set_header Forwarded "";
-          proxy_set_header X-Request-ID $request_id;
-          proxy_hide_header X-Request-ID;
-          # For Invenio's own log; not for clients.
-          proxy_hide_header X-Session-ID;
-          proxy_hide_header X-User-ID;
-          # A browser would ask every other project on localhost for HTTPS, on every port, for months.
-          proxy_hide_header Strict-Transport-Security;
-          add_header X-Request-ID $request_id always;
-          # Uploads reach the application as they come, and no answer is written to the disk.
-          proxy_request_buffering off;
-          proxy_max_temp_file_size 0;
-          proxy_buffer_size 16k;
-          proxy_buffers 16 16k;
-          proxy_busy_buffers_size 32k;
           error_page 502 $front_down;
         }
 
-        location @application {
+        location / {
           proxy_pass http://127.0.0.1:5101;
-          proxy_http_version 1.1;
-          proxy_set_header Host $front_host;
-          proxy_set_header Connection $front_connection;
-          proxy_set_header Upgrade $http_upgrade;
-          # What a client says of itself here is not passed on: nobody stands before this.
-          proxy_set_header X-Real-IP $remote_addr;
-          proxy_set_header X-Forwarded-For $remote_addr;
-          proxy_set_header X-Forwarded-Proto $scheme;
-          proxy_set_header X-Forwarded-Host $front_host;
-          proxy_set_header X-Forwarded-Port $server_port;
-          proxy_set_header X-Forwarded-Prefix "";
-          proxy_set_header X-Script-Name "";
-          proxy_set_header Forwarded "";
-          proxy_set_header X-Request-ID $request_id;
-          proxy_hide_header X-Request-ID;
-          # For Invenio's own log; not for clients.
-          proxy_hide_header X-Session-ID;
-          proxy_hide_header X-User-ID;
-          # A browser would ask every other project on localhost for HTTPS, on every port, for months.
-          proxy_hide_header Strict-Transport-Security;
-          add_header X-Request-ID $request_id always;
-          # Uploads reach the application as they come, and no answer is written to the disk.
-          proxy_request_buffering off;
-          proxy_max_temp_file_size 0;
-          proxy_buffer_size 16k;
-          proxy_buffers 16 16k;
-          proxy_busy_buffers_size 32k;
           error_page 502 $front_down;
         }
 
