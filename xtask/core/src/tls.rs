@@ -3,7 +3,7 @@
 //! One authority a user, so that trusting it once serves every checkout, and one certificate a project. The authority can vouch for this
 //! machine's loopback alone.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -168,7 +168,10 @@ mod tests {
         assert_eq!(why_anew(None, NOW), Some("there was none"));
         assert_eq!(why(Seen { until: None, ..good.clone() }), Some("it was damaged"));
         assert_eq!(why(Seen { key_fits: false, ..good.clone() }), Some("its key was another one's"));
-        assert_eq!(why(Seen { accepted: false, ..good.clone() }), Some("the authority or the names have changed"));
+        assert_eq!(
+            why(Seen { accepted: false, ..good.clone() }),
+            Some("the authority or the names have changed")
+        );
         let until = Some(NOW + RENEW_DAYS * DAY - 1);
         assert_eq!(why(Seen { until, ..good.clone() }), Some("it was about to end"));
         assert_eq!(why(Seen { until: Some(NOW - 1), accepted: false, ..good }), Some("it had ended"));
@@ -200,14 +203,18 @@ mod tests {
         assert_eq!(seconds(0x17, b"500101000000Z"), Some(-631_152_000));
         assert_eq!(seconds(0x18, b"20000229120000Z"), Some(951_825_600));
         assert_eq!(seconds(0x18, b"20261129220000Z"), Some(1_795_989_600));
-        for wrong in ["", "Z", "700101000000", "701301000000Z", "7001010000+0Z", "70010100000Z", "70010100é00Z"] {
+        for wrong in
+            ["", "Z", "700101000000", "701301000000Z", "7001010000+0Z", "70010100000Z", "70010100é00Z"]
+        {
             assert_eq!(seconds(0x17, wrong.as_bytes()), None, "{wrong}");
         }
     }
 
     #[test]
     fn what_is_no_certificate_has_no_dates() {
-        for bytes in [&b""[..], b"\x30", b"\x30\x80", b"\x30\x03\x30\x01\x02", b"\x30\x84\xff\xff\xff\xff", b"hello"] {
+        for bytes in
+            [&b""[..], b"\x30", b"\x30\x80", b"\x30\x03\x30\x01\x02", b"\x30\x84\xff\xff\xff\xff", b"hello"]
+        {
             assert_eq!(validity(bytes), None);
         }
     }

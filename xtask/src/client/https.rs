@@ -2,7 +2,7 @@
 //! certificate has.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +17,17 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
+use super::CONNECT;
 use super::http::{MAX_BODY, Reply, config, error};
 
 /// What the front does not write down: asked many times a second while a server starts.
 const AGENT: &str = "ecosystem-probe";
+
+/// Whether the application behind a front listens. To be asked first: the front writes down every request that it cannot pass on.
+pub fn listens(endpoint: &Endpoint, role: &str) -> io::Result<()> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, endpoint.port(role)));
+    TcpStream::connect_timeout(&address, CONNECT).map(drop)
+}
 
 /// A client for one port of one server. The identity of its endpoint is the path of its certificate.
 pub struct Https {
@@ -53,7 +60,8 @@ impl Https {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
         let file = Utf8Path::new(&endpoint.identity);
         let text = crate::sys::fs::read_optional(file).map_err(|error| invalid(error.to_string()))?;
-        let text = text.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no {file}")))?;
+        let text =
+            text.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no {file}")))?;
         // The authority is the last one: behind what it has signed.
         let root = CertificateDer::pem_slice_iter(text.as_bytes()).last().and_then(Result::ok);
         let root = root.ok_or_else(|| invalid(format!("{file} is damaged")))?;

@@ -34,7 +34,9 @@ pub(super) fn redis(host: &Host) -> Result<OnPath, Failure> {
 
 /// NGINX on PATH, or where systems keep what only root has on it.
 pub(super) fn nginx(host: &Host) -> Result<OnPath, Failure> {
-    let elsewhere = || ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].map(Utf8PathBuf::from).into_iter().find(|p| p.is_file());
+    let elsewhere = || {
+        ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].map(Utf8PathBuf::from).into_iter().find(|p| p.is_file())
+    };
     let server = host.find("nginx").or_else(elsewhere);
     let server = server.ok_or_else(|| absent(host, "invenio", "nginx", ["nginx-light", "nginx", "nginx"]))?;
     Ok(OnPath { name: "nginx", paths: one("server", &server), main: server })

@@ -69,14 +69,13 @@ pub fn ensure(place: &Place, bind: &str, events: &dyn Events) -> anyhow::Result<
 
 fn ensure_at(place: &Place, bind: &str, now: i64, events: &dyn Events) -> anyhow::Result<()> {
     let fact = |title, text| events.emit(Event::Fact { title, text });
-    let authority = match read(&place.store, now)? {
-        Some(authority) => authority,
-        None => {
-            let made = make_authority(&place.store, now)?;
-            let file = tls::authority(&place.store).certificate;
-            fact("Authority", format!("{file}: made now; `trust` tells how browsers come to trust it"));
-            made
-        }
+    let authority = if let Some(authority) = read(&place.store, now)? {
+        authority
+    } else {
+        let made = make_authority(&place.store, now)?;
+        let file = tls::authority(&place.store).certificate;
+        fact("Authority", format!("{file}: made now; `trust` tells how browsers come to trust it"));
+        made
     };
     let pair = tls::certificate(place);
     let names = tls::names(&pair.certificate, bind);
@@ -157,7 +156,10 @@ fn authority_params(key: &KeyPair, begin: i64, end: i64) -> CertificateParams {
         permitted_subtrees: vec![
             GeneralSubtree::DnsName("localhost".to_owned()),
             GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix([127, 0, 0, 0], 8)),
-            GeneralSubtree::IpAddress(CidrSubnet::from_v6_prefix(std::net::Ipv6Addr::LOCALHOST.octets(), 128)),
+            GeneralSubtree::IpAddress(CidrSubnet::from_v6_prefix(
+                std::net::Ipv6Addr::LOCALHOST.octets(),
+                128,
+            )),
         ],
         excluded_subtrees: vec![],
     });

@@ -5,7 +5,10 @@
 mod again;
 pub mod container;
 mod minio;
-#[cfg_attr(not(test), expect(dead_code, reason = "for the services behind it, which this version does not launch yet"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for the services behind it, which this version does not launch yet")
+)]
 mod nginx;
 pub mod opensearch;
 mod pgadmin;

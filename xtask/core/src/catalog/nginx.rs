@@ -47,7 +47,8 @@ pub(super) fn front(inputs: Inputs<'_>, front: &Front) -> (Process, Vec<File>) {
     if let Some(libraries) = server.library_path() {
         env.insert("LD_LIBRARY_PATH".to_owned(), libraries);
     }
-    let mut argv: Vec<String> = [server.path("server").as_str(), "-p", home.as_str()].map(ToOwned::to_owned).into();
+    let mut argv: Vec<String> =
+        [server.path("server").as_str(), "-p", home.as_str()].map(ToOwned::to_owned).into();
     if is_at_least(&server.version, [1, 19, 5]) {
         // Else it complains that the log it was built with cannot be opened.
         argv.extend(["-e", "stderr"].map(ToOwned::to_owned));
@@ -93,13 +94,14 @@ fn configuration(inputs: Inputs<'_>, front: &Front, version: &str) -> String {
     let pair = tls::certificate(place);
     let beside = |path: &Utf8Path| format!("../../{}", path.strip_prefix(&place.state).unwrap_or(path));
     let (certificate, key) = (beside(&pair.certificate), beside(&pair.key));
-    let mut text = COMMON.replace("{upload}", front.upload).replace("{timeout}", &front.timeout_s.to_string());
+    let mut text =
+        COMMON.replace("{upload}", front.upload).replace("{timeout}", &front.timeout_s.to_string());
     let _ = write!(
         text,
         "
   server {{
     {listen}{http2}
-    server_name _;
+    server_name localhost;
     ssl_certificate {certificate};
     ssl_certificate_key {key};
     ssl_protocols TLSv1.2 TLSv1.3;
@@ -113,7 +115,8 @@ fn configuration(inputs: Inputs<'_>, front: &Front, version: &str) -> String {
 
 {PROXY}"
     );
-    let upstream = format!("proxy_pass http://127.0.0.1:{};\n      error_page 502 $front_down;", front.upstream);
+    let upstream =
+        format!("proxy_pass http://127.0.0.1:{};\n      error_page 502 $front_down;", front.upstream);
     if let Some(folder) = front.statics.as_deref().and_then(quoted) {
         let _ = write!(
             text,
@@ -122,13 +125,14 @@ fn configuration(inputs: Inputs<'_>, front: &Front, version: &str) -> String {
       alias {folder};
       autoindex off;
       log_not_found off;
+      # The application may be down, which is told then.
+      recursive_error_pages on;
       error_page 403 404 = @application;
       add_header X-Request-ID $request_id always;
       add_header X-Content-Type-Options nosniff;
     }}
 
     location @application {{
-      recursive_error_pages on;
       {upstream}
     }}
 "

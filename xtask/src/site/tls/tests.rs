@@ -129,7 +129,8 @@ fn the_authority_can_vouch_for_loopback_alone() {
     let openssl = which::which("openssl").is_ok();
     let check = |file: &Utf8Path, flag: &str, name: &str| {
         let at = (NOW + 60).to_string();
-        let args = ["verify", "-x509_strict", "-purpose", "sslserver", "-attime", &at, "-CAfile", root.as_str()];
+        let args =
+            ["verify", "-x509_strict", "-purpose", "sslserver", "-attime", &at, "-CAfile", root.as_str()];
         Cmd::new("openssl").args(args).args([flag, name, file.as_str()]).run().unwrap().ok()
     };
     let leaf = tls::certificate(&place).certificate;
@@ -157,12 +158,33 @@ fn the_authority_can_vouch_for_loopback_alone() {
 }
 
 #[test]
+fn no_bytes_fail_what_reads_the_dates_of_a_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = ensured(&place(&folder, "p"), "127.0.0.1", NOW);
+    let whole = CertificateDer::from_pem_slice(text.as_bytes()).unwrap();
+    assert!(tls::validity(&whole).is_some());
+    for at in 0..whole.len() {
+        let _cut = tls::validity(&whole[..at]);
+        for byte in [0x00, 0x17, 0x18, 0x30, 0x7f, 0x80, 0x83, 0xa0, 0xff] {
+            let mut other = whole.to_vec();
+            other[at] = byte;
+            let _any = tls::validity(&other);
+        }
+    }
+}
+
+#[test]
 fn several_that_make_an_authority_at_once_end_with_one() {
     let folder = tempfile::tempdir().unwrap();
     let places: Vec<Place> = (0..4).map(|index| place(&folder, &index.to_string())).collect();
     // Within one process they would share a temporary folder: one after the other, as if each had found none.
-    let made: Vec<Authority> = places.iter().map(|place| make_authority(&place.store, NOW).unwrap()).collect();
+    let made: Vec<Authority> =
+        places.iter().map(|place| make_authority(&place.store, NOW).unwrap()).collect();
     assert!(made.iter().all(|authority| authority.fingerprint() == made[0].fingerprint()));
-    let left = places[0].store.read_dir_utf8().unwrap().filter(|entry| entry.as_ref().unwrap().file_name().contains("tmp"));
+    let left = places[0]
+        .store
+        .read_dir_utf8()
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().contains("tmp"));
     assert_eq!(left.count(), 0);
 }

@@ -10,8 +10,13 @@ use crate::process::RunAs;
 
 fn made(version: &str, front: &Front, bind: &str) -> (Process, Vec<File>) {
     let ecosystem = resolve(&[Layer { name: "m", text: "" }], &Flags::default()).unwrap();
-    let place =
-        Place { id: "x".into(), root: "/p".into(), state: "/p/a b/.e".into(), store: "/s".into(), offset: 100 };
+    let place = Place {
+        id: "x".into(),
+        root: "/p".into(),
+        state: "/p/a b/.e".into(),
+        store: "/s".into(),
+        offset: 100,
+    };
     let nginx = Installed {
         name: NAME.to_owned(),
         version: version.to_owned(),
@@ -230,12 +235,15 @@ fn newer_versions_are_told_of_http_2_in_their_own_way() {
     assert!(old.contains("listen [::1]:5100 ssl http2;") && !old.contains("http2 on"), "{old}");
     let new = text("1.28.2", &Front::before(5101), "::1");
     assert!(new.contains("listen [::1]:5100 ssl;\n    http2 on;"), "{new}");
-    assert!(!is_at_least("1.9.5", [1, 19, 5]) && is_at_least("2.0", [1, 25, 1]) && !is_at_least("", [0, 0, 1]));
+    assert!(
+        !is_at_least("1.9.5", [1, 19, 5]) && is_at_least("2.0", [1, 25, 1]) && !is_at_least("", [0, 0, 1])
+    );
 }
 
 #[test]
 fn a_folder_is_named_as_nginx_reads_it_or_left_to_the_application() {
-    let with = |folder: &str| text("1.22.1", &Front { statics: Some(folder.into()), ..Front::before(5101) }, "::1");
+    let with =
+        |folder: &str| text("1.22.1", &Front { statics: Some(folder.into()), ..Front::before(5101) }, "::1");
     assert!(with(r#"/a "b"\c"#).contains(r#"alias "/a \"b\"\\c/";"#));
     for folder in ["/a/$b", "/a/b\nc"] {
         assert!(!with(folder).contains("alias"), "{folder}");
