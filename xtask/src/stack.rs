@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::Context as _;
 use camino::Utf8PathBuf;
+use ecosystem_core::artifact::Installation;
 use ecosystem_core::catalog::{self, Around};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
@@ -121,6 +123,19 @@ impl Stack {
         // Only `list` and `down --all` need it, and a store may be there to be read only.
         let _convenience = places::remember(&place);
         Ok(Place { offset: wanted, ..place })
+    }
+
+    /// Makes the certificate of a place where one of these services needs it, and has none that is good.
+    pub fn ensure_certificate(
+        &self,
+        place: &Place,
+        services: &[&Service],
+        events: &dyn Events,
+    ) -> anyhow::Result<()> {
+        if services.iter().any(|s| s.kind.has_front() && s.backend.value == Backend::Native) {
+            site::tls::ensure(place, self.bind(), events)?;
+        }
+        Ok(())
     }
 
     /// Remembers the offset of a place, once it is known to be possible.
@@ -261,6 +276,19 @@ impl Stack {
             events,
             in_use: InUse::default(),
         })
+    }
+
+    /// What a service runs from, fetched where it is missing.
+    pub fn installation(
+        &self,
+        context: &Context,
+        service: &str,
+        events: &dyn Events,
+    ) -> anyhow::Result<Installation> {
+        let run_as = context.host().run_as().unwrap_or(RunAs::Me);
+        let wanted = self.site.ecosystem.select(None, &[service.to_owned()])?;
+        let mut installed = self.provisioner(context, run_as, Mode::Normal, events)?.provide(&wanted)?;
+        installed.remove(service).with_context(|| format!("{service} is not installed"))
     }
 
     /// Where the packs of the project are.

@@ -20,6 +20,7 @@ pub(super) struct Http {
     agent: ureq::Agent,
     base: String,
     authorization: Option<String>,
+    https: bool,
 }
 
 /// An answer, whatever its status.
@@ -65,7 +66,12 @@ impl Http {
             let login = format!("{}:{}", endpoint.user.as_deref().unwrap_or(""), secret.reveal());
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(login))
         });
-        Self { agent, base: format!("http://{}", endpoint.address(role)), authorization }
+        Self { agent, base: format!("http://{}", endpoint.address(role)), authorization, https: false }
+    }
+
+    /// The same for a server that is asked in place of NGINX: it is told that the person asked over TLS.
+    pub(super) fn as_https(self) -> Self {
+        Self { https: true, ..self }
     }
 
     pub(super) fn get(&self, path: &str) -> io::Result<Reply> {
@@ -97,6 +103,9 @@ impl Http {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
+        }
+        if self.https {
+            request = request.header("X-Forwarded-Proto", "https");
         }
         let invalid = |error: ureq::http::Error| io::Error::new(io::ErrorKind::InvalidInput, error);
         let answer = match body {

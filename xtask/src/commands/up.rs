@@ -1,5 +1,6 @@
 //! `up` and `restart`: fetch what is missing, start what does not run as wanted, wait until all of it is usable and ours, fill it.
 
+mod application;
 mod backend;
 mod containers;
 mod offset;
@@ -32,7 +33,7 @@ use crate::event::{Event, Events};
 use crate::output;
 use crate::provision::Mode;
 use crate::seed;
-use crate::site::{LOCAL, MANIFEST, Secrets, tls};
+use crate::site::{LOCAL, MANIFEST, Secrets};
 use crate::stack::{Stack, warn_of};
 use crate::sys::os;
 
@@ -55,6 +56,8 @@ struct Wanted<'a> {
     words: String,
     /// The pack that is laid into what is ready.
     pack: Option<&'a str>,
+    /// Nobody wants data.
+    bare: bool,
 }
 
 /// A release or backend of the command line would hold for this one command only where the manifest names another one: what `env` and
@@ -114,6 +117,7 @@ pub fn run(
         endpoints: stack.endpoints(&services, place, secrets),
         containers: Containers::of(context, &stack, &services, place, secrets),
         pack: stack.site.ecosystem.seed.as_ref().filter(|_| !args.no_seed).map(|seed| seed.value.as_str()),
+        bare: args.no_seed,
         stack: &stack,
         services: &services,
         place,
@@ -164,10 +168,18 @@ pub fn run(
         events,
         begin,
         patience: Duration::from_secs(args.timeout),
+        set_up: &|name| {
+            loaded.fetch_or(wanted.set_up(name, &launches[name], events)?, Ordering::SeqCst);
+            Ok(())
+        },
         seed: &|name| {
+            if wanted.holds_application()? {
+                return Ok(());
+            }
             let pack = stack.open_pack(&stack.pack(Some(name))?, events)?;
             let report = seed::seed(&pack, &Stack::by_kind(&wanted.endpoints), events)?;
-            loaded.store(report.parts.iter().any(|p| p.outcome == seed::Outcome::Loaded), Ordering::SeqCst);
+            loaded
+                .fetch_or(report.parts.iter().any(|p| p.outcome == seed::Outcome::Loaded), Ordering::SeqCst);
             Ok(())
         },
     };
@@ -250,9 +262,7 @@ fn introduce(stack: &Stack, asked: Option<PortOffset>, events: &dyn Events) {
 /// The place, its certificate and its secrets, made where they are missing.
 fn set_up(stack: &Stack, services: &[&Service], events: &dyn Events) -> anyhow::Result<(Place, Secrets)> {
     let place = stack.create_place()?;
-    if services.iter().any(|s| s.kind.has_front() && s.backend.value == Backend::Native) {
-        tls::ensure(&place, stack.bind(), events)?;
-    }
+    stack.ensure_certificate(&place, services, events)?;
     let secrets =
         stack.state.make_secrets(services.iter().filter(|s| s.has_secret()).map(|s| s.name.as_str()))?;
     Ok((place, secrets))
@@ -406,7 +416,9 @@ impl Wanted<'_> {
 
     /// Packs are laid into what is ready. What runs already is looked at right away.
     fn push_seed(&self, plan: &mut Plan) {
-        let Some(pack) = self.pack else { return };
+        let applications = self.processes().into_iter().filter(|s| s.kind == ServiceKind::Invenio);
+        applications.clone().for_each(|service| plan.set_up(&service.name, &service.needs));
+        let Some(pack) = self.pack.filter(|_| applications.count() == 0) else { return };
         let awaited = plan.steps.iter().filter(|step| matches!(step.action, Action::Await(_)));
         let ready: Vec<usize> = awaited.map(|step| step.id).collect();
         plan.push(Action::Seed(pack.to_owned()), Cause::Requested, ready);

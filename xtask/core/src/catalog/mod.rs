@@ -4,6 +4,7 @@
 
 mod again;
 pub mod container;
+pub mod invenio;
 mod minio;
 #[cfg_attr(
     not(test),
@@ -123,7 +124,15 @@ impl Kind {
 
     /// Whether this version of the project can run it as processes. The others stand in the manifest and say so when asked for.
     pub const fn runs(self) -> bool {
-        matches!(self, Self::Postgresql | Self::Redis | Self::Rabbitmq | Self::Opensearch | Self::Process)
+        matches!(
+            self,
+            Self::Postgresql
+                | Self::Redis
+                | Self::Rabbitmq
+                | Self::Opensearch
+                | Self::Invenio
+                | Self::Process
+        )
     }
 }
 
@@ -157,6 +166,8 @@ pub fn memory(service: &Service) -> u64 {
         Kind::Rabbitmq => 140,
         // Beside its heap, of which it uses half at first.
         Kind::Opensearch => 230 + opensearch::heap_megabytes(service).unwrap_or(512).min(1 << 20) / 2,
+        // Three processes and two workers of one of them.
+        Kind::Invenio => 1_150,
         _ => 0,
     };
     megabytes << 20
@@ -267,6 +278,7 @@ pub fn launch(inputs: Inputs<'_>) -> Launch {
         Kind::Postgresql => postgresql::launch(inputs),
         Kind::Rabbitmq => rabbitmq::launch(inputs),
         Kind::Opensearch => opensearch::launch(inputs),
+        Kind::Invenio => invenio::launch(inputs),
         Kind::Process => process::launch(inputs),
         kind => unreachable!("{kind} is refused before it is launched"),
     };
@@ -296,7 +308,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         Kind::Minio => minio::access(),
         Kind::Pgadmin => pgadmin::access(),
         Kind::Dashboards => opensearch::dashboards_access(),
-        kind @ Kind::Invenio => unreachable!("{kind} is refused before it is reached"),
+        Kind::Invenio => invenio::access(),
     };
     let mut ports = service.ports_at(place.offset);
     if service.kind == Kind::Rabbitmq && !service.plugins.value.iter().any(|p| p == rabbitmq::MANAGEMENT) {
@@ -316,7 +328,10 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         secret: access.authenticated.then(|| secret.clone()),
         database: access.database.map(ToOwned::to_owned),
         identity: access.identity,
-        watched: process::watched(service, place),
+        watched: match service.kind {
+            Kind::Invenio => Some(invenio::watched(service, place)),
+            _ => process::watched(service, place),
+        },
     }
 }
 
@@ -383,6 +398,8 @@ pub fn is_reserved(kind: Kind, setting: &str) -> bool {
 /// Whether a setting of this name could hold a secret. Its value is neither shown nor read back.
 pub fn is_secret_setting(name: &str) -> bool {
     const WORDS: [&str; 7] = ["pass", "secret", "auth", "conninfo", "access_key", "private_key", "token"];
+    // An application's are upper case.
+    let name = &name.to_ascii_lowercase();
     name != "password_encryption" && WORDS.iter().any(|word| name.contains(word))
 }
 
@@ -402,7 +419,8 @@ pub fn reserved_settings(kind: Kind) -> &'static [&'static str] {
         Kind::Postgresql => postgresql::RESERVED,
         Kind::Rabbitmq => rabbitmq::RESERVED,
         Kind::Opensearch => opensearch::RESERVED,
-        Kind::Dashboards | Kind::Pgadmin | Kind::Minio | Kind::Invenio | Kind::Process => &[],
+        Kind::Invenio => invenio::RESERVED,
+        Kind::Dashboards | Kind::Pgadmin | Kind::Minio | Kind::Process => &[],
     }
 }
 

@@ -110,6 +110,9 @@ fn the_whole_configuration() {
       scgi_temp_path tmp/scgi;
 
       client_max_body_size 50g;
+      # How much of an upload may be on its way over HTTP/2; by default it is slow.
+      http2_body_preread_size 1m;
+      client_body_buffer_size 1m;
       client_body_timeout 120s;
       send_timeout 120s;
       proxy_connect_timeout 5s;
@@ -126,6 +129,12 @@ fn the_whole_configuration() {
       map $http_host $front_host {
         "" $host:$server_port;
         default $http_host;
+      }
+      # That of the address in the browser, which another one may lead here, such as a tunnel.
+      map $http_host $front_port {
+        "" $server_port;
+        ~:(?<front_named>[0-9]+)$ $front_named;
+        default 443;
       }
       map $http_upgrade $front_connection {
         "" close;
@@ -149,7 +158,7 @@ fn the_whole_configuration() {
 
       server {
         listen 127.0.0.1:5100 ssl http2;
-        server_name _;
+        server_name localhost;
         ssl_certificate ../../tls/cert.pem;
         ssl_certificate_key ../../tls/key.pem;
         ssl_protocols TLSv1.2 TLSv1.3;
@@ -170,7 +179,7 @@ fn the_whole_configuration() {
         proxy_set_header X-Forwarded-For $remote_addr;
         proxy_set_header X-Forwarded-Proto $scheme;
         proxy_set_header X-Forwarded-Host $front_host;
-        proxy_set_header X-Forwarded-Port $server_port;
+        proxy_set_header X-Forwarded-Port $front_port;
         proxy_set_header X-Forwarded-Prefix "";
         proxy_set_header X-Script-Name "";
         proxy_set_header Forwarded "";
@@ -193,13 +202,14 @@ fn the_whole_configuration() {
           alias "/v/static/";
           autoindex off;
           log_not_found off;
+          # The application may be down, which is told then.
+          recursive_error_pages on;
           error_page 403 404 = @application;
           add_header X-Request-ID $request_id always;
           add_header X-Content-Type-Options nosniff;
         }
 
         location @application {
-          recursive_error_pages on;
           proxy_pass http://127.0.0.1:5101;
           error_page 502 $front_down;
         }
