@@ -20,7 +20,6 @@ pub(super) struct Http {
     agent: ureq::Agent,
     base: String,
     authorization: Option<String>,
-    https: bool,
 }
 
 /// An answer, whatever its status.
@@ -66,12 +65,7 @@ impl Http {
             let login = format!("{}:{}", endpoint.user.as_deref().unwrap_or(""), secret.reveal());
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(login))
         });
-        Self { agent, base: format!("http://{}", endpoint.address(role)), authorization, https: false }
-    }
-
-    /// The same for a server that is asked in place of NGINX: it is told that the person asked over TLS.
-    pub(super) fn as_https(self) -> Self {
-        Self { https: true, ..self }
+        Self { agent, base: format!("http://{}", endpoint.address(role)), authorization }
     }
 
     pub(super) fn get(&self, path: &str) -> io::Result<Reply> {
@@ -103,9 +97,6 @@ impl Http {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
-        }
-        if self.https {
-            request = request.header("X-Forwarded-Proto", "https");
         }
         let invalid = |error: ureq::http::Error| io::Error::new(io::ErrorKind::InvalidInput, error);
         let answer = match body {

@@ -1,11 +1,12 @@
 //! The Invenio application: how it is run and configured.
 //!
 //! Three processes of one virtual environment: `web` answers requests, `worker` does background tasks, `beat` hands out those that are due.
-//! Everything that they are told of the servers is what `env` prints. It says nothing of itself by which one could be told from
-//! another: it is ours because our supervisor runs it and holds its port.
+//! Everything that they are told of the servers is what `env` prints. `nginx` stands before `web`, which says nothing of itself: it is ours
+//! because our supervisor runs it and holds its port, and the front because of its certificate.
 
 use std::collections::BTreeMap;
 
+use super::nginx::{self, Front};
 use super::{Access, Data, Fresh, Inputs, Kind, Launch};
 use crate::artifact::Key;
 use crate::endpoint::{Endpoint, Ready, Watched};
@@ -13,6 +14,7 @@ use crate::model::Service;
 use crate::place::Place;
 use crate::process::{Process, Rules, Signal, Stop};
 use crate::render::env::variables;
+use crate::tls;
 
 /// Settings that this project sets itself; the manifest may not. Lower case: names are compared without case.
 pub(super) const RESERVED: &[&str] = &[
@@ -43,8 +45,9 @@ const BUCKET: &str = "default";
 const QUEUES: &str = "celery,low";
 
 /// Its secret signs sessions and tokens. No server is ever sent it.
-pub(super) fn access() -> Access {
-    Access { user: None, database: None, authenticated: true, identity: String::new() }
+pub(super) fn access(place: &Place) -> Access {
+    let identity = tls::certificate(place).certificate.into_string();
+    Access { user: None, database: None, authenticated: true, identity }
 }
 
 /// It answers for itself, and has asked nobody else.
@@ -89,6 +92,9 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     };
     let (invenio, celery) = (bin.join("invenio"), bin.join("celery"));
     let port = endpoint.port("http").to_string();
+    // What `invenio collect` puts there; all else the application serves itself.
+    let statics = Some(instance.join("static"));
+    let (front, files) = nginx::front(inputs, &Front { statics, ..Front::before(endpoint.port("http")) });
     let celery = [celery.as_str(), "--app", "invenio_app.celery"];
     let schedule = home.join("beat-schedule");
     let web = [invenio.as_str(), "run", "--host", "127.0.0.1", "--port", &port];
@@ -100,10 +106,11 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
             // A task that is under way is finished.
             process("worker", &[&celery[..], &worker].concat(), 10_000),
             process("beat", &[&celery[..], &beat].concat(), 5_000),
+            front,
         ],
         // Each takes seconds of a processor to start, and people wait for the first one.
         gate: Some(endpoint.port("http")),
-        files: vec![],
+        files,
         data: Data { folder: instance, fresh: Fresh::Empty, lock: None, version: None },
         endpoint,
         made_by: format!("invenio {}", super::major(&application.version)),

@@ -6,10 +6,6 @@ mod again;
 pub mod container;
 pub mod invenio;
 mod minio;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for the services behind it, which this version does not launch yet")
-)]
 mod nginx;
 pub mod opensearch;
 mod pgadmin;
@@ -308,7 +304,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         Kind::Minio => minio::access(),
         Kind::Pgadmin => pgadmin::access(),
         Kind::Dashboards => opensearch::dashboards_access(),
-        Kind::Invenio => invenio::access(),
+        Kind::Invenio => invenio::access(place),
     };
     let mut ports = service.ports_at(place.offset);
     if service.kind == Kind::Rabbitmq && !service.plugins.value.iter().any(|p| p == rabbitmq::MANAGEMENT) {
