@@ -94,7 +94,10 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     let port = endpoint.port("http").to_string();
     // What `invenio collect` puts there; all else the application serves itself.
     let statics = Some(instance.join("static"));
-    let (front, files) = nginx::front(inputs, &Front { statics, ..Front::before(endpoint.port("http")) });
+    let (front, files) = nginx::front(
+        inputs,
+        &Front { statics, ..Front::before(&application.version, endpoint.port("http")) },
+    );
     let celery = [celery.as_str(), "--app", "invenio_app.celery"];
     let schedule = home.join("beat-schedule");
     let web = [invenio.as_str(), "run", "--host", "127.0.0.1", "--port", &port];

@@ -15,7 +15,9 @@ pub(super) const NAME: &str = "nginx";
 
 /// What a front stands before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Front {
+pub(super) struct Front<'a> {
+    /// The version of the application: that of its service, for people.
+    pub(super) version: &'a str,
     /// The role of the port where it answers.
     pub(super) role: &'static str,
     /// The port of the application, on 127.0.0.1.
@@ -28,15 +30,15 @@ pub(super) struct Front {
     pub(super) timeout_s: u32,
 }
 
-impl Front {
-    /// With the limits that Invenio's own configuration has.
-    pub(super) fn before(upstream: u16) -> Self {
-        Self { role: "https", upstream, statics: None, upload: "50g", timeout_s: 120 }
+impl<'a> Front<'a> {
+    /// Before the application of this version on this port, with the limits that Invenio's own configuration has.
+    pub(super) fn before(version: &'a str, upstream: u16) -> Self {
+        Self { version, role: "https", upstream, statics: None, upload: "50g", timeout_s: 120 }
     }
 }
 
 /// The process, to be started last, and what must be on disk before.
-pub(super) fn front(inputs: Inputs<'_>, front: &Front) -> (Process, Vec<File>) {
+pub(super) fn front(inputs: Inputs<'_>, front: &Front<'_>) -> (Process, Vec<File>) {
     let Inputs { service, place, installed, run_as, around, .. } = inputs;
     let server = &installed[NAME];
     let home = place.service(&service.name).join(NAME);
@@ -54,7 +56,7 @@ pub(super) fn front(inputs: Inputs<'_>, front: &Front) -> (Process, Vec<File>) {
         argv.extend(["-e", "stderr"].map(ToOwned::to_owned));
     }
     argv.extend(["-c", "nginx.conf"].map(ToOwned::to_owned));
-    let own = [("certificate", around.certificate.clone())];
+    let own = [("certificate", around.certificate.clone()), (NAME, server.version.clone())];
     let process = Process {
         service: service.name.clone(),
         name: NAME.to_owned(),
@@ -65,7 +67,7 @@ pub(super) fn front(inputs: Inputs<'_>, front: &Front) -> (Process, Vec<File>) {
         stop: Stop { signal: Signal::Term, grace_ms: 2_000 },
         log: place.log(&service.name, NAME),
         log_limit: super::LOG_LIMIT,
-        labels: super::labels(inputs, &server.version, &own),
+        labels: super::labels(inputs, front.version, &own),
         rules: Rules { test: ["-t", "-q"].map(ToOwned::to_owned).into(), ..Rules::default() },
     };
     let files = vec![
@@ -82,7 +84,7 @@ const COMMON: &str = include_str!("nginx/http.conf");
 const PROXY: &str = include_str!("nginx/proxy.conf");
 
 /// The whole configuration. Paths in it are relative to its folder, so that no path has to be quoted in NGINX's own way.
-fn configuration(inputs: Inputs<'_>, front: &Front, version: &str) -> String {
+fn configuration(inputs: Inputs<'_>, front: &Front<'_>, version: &str) -> String {
     let Inputs { service, place, bind, .. } = inputs;
     let port = service.ports_at(place.offset)[front.role];
     let address = if bind.contains(':') { format!("[{bind}]:{port}") } else { format!("{bind}:{port}") };

@@ -8,7 +8,7 @@ use crate::model::{Flags, Layer, resolve};
 use crate::place::Place;
 use crate::process::RunAs;
 
-fn made(version: &str, front: &Front, bind: &str) -> (Process, Vec<File>) {
+fn made(version: &str, front: &Front<'_>, bind: &str) -> (Process, Vec<File>) {
     let ecosystem = resolve(&[Layer { name: "m", text: "" }], &Flags::default()).unwrap();
     let place = Place {
         id: "x".into(),
@@ -40,13 +40,13 @@ fn made(version: &str, front: &Front, bind: &str) -> (Process, Vec<File>) {
     super::front(inputs, front)
 }
 
-fn text(version: &str, front: &Front, bind: &str) -> String {
+fn text(version: &str, front: &Front<'_>, bind: &str) -> String {
     made(version, front, bind).1[0].content.text().to_owned()
 }
 
 #[test]
 fn a_front_is_one_process_that_is_tested_before_it_is_started() {
-    let (process, files) = made("1.22.1-9+deb12u11", &Front::before(5101), "127.0.0.1");
+    let (process, files) = made("1.22.1-9+deb12u11", &Front::before("12.1.0", 5101), "127.0.0.1");
     assert_eq!(process.id(), "invenio/nginx");
     assert_eq!(
         process.argv,
@@ -55,14 +55,15 @@ fn a_front_is_one_process_that_is_tested_before_it_is_started() {
     assert_eq!(process.rules.test, ["-t", "-q"]);
     assert_eq!(process.env["LD_LIBRARY_PATH"], "/s/nginx/usr/lib");
     assert_eq!(process.labels["certificate"], "0123456789abcdef");
+    assert_eq!((&*process.labels["version"], &*process.labels["nginx"]), ("12.1.0", "1.22.1-9+deb12u11"));
     assert_eq!(files[0].path, "/p/a b/.e/invenio/nginx/nginx.conf");
     assert_eq!(files[1].path, "/p/a b/.e/invenio/nginx/tmp");
-    assert!(!made("1.18.0", &Front::before(1), "::1").0.argv.contains(&"-e".to_owned()));
+    assert!(!made("1.18.0", &Front::before("12.1.0", 1), "::1").0.argv.contains(&"-e".to_owned()));
 }
 
 #[test]
 fn the_whole_configuration() {
-    let front = Front { statics: Some("/v/static".into()), ..Front::before(5101) };
+    let front = Front { statics: Some("/v/static".into()), ..Front::before("12.1.0", 5101) };
     insta::assert_snapshot!(text("1.22.1-9+deb12u11", &front, "127.0.0.1"), @r#"
     # Written by ecosystem; changes are lost.
 
@@ -241,9 +242,9 @@ fn the_whole_configuration() {
 
 #[test]
 fn newer_versions_are_told_of_http_2_in_their_own_way() {
-    let old = text("1.25.0", &Front::before(5101), "::1");
+    let old = text("1.25.0", &Front::before("12.1.0", 5101), "::1");
     assert!(old.contains("listen [::1]:5100 ssl http2;") && !old.contains("http2 on"), "{old}");
-    let new = text("1.28.2", &Front::before(5101), "::1");
+    let new = text("1.28.2", &Front::before("12.1.0", 5101), "::1");
     assert!(new.contains("listen [::1]:5100 ssl;\n    http2 on;"), "{new}");
     assert!(
         !is_at_least("1.9.5", [1, 19, 5]) && is_at_least("2.0", [1, 25, 1]) && !is_at_least("", [0, 0, 1])
@@ -252,8 +253,9 @@ fn newer_versions_are_told_of_http_2_in_their_own_way() {
 
 #[test]
 fn a_folder_is_named_as_nginx_reads_it_or_left_to_the_application() {
-    let with =
-        |folder: &str| text("1.22.1", &Front { statics: Some(folder.into()), ..Front::before(5101) }, "::1");
+    let with = |folder: &str| {
+        text("1.22.1", &Front { statics: Some(folder.into()), ..Front::before("12.1.0", 5101) }, "::1")
+    };
     assert!(with(r#"/a "b"\c"#).contains(r#"alias "/a \"b\"\\c/";"#));
     for folder in ["/a/$b", "/a/b\nc"] {
         assert!(!with(folder).contains("alias"), "{folder}");
@@ -263,7 +265,8 @@ fn a_folder_is_named_as_nginx_reads_it_or_left_to_the_application() {
 /// What is written into the configuration must not end a text of it, and no text may be written there that NGINX would take apart.
 #[test]
 fn nothing_is_left_to_be_filled_in() {
-    let text = text("1.22.1", &Front { upload: "1m", timeout_s: 7, ..Front::before(5101) }, "127.0.0.1");
+    let text =
+        text("1.22.1", &Front { upload: "1m", timeout_s: 7, ..Front::before("12.1.0", 5101) }, "127.0.0.1");
     assert!(!text.contains("{upload}") && !text.contains("{timeout}") && !text.contains("{upstream}"));
     assert!(text.contains("client_max_body_size 1m;") && text.contains("proxy_read_timeout 7s;"));
     assert!(!text.contains("add_header Strict-Transport-Security"));
