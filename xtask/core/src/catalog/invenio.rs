@@ -6,13 +6,15 @@
 
 use std::collections::BTreeMap;
 
+use camino::Utf8PathBuf;
+
 use super::{Access, Data, Fresh, Inputs, Kind, Launch};
 use crate::artifact::Key;
 use crate::endpoint::{Endpoint, Ready, Watched};
 use crate::model::Service;
 use crate::place::Place;
-use crate::process::{Process, Rules, Signal, Stop};
-use crate::render::env::variables;
+use crate::process::{Content, File, Process, Rules, Signal, Stop};
+use crate::render::env::{oarepo, variables};
 
 /// Settings that this project sets itself; the manifest may not. Lower case: names are compared without case.
 pub(super) const RESERVED: &[&str] = &[
@@ -38,6 +40,9 @@ pub(super) const RESERVED: &[&str] = &[
 
 /// The bucket of its files.
 const BUCKET: &str = "default";
+
+/// What of a project's folder belongs into its instance, as `invenio-cli install` links it.
+const LINKED: [&str; 3] = ["invenio.cfg", "templates", "app_data"];
 
 /// The queues of InvenioRDM 12, as `invenio-cli run` names them.
 const QUEUES: &str = "celery,low";
@@ -94,6 +99,11 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     let web = [invenio.as_str(), "run", "--host", "127.0.0.1", "--port", &port];
     let worker = ["worker", "--loglevel", "INFO", "--concurrency", "2", "--queues", QUEUES];
     let beat = ["beat", "--loglevel", "INFO", "--pidfile=", "--schedule", schedule.as_str()];
+    // Where Invenio looks for them. What a project does not have is no file for it.
+    let linked = |site: &Utf8PathBuf| {
+        LINKED.map(|name| File { path: instance.join(name), content: Content::Link(site.join(name)) })
+    };
+    let files = service.site.iter().flat_map(|site| linked(&site.value)).collect();
     Launch {
         processes: vec![
             process("web", &web, 1_000),
@@ -103,7 +113,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         ],
         // Each takes seconds of a processor to start, and people wait for the first one.
         gate: Some(endpoint.port("http")),
-        files: vec![],
+        files,
         data: Data { folder: instance, fresh: Fresh::Empty, lock: None, version: None },
         endpoint,
         made_by: format!("invenio {}", super::major(&application.version)),
@@ -119,7 +129,12 @@ pub fn settings(
 ) -> BTreeMap<String, String> {
     let servers = service.needs.iter().filter_map(|name| endpoints.get_key_value(name));
     let all = servers.map(|(name, endpoint)| (name, endpoint)).chain([(&service.name, own)]);
-    let mut all = variables(&all.map(|(name, endpoint)| (name.clone(), endpoint.clone())).collect());
+    let all: BTreeMap<String, Endpoint> =
+        all.map(|(name, endpoint)| (name.clone(), endpoint.clone())).collect();
+    // A project may be OARepo's, which puts its addresses together from parts.
+    let parts = if service.site.is_some() { oarepo(&all) } else { BTreeMap::new() };
+    let mut all = variables(&all);
+    all.extend(parts);
     for (name, value) in &service.settings {
         // Invenio reads Python where TOML has its own words.
         let value = match value.value.as_str() {

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-pub use detect::{Detected, FILES, detect};
+pub use detect::{Detected, FILES, detect, release_of};
 
 use crate::catalog::Kind;
 use crate::tool::Requirement;
