@@ -66,7 +66,7 @@ mod tests {
                 "invenio-app-rdm[opensearch2]==12.1.0 ; python_version >= '3.7' --hash=sha256:ab --hash=sha256:cd"
             ]
         );
-        assert_eq!(locked.others, ["fork @ git+https://example.org/fork.git@0a1b", "-e ./site"]);
+        assert_eq!(locked.others, ["-e ./site", "fork @ git+https://example.org/fork.git@0a1b"]);
     }
 
     #[test]
