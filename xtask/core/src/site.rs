@@ -35,8 +35,8 @@ pub fn pipfile_lock(text: &str) -> Result<Locked, String> {
             let markers = text("markers");
             let markers = if markers.is_empty() { String::new() } else { format!(" ; {markers}") };
             let hashes = package["hashes"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            let hashes: String = hashes.map(|hash| format!(" --hash={hash}")).collect();
-            let line = format!("{name}{extras}{}{markers}{hashes}", text("version"));
+            let hashes: Vec<String> = hashes.map(|hash| format!(" --hash={hash}")).collect();
+            let line = format!("{name}{extras}{}{markers}{}", text("version"), hashes.concat());
             if hashes.is_empty() { locked.others.push(line) } else { locked.hashed.push(line) }
         }
     }

@@ -128,7 +128,7 @@ pub fn settings(
     endpoints: &BTreeMap<String, Endpoint>,
 ) -> BTreeMap<String, String> {
     let servers = service.needs.iter().filter_map(|name| endpoints.get_key_value(name));
-    let all = servers.map(|(name, endpoint)| (name, endpoint)).chain([(&service.name, own)]);
+    let all = servers.chain([(&service.name, own)]);
     let all: BTreeMap<String, Endpoint> =
         all.map(|(name, endpoint)| (name.clone(), endpoint.clone())).collect();
     // A project may be OARepo's, which puts its addresses together from parts.

@@ -67,11 +67,9 @@ pub(super) fn run(
     let application = Application::of(&opened.launch)?;
     path.extend(application.env.get("PATH").cloned());
     let path = path.join(":");
-    let steps: &[&[&str]] = if args.clean {
-        &[&["collect"], &["webpack", "clean", "create", "install", "build"]]
-    } else {
-        &[&["collect"], &["webpack", "create", "install", "build"]]
-    };
+    // `install` would take what follows it for packages: each has its own start, but for the one that does them all.
+    let clean: &[&[&str]] = if args.clean { &[&["webpack", "clean"]] } else { &[] };
+    let steps = [clean, &[&["collect"], &["webpack", "buildall"]]].concat();
     let invenio = opened.launch.processes[0].argv.get(1).context("the web server has no command")?;
     for step in steps {
         let task = Task::start(events, Section::Build, step.join(" "));
@@ -97,7 +95,7 @@ pub(super) fn run(
         task.finish("");
     }
     let report = Built {
-        release: name.to_owned(),
+        release: name,
         folder: opened.launch.data.folder.join("static"),
         took_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
