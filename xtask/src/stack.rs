@@ -125,17 +125,15 @@ impl Stack {
         Ok(Place { offset: wanted, ..place })
     }
 
-    /// Makes the certificate of a place where one of these services needs it, and has none that is good.
-    pub fn ensure_certificate(
-        &self,
-        place: &Place,
-        services: &[&Service],
-        events: &dyn Events,
-    ) -> anyhow::Result<()> {
+    /// The place with its certificate and the secrets of these services, made where they are missing. The caller holds the lock.
+    pub fn furnish(&self, services: &[&Service], events: &dyn Events) -> anyhow::Result<(Place, Secrets)> {
+        let place = self.create_place()?;
         if services.iter().any(|s| s.kind.has_front() && s.backend.value == Backend::Native) {
-            site::tls::ensure(place, self.bind(), events)?;
+            site::tls::ensure(&place, self.bind(), events)?;
         }
-        Ok(())
+        let with_secret = services.iter().filter(|service| service.has_secret());
+        let secrets = self.state.make_secrets(with_secret.map(|service| service.name.as_str()))?;
+        Ok((place, secrets))
     }
 
     /// Remembers the offset of a place, once it is known to be possible.

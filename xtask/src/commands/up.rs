@@ -26,7 +26,7 @@ use ecosystem_core::seen::Seen;
 
 use self::containers::Containers;
 use crate::backend::native;
-use crate::cli::{Global, PortOffset, Up};
+use crate::cli::{Global, PortOffset, Up, Wait};
 use crate::context::Context;
 use crate::engine::{Engine, Outcome};
 use crate::event::{Event, Events};
@@ -137,7 +137,7 @@ pub fn run(
     let verb = if restart { "restart" } else { "up" };
     let starts: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
     let _lock = stack.lock(context, verb, &starts, events).map_err(one)?;
-    let (place, secrets) = set_up(&stack, &services, events).map_err(one)?;
+    let (place, secrets) = stack.furnish(&services, events).map_err(one)?;
     let wanted = wanted(&place, &secrets);
     native::end_leftovers(&place, &wanted.ports()).map_err(one)?;
     let (all_run, observed) = wanted.refuse_taken_ports().map_err(one)?;
@@ -201,6 +201,9 @@ pub fn run(
         undo_if_interrupted(&place, &wanted.containers, &outcome, events);
         return Err(outcome.failures);
     }
+    if args.wait == Some(Wait::Tasks) {
+        wanted.wait_for_tasks(events).map_err(one)?;
+    }
     let looked_only = plan.steps.iter().all(|step| step.action.only_looks());
     let unchanged = looked_only && !loaded.load(Ordering::SeqCst);
     let report = report::running(context, &wanted, unchanged, &outcome, begin.elapsed()).map_err(one)?;
@@ -257,15 +260,6 @@ fn introduce(stack: &Stack, asked: Option<PortOffset>, events: &dyn Events) {
         let offset = stack.site.ecosystem.port_offset.value;
         fact("Ports", format!("those of the manifest + {offset}, which no other checkout has"));
     }
-}
-
-/// The place, its certificate and its secrets, made where they are missing.
-fn set_up(stack: &Stack, services: &[&Service], events: &dyn Events) -> anyhow::Result<(Place, Secrets)> {
-    let place = stack.create_place()?;
-    stack.ensure_certificate(&place, services, events)?;
-    let secrets =
-        stack.state.make_secrets(services.iter().filter(|s| s.has_secret()).map(|s| s.name.as_str()))?;
-    Ok((place, secrets))
 }
 
 impl Wanted<'_> {

@@ -18,6 +18,7 @@ mod postgresql;
 mod provisioner;
 mod rabbitmq;
 mod run;
+mod site;
 mod store;
 mod tools;
 mod tree;
