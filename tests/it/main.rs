@@ -22,6 +22,7 @@ mod faults_manifest;
 mod faults_memory;
 mod faults_place;
 mod faults_state;
+mod front;
 mod fuzz;
 mod generated;
 mod init;

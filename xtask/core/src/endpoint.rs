@@ -101,6 +101,10 @@ impl Endpoint {
     /// The addresses that people use, the main one first. A process of the manifest has all of its ports there, with their roles
     /// where it has several.
     pub fn shown(&self) -> Vec<String> {
+        if self.kind == Kind::Invenio {
+            // Behind it is what only NGINX talks to.
+            return vec![self.address("https")];
+        }
         if self.kind != Kind::Process {
             let main = ["sql", "redis", "amqp", "http", "s3", "https"].into_iter();
             return main

@@ -6,7 +6,9 @@ use std::time::Duration;
 use base64::Engine;
 use ecosystem_core::endpoint::Endpoint;
 use serde_json::Value;
+use ureq::config::ConfigBuilder;
 use ureq::http::Request;
+use ureq::typestate::AgentScope;
 
 use super::CONNECT;
 
@@ -18,7 +20,6 @@ pub(super) struct Http {
     agent: ureq::Agent,
     base: String,
     authorization: Option<String>,
-    https: bool,
 }
 
 /// An answer, whatever its status.
@@ -64,12 +65,7 @@ impl Http {
             let login = format!("{}:{}", endpoint.user.as_deref().unwrap_or(""), secret.reveal());
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(login))
         });
-        Self { agent, base: format!("http://{}", endpoint.address(role)), authorization, https: false }
-    }
-
-    /// The same for a server that is asked in place of NGINX: it is told that the person asked over TLS.
-    pub(super) fn behind_tls(self) -> Self {
-        Self { https: true, ..self }
+        Self { agent, base: format!("http://{}", endpoint.address(role)), authorization }
     }
 
     pub(super) fn get(&self, path: &str) -> io::Result<Reply> {
@@ -102,9 +98,6 @@ impl Http {
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
         }
-        if self.https {
-            request = request.header("X-Forwarded-Proto", "https");
-        }
         let invalid = |error: ureq::http::Error| io::Error::new(io::ErrorKind::InvalidInput, error);
         let answer = match body {
             None => self.agent.run(request.body(()).map_err(invalid)?),
@@ -121,6 +114,11 @@ impl Http {
 
 /// What connects, each call within this time.
 pub(super) fn agent(limit: Duration) -> ureq::Agent {
+    config(limit).build().new_agent()
+}
+
+/// The same for whoever sets more.
+pub(super) fn config(limit: Duration) -> ConfigBuilder<AgentScope> {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         // The user's proxy cannot reach our loopback.
@@ -129,8 +127,6 @@ pub(super) fn agent(limit: Duration) -> ureq::Agent {
         .max_redirects_will_error(false)
         .timeout_connect(Some(CONNECT))
         .timeout_global(Some(limit))
-        .build()
-        .new_agent()
 }
 
 /// The client library's errors in the words of `std`: `InvalidData` where HTTP is not what is spoken.

@@ -7,6 +7,7 @@ pub mod amqp;
 mod console;
 mod halt;
 pub mod http;
+pub mod https;
 mod invenio;
 pub mod opensearch;
 pub mod postgresql;

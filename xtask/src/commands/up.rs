@@ -137,7 +137,7 @@ pub fn run(
     let verb = if restart { "restart" } else { "up" };
     let starts: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
     let _lock = stack.lock(context, verb, &starts, events).map_err(one)?;
-    let (place, secrets) = set_up(&stack, &services).map_err(one)?;
+    let (place, secrets) = stack.furnish(&services, events).map_err(one)?;
     let wanted = wanted(&place, &secrets);
     native::end_leftovers(&place, &wanted.ports()).map_err(one)?;
     let (all_run, observed) = wanted.refuse_taken_ports().map_err(one)?;
@@ -260,14 +260,6 @@ fn introduce(stack: &Stack, asked: Option<PortOffset>, events: &dyn Events) {
         let offset = stack.site.ecosystem.port_offset.value;
         fact("Ports", format!("those of the manifest + {offset}, which no other checkout has"));
     }
-}
-
-/// The place and its secrets, made where they are missing.
-fn set_up(stack: &Stack, services: &[&Service]) -> anyhow::Result<(Place, Secrets)> {
-    let place = stack.create_place()?;
-    let secrets =
-        stack.state.make_secrets(services.iter().filter(|s| s.has_secret()).map(|s| s.name.as_str()))?;
-    Ok((place, secrets))
 }
 
 impl Wanted<'_> {

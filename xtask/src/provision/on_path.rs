@@ -32,6 +32,16 @@ pub(super) fn redis(host: &Host) -> Result<OnPath, Failure> {
     Ok(OnPath { name: "redis", paths: one("server", &server), main: server })
 }
 
+/// NGINX on PATH, or where systems keep what only root has on it.
+pub(super) fn nginx(host: &Host) -> Result<OnPath, Failure> {
+    let elsewhere = || {
+        ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].map(Utf8PathBuf::from).into_iter().find(|p| p.is_file())
+    };
+    let server = host.find("nginx").or_else(elsewhere);
+    let server = server.ok_or_else(|| absent(host, "invenio", "nginx", ["nginx-light", "nginx", "nginx"]))?;
+    Ok(OnPath { name: "nginx", paths: one("server", &server), main: server })
+}
+
 /// PostgreSQL on PATH, or where Debian keeps what it does not put there.
 pub(super) fn postgresql(host: &Host) -> Result<OnPath, Failure> {
     let debian = folders("/usr/lib/postgresql".into()).unwrap_or_default();
@@ -154,11 +164,26 @@ impl OnPath {
                 let version = rabbitmq::version(&facts);
                 return Ok(Built { version, facts, ..Built::default() });
             }
-            let banner = probe(&self.main, &["--version"], &[], self.name)?;
+            let option = if self.name == "nginx" { "-V" } else { "--version" };
+            let banner = probe(&self.main, &[option], &[], self.name)?;
+            if self.name == "nginx" {
+                refuse_without_modules(&self.main, &banner)?;
+            }
             let facts = Facts { paths: self.paths.clone(), ..Facts::default() };
             Ok(Built { version: version(&banner), facts, ..Built::default() })
         })
     }
+}
+
+/// An NGINX that was built without what a front needs.
+fn refuse_without_modules(program: &Utf8Path, banner: &str) -> Result<(), Failure> {
+    let lacks = |module: &&str| !banner.contains(&format!("--with-{module}"));
+    let Some(module) = ["http_ssl_module", "http_v2_module"].into_iter().find(|module| lacks(module)) else {
+        return Ok(());
+    };
+    let message = format!("{program} was built without {module}, which an HTTPS front needs");
+    Err(Failure::new(Kind::Host, "program-unusable", message)
+        .hint("install the nginx of your system, or leave `from` out: it is fetched then"))
 }
 
 /// The version in `opensearch-2.3.0.jar`.
@@ -189,6 +214,15 @@ mod tests {
         assert_eq!(version(redis).as_deref(), Some("7.0.15"));
         assert_eq!(version("postgres (PostgreSQL) 15.20 (Debian 15.20-0)").as_deref(), Some("15.20"));
         assert_eq!(version("nothing"), None);
+    }
+
+    #[test]
+    fn an_nginx_without_tls_is_refused() {
+        let banner = "nginx version: nginx/1.22.1\nTLS SNI support enabled\nconfigure arguments: --with-http_ssl_module";
+        assert_eq!(version(banner).as_deref(), Some("1.22.1"));
+        let failure = refuse_without_modules("/usr/sbin/nginx".into(), banner).unwrap_err();
+        assert!(failure.message.contains("http_v2_module"), "{}", failure.message);
+        refuse_without_modules("/n".into(), &format!("{banner} --with-http_v2_module")).unwrap();
     }
 
     #[test]

@@ -76,9 +76,11 @@ pub(super) fn wants(service: &Service, host: &Host) -> anyhow::Result<Vec<Want>>
         Kind::Invenio if service.site.is_some() => {
             let folder = service.site.as_ref().map_or_else(Default::default, |site| site.value.clone());
             let python = service.python.as_deref().unwrap_or_default();
-            vec![Want::Site(Box::new(Site::of(&folder, python, host)?))]
+            vec![Want::Site(Box::new(Site::of(&folder, python, host)?)), nginx(host, path)?]
         }
-        Kind::Invenio => vec![Want::Application(Application::of("invenio", source(service)?, host)?)],
+        Kind::Invenio => {
+            vec![Want::Application(Application::of("invenio", source(service)?, host)?), nginx(host, path)?]
+        }
         // Its programs are the person's.
         Kind::Process => vec![],
         kind => {
@@ -116,6 +118,14 @@ fn source(service: &Service) -> Result<&str, Failure> {
 /// The Java of the machine where it has a suitable one.
 fn java(host: &Host) -> Want {
     java::on_host(host).map_or(Want::Packages(&debian::JAVA), Want::HostJava)
+}
+
+/// The HTTPS front of an application: from PATH where that was asked for, or where there is no apt to fetch it with.
+fn nginx(host: &Host, path: bool) -> Result<Want, Failure> {
+    if path || host.find("apt-get").is_none() {
+        return Ok(Want::OnPath(on_path::nginx(host)?));
+    }
+    Ok(Want::Packages(&debian::NGINX))
 }
 
 /// psql and its kin: from PATH where that was asked for, or where there is no apt to fetch them with.

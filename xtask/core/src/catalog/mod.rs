@@ -6,6 +6,7 @@ mod again;
 pub mod container;
 pub mod invenio;
 mod minio;
+mod nginx;
 pub mod opensearch;
 mod pgadmin;
 pub mod postgresql;
@@ -101,6 +102,11 @@ impl Kind {
     /// Whether it looks up the name `localhost`, and waits for ever where nobody knows it.
     pub const fn needs_localhost(self) -> bool {
         matches!(self, Self::Rabbitmq)
+    }
+
+    /// Whether it stands behind an HTTPS front, which needs a certificate.
+    pub const fn has_front(self) -> bool {
+        matches!(self, Self::Pgadmin | Self::Invenio)
     }
 
     /// How much work its start is, compared with the others.
@@ -228,6 +234,8 @@ pub struct Around {
     pub ports: BTreeMap<String, BTreeMap<String, u16>>,
     /// How to reach each service that can run.
     pub endpoints: BTreeMap<String, Endpoint>,
+    /// What tells the certificate of this place from the one before it; empty where there is none.
+    pub certificate: String,
 }
 
 impl Around {
@@ -251,6 +259,7 @@ impl Around {
                 .filter(|(_, service)| service.runs())
                 .map(|(name, service)| (name.clone(), endpoint(service)))
                 .collect(),
+            certificate: String::new(),
         }
     }
 }
@@ -295,7 +304,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         Kind::Minio => minio::access(),
         Kind::Pgadmin => pgadmin::access(),
         Kind::Dashboards => opensearch::dashboards_access(),
-        Kind::Invenio => invenio::access(),
+        Kind::Invenio => invenio::access(place),
     };
     let mut ports = service.ports_at(place.offset);
     if service.kind == Kind::Rabbitmq && !service.plugins.value.iter().any(|p| p == rabbitmq::MANAGEMENT) {

@@ -88,7 +88,12 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         log: place.log(&service.name, &service.name),
         log_limit: super::LOG_LIMIT,
         labels,
-        rules: Rules { restart: program.restart.value, after: program.after.value.clone(), inherited },
+        rules: Rules {
+            restart: program.restart.value,
+            after: program.after.value.clone(),
+            inherited,
+            ..Rules::default()
+        },
     };
     Launch {
         processes: vec![process],
