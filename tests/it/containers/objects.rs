@@ -37,6 +37,7 @@ fn with_minio() -> Option<(Contained, Store)> {
         database: None,
         identity: String::new(),
         watched: None,
+        storage: ecosystem_core::endpoint::Storage::default(),
     };
     let store = Store::open(&endpoint).unwrap();
     Some((contained, store))

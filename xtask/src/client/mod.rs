@@ -172,6 +172,7 @@ mod tests {
             database: Some("/".into()),
             identity: "ours".into(),
             watched: None,
+            storage: ecosystem_core::endpoint::Storage::default(),
         }
     }
 

@@ -4,7 +4,7 @@
 
 mod again;
 pub mod container;
-mod minio;
+pub mod minio;
 pub mod opensearch;
 mod pgadmin;
 pub mod postgresql;
@@ -113,7 +113,15 @@ impl Kind {
 
     /// Whether this version of the project can run it as processes. The others stand in the manifest and say so when asked for.
     pub const fn runs(self) -> bool {
-        matches!(self, Self::Postgresql | Self::Redis | Self::Rabbitmq | Self::Opensearch | Self::Process)
+        matches!(
+            self,
+            Self::Postgresql
+                | Self::Redis
+                | Self::Rabbitmq
+                | Self::Opensearch
+                | Self::Minio
+                | Self::Process
+        )
     }
 }
 
@@ -145,6 +153,7 @@ pub fn memory(service: &Service) -> u64 {
         Kind::Postgresql => 60,
         Kind::Redis => 15,
         Kind::Rabbitmq => 140,
+        Kind::Minio => 130,
         // Beside its heap, of which it uses half at first.
         Kind::Opensearch => 230 + opensearch::heap_megabytes(service).unwrap_or(512).min(1 << 20) / 2,
         _ => 0,
@@ -247,6 +256,9 @@ impl Around {
 /// The label that stands for everything that has no readable name.
 pub const RECIPE: &str = "recipe";
 
+/// The label with the command of a manifest.
+pub const COMMAND: &str = "command";
+
 /// How a service of this kind is launched.
 pub fn launch(inputs: Inputs<'_>) -> Launch {
     let mut launch = match inputs.service.kind {
@@ -254,6 +266,7 @@ pub fn launch(inputs: Inputs<'_>) -> Launch {
         Kind::Postgresql => postgresql::launch(inputs),
         Kind::Rabbitmq => rabbitmq::launch(inputs),
         Kind::Opensearch => opensearch::launch(inputs),
+        Kind::Minio => minio::launch(inputs),
         Kind::Process => process::launch(inputs),
         kind => unreachable!("{kind} is refused before it is launched"),
     };
@@ -280,7 +293,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         Kind::Rabbitmq => rabbitmq::access(place),
         Kind::Opensearch => opensearch::access(place),
         Kind::Process => process::access(),
-        Kind::Minio => minio::access(),
+        Kind::Minio => minio::access(service, place),
         Kind::Pgadmin => pgadmin::access(),
         Kind::Dashboards => opensearch::dashboards_access(),
         kind @ Kind::Invenio => unreachable!("{kind} is refused before it is reached"),
@@ -304,6 +317,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         database: access.database.map(ToOwned::to_owned),
         identity: access.identity,
         watched: process::watched(service, place),
+        storage: minio::storage(service, secret),
     }
 }
 
@@ -323,6 +337,7 @@ fn elsewhere(service: &Service, external: &External) -> Endpoint {
         database: external.database.clone(),
         identity: String::new(),
         watched: None,
+        storage: minio::storage_elsewhere(service),
     }
 }
 

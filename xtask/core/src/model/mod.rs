@@ -86,7 +86,9 @@ pub struct Service {
     pub modules: Sourced<Vec<String>>,
     /// The Java heap of OpenSearch, as the JVM writes it: `512m`.
     pub heap: Option<Sourced<String>>,
-    /// What a service of the kind `process` runs; the others have none.
+    /// The buckets of an object store, which are made where they are missing.
+    pub buckets: Sourced<Vec<String>>,
+    /// What a service of the kind `process` runs, and an object store that is not the one of the release; the others have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program: Option<Program>,
 }

@@ -136,6 +136,13 @@ impl Draft {
                 service.backend = Sourced { value: Backend::External, origin: external.origin.clone() };
                 continue;
             }
+            if service.program.is_some() {
+                // What it runs is no image.
+                if let Some(via) = via {
+                    service.backend = via;
+                }
+                continue;
+            }
             let only = service.kind.is_contained() && !service.kind.runs();
             service.backend = match via {
                 Some(via) => via,
@@ -257,7 +264,8 @@ impl Draft {
                 .filter(|entry| entry.path.starts_with(&["services".to_owned(), name.clone()]))
                 .map(|entry| (entry.path.iter().skip(2).map(String::as_str).collect(), entry))
                 .collect();
-            let problems = if kind == Kind::Process {
+            let other = kind == Kind::Minio && said.contains_key(&vec!["command"]);
+            let problems = if kind == Kind::Process || other {
                 program::lay_over(&mut service, &said, &origin, &self.files)
             } else {
                 program::misplaced(&service, &said)
@@ -324,6 +332,7 @@ impl Draft {
                 }
                 (["plugins"], Value::Names(value)) => service.plugins = Sourced { value, origin },
                 (["modules"], Value::Names(value)) => service.modules = Sourced { value, origin },
+                (["buckets"], Value::Names(value)) => service.buckets = Sourced { value, origin },
                 _ => {}
             }
         }
@@ -388,6 +397,7 @@ fn blank(name: &str, kind: Kind, defaults: &Defaults, release: &str) -> Service 
         plugins: Sourced::release(defaults.plugins.clone(), release),
         modules: Sourced::release(defaults.modules.clone(), release),
         heap: sourced(&defaults.heap),
+        buckets: Sourced::release(defaults.buckets.clone(), release),
         program: None,
     }
 }

@@ -64,6 +64,8 @@ pub struct Defaults {
     #[serde(default)]
     pub modules: Vec<String>,
     pub heap: Option<String>,
+    #[serde(default)]
+    pub buckets: Vec<String>,
 }
 
 /// The names of all releases.

@@ -75,6 +75,7 @@ pub fn names_of_tests() -> BTreeSet<String> {
             database: None,
             identity: String::new(),
             watched: None,
+            storage: crate::endpoint::Storage::default(),
         };
         (kind.name().to_owned(), endpoint)
     };
@@ -234,6 +235,7 @@ mod tests {
             },
             identity: "x".into(),
             watched: None,
+            storage: crate::endpoint::Storage::default(),
         };
         (kind.name().to_owned(), endpoint)
     }
