@@ -201,7 +201,7 @@ impl Provisioner<'_> {
             return Ok(None);
         }
         let service = service.to_owned();
-        let got = self.fetch(&store, &suite, overlay, &[(&service, &debian::JAVA)], &[]);
+        let got = self.fetch(&store, &suite, overlay, &[(&service, &debian::JAVA)], &[], &[]);
         Ok(got.map_err(|error| explain(error, self.store))?.pop().map(|(_, java)| java))
     }
 

@@ -11,6 +11,7 @@ mod host;
 mod java;
 mod lock;
 mod maven;
+mod offline;
 mod on_path;
 mod opensearch;
 mod postgresql;
@@ -20,6 +21,7 @@ mod run;
 mod store;
 mod tools;
 mod tree;
+mod venv;
 mod want;
 mod watch;
 

@@ -15,6 +15,7 @@ use super::debian::{self, Debian, Overlay, Pins, Recipe};
 use super::host::Host;
 use super::lock::{Lock, Pin};
 use super::maven::{self, Gav, Jars, Maven};
+use super::offline::{Missing, offline_missing};
 use super::store::{Guard, Id, Store};
 use super::want::{Home, Want, wants};
 use super::{opensearch, postgresql};
@@ -170,7 +171,7 @@ impl Provisioner<'_> {
 
         let mut have: BTreeMap<String, Installation> =
             services.iter().map(|service| (service.name.clone(), Installation::new())).collect();
-        let (mut packages, mut builds) = (Vec::new(), Vec::new());
+        let (mut packages, mut builds, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for (service, want) in &wanted {
             let id = self.id(want, &suite, &overlay)?;
             let found = match id.as_ref().map(|id| store.read(id)).transpose()?.flatten() {
@@ -186,6 +187,10 @@ impl Provisioner<'_> {
                         builds.push((&service.name, want));
                         None
                     }
+                    Want::Application(_) => {
+                        others.push((&service.name, want));
+                        None
+                    }
                 },
             };
             if let Some(installed) = found {
@@ -193,9 +198,9 @@ impl Provisioner<'_> {
             }
         }
         if self.offline {
-            self.refuse_missing(&store, &suite, &overlay, &packages, &builds)?;
+            self.refuse_missing(&store, &suite, &overlay, &packages, &builds, &others)?;
         }
-        let got = self.fetch(&store, &suite, overlay, &packages, &builds)?;
+        let got = self.fetch(&store, &suite, overlay, &packages, &builds, &others)?;
         for (service, installed) in got {
             have.entry(service).or_default().insert(installed.name.clone(), installed);
         }
@@ -211,8 +216,13 @@ impl Provisioner<'_> {
         overlay: &Overlay,
         packages: &[(&String, &'static Recipe)],
         builds: &[(&String, &Want)],
+        others: &[(&String, &Want)],
     ) -> anyhow::Result<()> {
         let mut missing = BTreeMap::new();
+        for (_, want) in others {
+            let version = self.id(want, suite, overlay)?.map(|id| id.version);
+            missing.insert(want.name(), Missing { version, unit: "package", parts: Vec::new() });
+        }
         for (_, recipe) in packages {
             let name = debian::lock_name(recipe, suite);
             let pins = overlay.over(&name, self.lock.debian.get(&name)).unwrap_or_default();
@@ -233,7 +243,7 @@ impl Provisioner<'_> {
         if missing.is_empty() { Ok(()) } else { Err(offline_missing(&missing).into()) }
     }
 
-    /// Both package clients at once: one waits for the network while the other unpacks.
+    /// All package clients at once: one waits for the network while the other unpacks.
     pub(super) fn fetch(
         &mut self,
         store: &Store,
@@ -241,8 +251,9 @@ impl Provisioner<'_> {
         overlay: Overlay,
         packages: &[(&String, &'static Recipe)],
         builds: &[(&String, &Want)],
+        others: &[(&String, &Want)],
     ) -> anyhow::Result<Vec<(String, Installed)>> {
-        if packages.is_empty() && builds.is_empty() {
+        if packages.is_empty() && builds.is_empty() && others.is_empty() {
             return Ok(Vec::new());
         }
         let before = self.lock.clone();
@@ -250,25 +261,40 @@ impl Provisioner<'_> {
         let (events, mode) = (*events, *mode);
         let mut debian = Debian::new(store, host, events, mode, suite, Pins { lock: debian, overlay });
         let mut maven = Maven { store, host, events, relock: mode == Mode::Relock, pins: maven };
-        let (from_debian, from_maven) = std::thread::scope(|scope| {
+        let (from_debian, from_others, from_maven) = std::thread::scope(|scope| {
             let debian = scope.spawn(move || {
                 let install = |(service, recipe): &(&String, &'static Recipe)| {
                     Ok(((*service).clone(), debian.install(recipe)?))
                 };
                 packages.iter().map(install).collect::<anyhow::Result<Vec<_>>>()
             });
+            let others = scope.spawn(|| {
+                let install = |(service, want): &(&String, &Want)| {
+                    Ok(((*service).clone(), install(want, store, host, events)?))
+                };
+                others.iter().map(install).collect::<anyhow::Result<Vec<_>>>()
+            });
             let from_maven = build(&mut maven, builds);
-            (debian.join(), from_maven)
+            (debian.join(), others.join(), from_maven)
         });
         if self.lock != before {
             self.write_lock();
         }
         let from_debian = from_debian.map_err(|_| anyhow::anyhow!("fetching Debian packages panicked"))?;
-        match (from_debian, from_maven) {
-            (Ok(debian), Ok(maven)) => Ok(debian.into_iter().chain(maven).collect()),
-            (Err(debian), Err(maven)) => Err(both(debian, maven)),
-            (Err(error), _) | (_, Err(error)) => Err(error),
+        let from_others = from_others.map_err(|_| anyhow::anyhow!("installing an application panicked"))?;
+        let (mut got, mut failed) = (Vec::new(), None);
+        for result in [from_debian, from_maven, from_others] {
+            match result {
+                Ok(installed) => got.extend(installed),
+                Err(error) => {
+                    failed = Some(match failed.take() {
+                        Some(first) => both(first, error),
+                        None => error,
+                    });
+                }
+            }
         }
+        failed.map_or(Ok(got), Err)
     }
 
     pub(super) fn write_lock(&self) {
@@ -349,6 +375,7 @@ impl Provisioner<'_> {
                 self.lock.maven.get(&gav.to_string()).map(|pin| postgresql::id(gav, &pin.sha256))
             }
             Want::Opensearch(home) => Some(home_id(home, &self.lock.maven)?),
+            Want::Application(application) => Some(application.id()?),
         })
     }
 
@@ -358,53 +385,10 @@ impl Provisioner<'_> {
         };
         Ok(match want {
             Want::PostgresqlBuild(_) | Want::Opensearch(_) => sum(artifacts(want)?),
-            Want::Packages(_) => None,
+            Want::Packages(_) | Want::Application(_) => None,
             Want::OnPath(_) | Want::HostJava(_) => Some(0),
         })
     }
-}
-
-/// One thing that is not there, and what it would be fetched as.
-struct Missing {
-    version: Option<String>,
-    /// What its parts are called.
-    unit: &'static str,
-    /// Names, and bytes where the lock knows them.
-    parts: Vec<(String, Option<u64>)>,
-}
-
-fn offline_missing(missing: &BTreeMap<&str, Missing>) -> Failure {
-    let size = |bytes: u64| {
-        if bytes < 100_000 {
-            format!("{} kB", bytes.div_ceil(1000))
-        } else {
-            format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
-        }
-    };
-    let sized = |bytes: u64| if bytes == 0 { String::new() } else { format!(", {}", size(bytes)) };
-    let sum = |missing: &Missing| missing.parts.iter().filter_map(|(_, bytes)| *bytes).sum::<u64>();
-    let line = |(name, missing): (&&str, &Missing)| {
-        let version = missing.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
-        let count = match missing.parts.len() {
-            0 => format!("{}s", missing.unit),
-            1 => format!("1 {}", missing.unit),
-            count => format!("{count} {}s", missing.unit),
-        };
-        format!("\n  {name}{version}: {count}{}", sized(sum(missing)))
-    };
-    let total = sized(missing.values().map(sum).sum());
-    let total = if total.is_empty() { total } else { format!("{total} where the size is known") };
-    let lines: String = missing.iter().map(line).collect();
-    let message = format!("nothing may be fetched, and this is missing{total}:{lines}");
-    let detail = |(name, bytes): &(String, Option<u64>)| match bytes {
-        Some(bytes) => format!("{name}  {}", size(*bytes)),
-        None => name.clone(),
-    };
-    let mut failure = Failure::new(Kind::Host, "offline-missing", message).hint(
-        "bring it with a bundle, `{program} provision --from FILE`, or repeat the command without --offline",
-    );
-    failure.details = missing.values().flat_map(|missing| &missing.parts).map(detail).collect();
-    failure
 }
 
 /// Two failures as one: a person mends them together.
@@ -452,6 +436,14 @@ fn build(maven: &mut Maven<'_>, builds: &[(&String, &Want)]) -> anyhow::Result<V
     let title = names.into_iter().collect::<Vec<_>>().join(" and ");
     let jars = maven.fetch(&wanted, &title)?;
     builds.iter().map(|(service, want)| Ok(((*service).clone(), assemble(maven, want, &jars)?))).collect()
+}
+
+/// What comes from neither Debian nor Maven.
+fn install(want: &Want, store: &Store, host: &Host, events: &dyn Events) -> anyhow::Result<Installed> {
+    match want {
+        Want::Application(application) => application.install(store, host, events),
+        _ => Err(Failure::new(Kind::Bug, "not-a-build", format!("{} is no application", want.name())).into()),
+    }
 }
 
 fn assemble(maven: &Maven<'_>, want: &Want, jars: &Jars) -> anyhow::Result<Installed> {

@@ -4,7 +4,7 @@
 
 mod npm;
 mod pypi;
-mod python;
+pub(super) mod python;
 
 use std::collections::BTreeSet;
 

@@ -10,6 +10,7 @@ use super::host::Host;
 use super::java::{self, HostJava};
 use super::maven::Gav;
 use super::on_path::{self, OnPath};
+use super::venv::Application;
 use super::{opensearch, postgresql};
 
 /// One thing that a service needs.
@@ -20,6 +21,7 @@ pub(super) enum Want {
     HostJava(HostJava),
     PostgresqlBuild(Gav),
     Opensearch(Box<Home>),
+    Application(Application),
 }
 
 /// An OpenSearch home and what goes into it.
@@ -39,6 +41,7 @@ impl Want {
             Self::HostJava(_) => "java",
             Self::PostgresqlBuild(_) => "postgresql",
             Self::Opensearch(_) => "opensearch",
+            Self::Application(application) => application.name(),
         }
     }
 }
@@ -67,6 +70,7 @@ pub(super) fn wants(service: &Service, host: &Host) -> Result<Vec<Want>, Failure
             assembly.select(&modules, &plugins)?;
             vec![Want::Opensearch(Box::new(Home { assembly, modules, plugins })), java(host)]
         }
+        Kind::Invenio => vec![Want::Application(Application::of("invenio", source(service)?, host)?)],
         // Its programs are the person's.
         Kind::Process => vec![],
         kind => {

@@ -4,6 +4,7 @@
 
 pub mod assembly;
 mod detect;
+pub mod requirements;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Duration;
 
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -10,11 +9,10 @@ use ecosystem_core::artifact::{Facts, Key};
 use ecosystem_core::failure::{Failure, Kind};
 
 use super::{links, python};
-use crate::event::{Events, Section, Task, Unit};
-use crate::provision::cause;
+use crate::event::{Events, Section, Task};
 use crate::provision::host::Host;
 use crate::provision::store::{Built, Id, Store};
-use crate::provision::watch::fetch;
+use crate::provision::venv::{Venv, apart};
 use crate::sys::cmd::Cmd;
 use crate::sys::fs::write_atomic;
 
@@ -76,12 +74,13 @@ impl<'a> Package<'a> {
         let lines = pins.get(&self.to_string()).cloned().unwrap_or_default();
         store.ensure(&id, events, |folder| {
             let task = Task::start(events, Section::Fetch, self.to_string());
-            self.environment(folder, host, store)?;
+            let what = self.to_string();
+            let venv = Venv::make(&self.python, folder, &what, (host, store))?;
             let wanted = folder.join("requirements.txt");
             write_atomic(&wanted, (lines.join("\n") + "\n").as_bytes(), 0o600)?;
             let install =
                 ["install", "--require-hashes", "--no-deps", "--only-binary=:all:", "-r", wanted.as_str()];
-            self.pip(folder, host, store, &install, &task)?;
+            venv.pip(&install, &task)?;
             self.program(folder)?;
             self.try_out(folder)?;
             task.finish("");
@@ -104,7 +103,8 @@ impl<'a> Package<'a> {
         folder: &Utf8Path,
     ) -> anyhow::Result<Vec<String>> {
         let task = Task::start(events, Section::Fetch, format!("what {self} needs"));
-        self.environment(folder, host, store)?;
+        let what = self.to_string();
+        let venv = Venv::make(&self.python, folder, &what, (host, store))?;
         let report = folder.join("report.json");
         let wanted = format!("{}=={}", self.name, self.version);
         let dry = [
@@ -116,7 +116,7 @@ impl<'a> Package<'a> {
             report.as_str(),
             &wanted,
         ];
-        self.pip(folder, host, store, &dry, &task)?;
+        venv.pip(&dry, &task)?;
         let text = std::fs::read(&report).with_context(|| format!("cannot read {report}"))?;
         let report: serde_json::Value =
             serde_json::from_slice(&text).context("pip's report cannot be read")?;
@@ -134,63 +134,6 @@ impl<'a> Package<'a> {
         );
         task.finish(format!("{} packages", lines.len()));
         Ok(lines)
-    }
-
-    fn environment(&self, folder: &Utf8Path, host: &Host, store: &Store) -> anyhow::Result<()> {
-        let venv = folder.join("venv");
-        let output = apart(Cmd::new(&self.python))
-            .args(["-m", "venv", venv.as_str()])
-            .limit(Duration::from_mins(5))
-            .run()?;
-        if output.ok() {
-            return Ok(());
-        }
-        let said = format!("{}\n{}", output.stdout, output.stderr);
-        if let Some(cause) = cause::of(&said) {
-            return Err(cause.failure("python", "make a virtual environment", store.root()).into());
-        }
-        let hint = if said.contains("ensurepip") {
-            host.family().install("python3-venv", "python3", "python")
-        } else {
-            format!("try it: {} -m venv /tmp/some-folder", self.python)
-        };
-        let message = format!(
-            "{} could not make a virtual environment for {self}: {}",
-            self.python,
-            output.last_line()
-        );
-        Err(Failure::new(Kind::Host, "venv-failed", message).hint(hint).into())
-    }
-
-    fn pip(
-        &self,
-        folder: &Utf8Path,
-        host: &Host,
-        store: &Store,
-        args: &[&str],
-        task: &Task<'_>,
-    ) -> anyhow::Result<()> {
-        let python = folder.join("venv/bin/python");
-        let command = apart(Cmd::new(&python))
-            .args(["-m", "pip", "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--quiet"])
-            .args(args)
-            .limit(Duration::from_hours(1));
-        let what = format!("install {self}");
-        let output = fetch("pip", command, &what, (host, store), folder, |done| {
-            task.progress(done, None, Unit::Bytes);
-        })?;
-        if output.ok() {
-            return Ok(());
-        }
-        if output.stderr.contains("THESE PACKAGES DO NOT MATCH THE HASHES") {
-            let message = format!("a file of {self} is not what ecosystem.lock says; nothing was installed");
-            return Err(Failure::new(Kind::Host, "artifact-changed", message)
-                .hint("a released version never changes: ask who runs the PyPI mirror of this machine (pip config list)")
-                .into());
-        }
-        Err(Failure::new(Kind::Host, "pip-failed", format!("pip could not {what}: {}", output.last_line()))
-            .hint("pip reads its mirror and proxy from its own configuration: python3 -m pip config list")
-            .into())
     }
 
     /// Runs it once: a version that is older than the Python fails when it is started, not when it is installed.
@@ -218,13 +161,6 @@ impl<'a> Package<'a> {
         }
         links(folder, &[(self.tool, format!("../venv/bin/{}", self.tool).into())]).map(drop)
     }
-}
-
-/// What would make pip install elsewhere, or Python look elsewhere. Empty is unset to both; mirrors and proxies stay.
-fn apart(command: Cmd) -> Cmd {
-    let variables =
-        ["PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE"];
-    variables.iter().fold(command, |command, name| command.env(name, ""))
 }
 
 /// Lines of the same version gather checksums: each platform has files of its own.

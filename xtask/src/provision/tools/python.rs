@@ -19,7 +19,7 @@ pub(super) fn series(tools: &[Requirement]) -> Option<String> {
 }
 
 /// The newest Python of a series: on PATH, else of pyenv, uv, mise, asdf or Homebrew. Shims of version managers answer for others and are passed over.
-pub(super) fn find(host: &Host, series: &str) -> Option<Utf8PathBuf> {
+pub(in crate::provision) fn find(host: &Host, series: &str) -> Option<Utf8PathBuf> {
     let program = format!("python{series}");
     if let Some(found) = host.all(&program).into_iter().find(is_real) {
         return Some(found);
@@ -59,7 +59,7 @@ fn number(program: &Utf8Path) -> Option<Vec<u32>> {
 }
 
 /// Changes when the program does.
-pub(super) fn stamp(program: &Utf8Path) -> anyhow::Result<String> {
+pub(in crate::provision) fn stamp(program: &Utf8Path) -> anyhow::Result<String> {
     let meta = std::fs::metadata(program).with_context(|| format!("cannot look at {program}"))?;
     Ok(format!("{program} {} {}", meta.len(), meta.mtime()))
 }
