@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ecosystem_core::artifact::Installation;
-use ecosystem_core::catalog::{Around, Inputs, Kind as ServiceKind, Launch, launch};
+use ecosystem_core::catalog::{Around, Inputs, Launch, launch};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Asked, Backend, Origin, Service};

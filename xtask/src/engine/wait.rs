@@ -79,7 +79,6 @@ impl Engine<'_> {
         waits: &Waits,
         trouble: &Mutex<Option<anyhow::Error>>,
     ) -> anyhow::Result<()> {
-        let endpoint = &self.endpoints[service];
         let elsewhere = self.is_elsewhere(service);
         let mut ended = self.watch(service)?;
         let begin = Instant::now();
@@ -88,7 +87,7 @@ impl Engine<'_> {
         loop {
             // Read before asking: an end that happens while we ask is seen in the next round.
             let gone = ended.yet();
-            let last = match client::probe(endpoint, effort) {
+            let last = match self.ask(service, effort) {
                 // In what is somebody else's, nothing is tried.
                 Attempt::Ready if effort == Effort::Write || elsewhere => return Ok(()),
                 Attempt::Ready => {
@@ -132,6 +131,15 @@ impl Engine<'_> {
         }
     }
 
+    fn ask(&self, service: &str, effort: Effort) -> Attempt {
+        let endpoint = &self.endpoints[service];
+        match client::probe(endpoint, effort) {
+            // Nobody starts it here, and so nothing is written to try it: what the manifest names is made now.
+            Attempt::Ready if self.is_elsewhere(service) => client::furnish(endpoint),
+            answer => answer,
+        }
+    }
+
     fn watch(&self, service: &str) -> anyhow::Result<Ended> {
         let flag = Arc::new(AtomicBool::new(false));
         if !self.launches.contains_key(service) {
@@ -144,7 +152,7 @@ impl Engine<'_> {
 
     /// A running service is asked once, whether it is usable by now; nothing is written.
     pub(super) fn verify(&self, service: &str) -> anyhow::Result<bool> {
-        match client::probe(&self.endpoints[service], Effort::Look) {
+        match self.ask(service, Effort::Look) {
             Attempt::Ready => Ok(true),
             Attempt::NotYet(_) => Ok(false),
             Attempt::Never(reason) => Err(self.refused(service, &reason)),

@@ -11,7 +11,7 @@ use super::java::{self, HostJava};
 use super::maven::Gav;
 use super::on_path::{self, OnPath};
 use super::venv::Application;
-use super::{opensearch, postgresql};
+use super::{go, opensearch, postgresql};
 
 /// One thing that a service needs.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub(super) enum Want {
     PostgresqlBuild(Gav),
     Opensearch(Box<Home>),
     Application(Application),
+    Go(go::Program),
 }
 
 /// An OpenSearch home and what goes into it.
@@ -42,6 +43,7 @@ impl Want {
             Self::PostgresqlBuild(_) => "postgresql",
             Self::Opensearch(_) => "opensearch",
             Self::Application(application) => application.name(),
+            Self::Go(program) => program.name(),
         }
     }
 }
@@ -73,6 +75,9 @@ pub(super) fn wants(service: &Service, host: &Host) -> Result<Vec<Want>, Failure
         Kind::Invenio => vec![Want::Application(Application::of("invenio", source(service)?, host)?)],
         // Its programs are the person's.
         Kind::Process => vec![],
+        Kind::Minio if service.program.is_some() => vec![],
+        Kind::Minio if path => vec![Want::OnPath(on_path::minio(host)?)],
+        Kind::Minio => vec![Want::Go(go::minio(source(service)?)?)],
         kind => {
             let message = format!("services.{}: this version runs {kind} as a container only", service.name);
             return Err(Failure::new(Class::Manifest, "service-unsupported", message));
@@ -84,6 +89,7 @@ pub(super) fn wants(service: &Service, host: &Host) -> Result<Vec<Want>, Failure
 pub fn possible(service: &Service, host: &Host) -> Result<(), Failure> {
     wants(service, host)?.iter().try_for_each(|want| match want {
         Want::Packages(recipe) => debian::require(host, recipe),
+        Want::Go(program) => program.require(host).map(drop),
         _ => Ok(()),
     })
 }

@@ -398,6 +398,7 @@ fn blank(name: &str, kind: Kind, defaults: &Defaults, release: &str) -> Service 
         modules: Sourced::release(defaults.modules.clone(), release),
         heap: sourced(&defaults.heap),
         buckets: Sourced::release(defaults.buckets.clone(), release),
+        unmaintained: defaults.unmaintained.clone(),
         program: None,
     }
 }
