@@ -126,7 +126,11 @@ pub fn database(main: &str, name: &str) -> String {
 /// The bucket of a tenant beside this one.
 pub fn bucket(main: &str, name: &str) -> String {
     let whole = format!("{main}-{name}");
-    if whole.len() <= MAX_DATABASE { whole } else { format!("{}-{}", &main[..main.len().min(40)], Key::of([main, name])) }
+    if whole.len() <= MAX_DATABASE {
+        whole
+    } else {
+        format!("{}-{}", &main[..main.len().min(40)], Key::of([main, name]))
+    }
 }
 
 /// What stands at a database, a bucket and a virtual host, so that it is known whose they are.

@@ -6,6 +6,7 @@
 
 mod account;
 mod answer;
+mod owner;
 mod sign;
 mod upload;
 
@@ -42,9 +43,6 @@ const PROBE_BUCKET: &str = "ecosystem-probe";
 
 /// What metadata is called in headers.
 const METADATA: &str = "x-amz-meta-";
-
-/// The object that says whose a bucket is.
-const MARK: &str = "tenant";
 
 /// Whether the server is ours and knows this project's password, and with a write: has what the manifest wants, and stores what it is given.
 pub(super) fn check(endpoint: &Endpoint, effort: Effort) -> Result<(), Attempt> {
@@ -215,53 +213,6 @@ impl Store {
             ["BucketAlreadyOwnedByYou", "BucketAlreadyExists"].contains(&&*refusal.code)
         });
         if reply.ok() || there { Ok(()) } else { Err(rejected(&what, &reply).into()) }
-    }
-
-    /// What says whose a bucket is, if anything does. An object, because not every server has tags.
-    pub fn mark(&self, bucket: &str) -> anyhow::Result<Option<String>> {
-        let mark = self.read(bucket, &format!("{OWN_KEYS}{MARK}"))?;
-        Ok(mark.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
-    }
-
-    /// Says whose a bucket is.
-    pub fn set_mark(&self, bucket: &str, mark: &str) -> anyhow::Result<()> {
-        let (key, sha256) = (format!("{OWN_KEYS}{MARK}"), hex(&Sha256::digest(mark)));
-        let content = Content {
-            key: &key,
-            bytes: mark.len() as u64,
-            sha256: &sha256,
-            media_type: Some("text/plain"),
-            metadata: &BTreeMap::new(),
-        };
-        self.put(bucket, &content, &mut mark.as_bytes())
-    }
-
-    /// Removes a bucket with all that is in it. Its mark goes last: what is left of it is still known.
-    pub fn remove(&self, bucket: &str) -> anyhow::Result<()> {
-        let mark = format!("{OWN_KEYS}{MARK}");
-        // MinIO does all of it in one request, older versions of objects too; to others this is an empty bucket or none.
-        let mut call = Call::new("DELETE", bucket, "");
-        call.headers.push(("x-minio-force-delete".to_owned(), "true".to_owned()));
-        let what = format!("remove the bucket {bucket}");
-        let reply = self.ask(&call).with_context(|| format!("MinIO cannot {what}"))?;
-        if reply.ok() || reply.status == 404 {
-            return Ok(());
-        }
-        loop {
-            // From the beginning again: what was listed is gone.
-            let Some(page) = self.list(bucket, None)? else { return Ok(()) };
-            let keys: Vec<String> =
-                page.objects.into_iter().map(|object| object.key).filter(|key| *key != mark).collect();
-            for key in &keys {
-                interrupt::check()?;
-                self.delete(bucket, key)?;
-            }
-            if keys.is_empty() {
-                break;
-            }
-        }
-        self.delete(bucket, &mark)?;
-        self.insist(&what, &Call::new("DELETE", bucket, "")).map(drop)
     }
 
     /// A page of the objects of a bucket, in the order of their keys. `None`: there is no such bucket.
@@ -476,6 +427,30 @@ mod tests {
         assert_eq!(path("b", "a b/\u{10d}?#%2F+//"), "/b/a%20b/%C4%8D%3F%23%252F%2B//");
         let call = Call::new("GET", "b", "").with("list-type", "2").with("continuation-token", "a/=");
         assert_eq!(call.query(), "continuation-token=a%2F%3D&list-type=2");
+    }
+
+    #[test]
+    fn a_minio_of_another_deployment_is_never_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let format = folder.path().join("format.json");
+        crate::sys::fs::write_atomic(format.to_str().unwrap().into(), br#"{"id": "ours"}"#, 0o600).unwrap();
+        let look = |id: &str, identity: &str| {
+            let answer = |body: String| {
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close", body.len());
+                format!("{head}\r\n\r\n{body}").into_bytes()
+            };
+            let list = "<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>".to_owned();
+            let (port, _) = server(vec![answer(list), answer(format!("{{\"deploymentID\": \"{id}\"}}"))]);
+            let identity = identity.to_owned();
+            check(
+                &Endpoint { identity, database: None, ..endpoint(catalog::Kind::Minio, port) },
+                Effort::Look,
+            )
+        };
+        assert_eq!(look("ours", format.to_str().unwrap()), Ok(()));
+        let other = look("theirs", format.to_str().unwrap());
+        assert!(matches!(&other, Err(Attempt::Never(reason)) if reason.contains("theirs")), "{other:?}");
+        assert!(matches!(look("ours", "/nowhere"), Err(Attempt::NotYet(_))));
     }
 
     #[test]

@@ -141,16 +141,17 @@ impl Program {
         host.find("go").ok_or_else(|| {
             let message =
                 format!("Go is not on PATH; {} is published as source, which Go builds once", self.name);
-            self.ways_out(Failure::new(Kind::Host, "go-missing", message).hint("install Go: https://go.dev/dl"))
+            Failure::new(Kind::Host, "go-missing", message)
+                .hint(self.ways_out("install Go, https://go.dev/dl"))
         })
     }
 
-    /// Other ways to have such a server.
-    fn ways_out(&self, failure: Failure) -> Failure {
-        failure.hint(format!(
-            "or use one that is there: `from = \"path\"`, `via = \"compose\"`, `external = \"…\"` or a `command` in [services.{}]",
+    /// A step, and other ways to have such a server.
+    fn ways_out(&self, first: &str) -> String {
+        format!(
+            "{first}; or use one that is there: `from = \"path\"`, `via = \"compose\"`, `external = \"…\"` or a `command` in [services.{}]",
             self.name
-        ))
+        )
     }
 
     /// Builds it where it is not there yet.
@@ -236,7 +237,8 @@ impl Building<'_> {
 
     /// Fetches what the source is built with, each with the checksum that the source names.
     fn fetch(&self, source: &Utf8Path) -> anyhow::Result<()> {
-        let task = Task::start(self.events, Section::Fetch, format!("what {} is built with", self.program.name));
+        let task =
+            Task::start(self.events, Section::Fetch, format!("what {} is built with", self.program.name));
         let command = self.go().args(["list", "-deps", "-f", "{{.ImportPath}}", "."]);
         let output = self.run(command, source, "fetch what is needed for", &task)?;
         if !output.ok() {
@@ -248,7 +250,11 @@ impl Building<'_> {
 
     fn build(&self, source: &Utf8Path, program: &Utf8Path) -> anyhow::Result<()> {
         let scratch = self.store.scratch()?;
-        let task = Task::start(self.events, Section::Build, format!("{} {}", self.program.name, self.program.release));
+        let task = Task::start(
+            self.events,
+            Section::Build,
+            format!("{} {}", self.program.name, self.program.release),
+        );
         let command = self
             .go()
             .args(["build", "-ldflags", &self.program.flags, "-o", program.as_str(), "."])
@@ -312,16 +318,16 @@ impl Building<'_> {
         let last = said.trim().lines().last().unwrap_or("it says nothing").trim();
         if said.contains("requires go >=") {
             let message = format!("the Go of this machine is too old for {name}: {last}");
-            let failure = Failure::new(Kind::Host, "go-too-old", message).hint("a newer one: https://go.dev/dl");
-            return self.program.ways_out(failure);
+            return Failure::new(Kind::Host, "go-too-old", message)
+                .hint(self.program.ways_out("install a newer one, https://go.dev/dl"));
         }
         if said.contains("checksum mismatch") || said.contains("SECURITY ERROR") {
             let message = format!("a dependency of {name} does not have its checksum; nothing was built");
             return Failure::new(Kind::Host, "artifact-changed", message)
                 .hint("a released version never changes: ask who runs the Go module proxy of this machine (go env GOPROXY)");
         }
-        let failure = Failure::new(Kind::Host, "go-failed", format!("go could not {doing} {name}: {last}"));
-        self.program.ways_out(failure.hint("go reads its mirror and proxy from its own configuration: go env"))
+        Failure::new(Kind::Host, "go-failed", format!("go could not {doing} {name}: {last}"))
+            .hint(self.program.ways_out("go reads its mirror and proxy from its own configuration, go env"))
     }
 }
 
@@ -334,7 +340,11 @@ mod tests {
         let program = minio("pkg:golang/github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c").unwrap();
         assert_eq!(program.release, "2026-02-12T20-18-48Z");
         for part in ["cmd.Version=2026-02-12T20:18:48Z", "cmd.ShortCommitID=7aac2a2c5b7c"] {
-            assert!(program.flags.contains(&format!(" -X github.com/minio/minio/{part}")), "{}", program.flags);
+            assert!(
+                program.flags.contains(&format!(" -X github.com/minio/minio/{part}")),
+                "{}",
+                program.flags
+            );
         }
         let tagged = minio("pkg:golang/github.com/minio/minio@v1.2.3").unwrap();
         assert_eq!((tagged.release.as_str(), tagged.flags.as_str()), ("v1.2.3", "-s -w"));
@@ -357,6 +367,6 @@ mod tests {
     fn without_go_the_other_ways_are_named() {
         let program = minio("pkg:golang/a.b/c@v1.0.0").unwrap();
         let failure = program.require(&Host::default()).unwrap_err();
-        assert_eq!((failure.code, failure.hints.len()), ("go-missing", 2));
+        assert_eq!((failure.code, failure.hints.len()), ("go-missing", 1));
     }
 }

@@ -32,7 +32,9 @@ pub fn lacks(endpoint: &Endpoint) -> Option<&'static str> {
         Service::Rabbitmq if !endpoint.ports.contains_key(MANAGEMENT) => {
             Some("no port of its management API is known, and virtual hosts are made there")
         }
-        Service::Minio if endpoint.storage.buckets.is_empty() => Some("the manifest names no `buckets` of it"),
+        Service::Minio if endpoint.storage.buckets.is_empty() => {
+            Some("the manifest names no `buckets` of it")
+        }
         _ => None,
     }
 }
@@ -46,7 +48,9 @@ pub(super) fn tenants(main: &Endpoint, place: &Place) -> anyhow::Result<Vec<Stri
             let store = Store::open(main)?;
             let names = store.buckets()?;
             // Whatever else is in there, the tenants' begin with the names of ours.
-            let beside = |name: &&String| main.storage.buckets.iter().any(|main| name.starts_with(&format!("{main}-")));
+            let beside = |name: &&String| {
+                main.storage.buckets.iter().any(|main| name.starts_with(&format!("{main}-")))
+            };
             let read = |name: &String| Ok((name.clone(), store.mark(name)?.unwrap_or_default()));
             names.iter().filter(beside).map(read).collect::<anyhow::Result<_>>()?
         }

@@ -39,16 +39,17 @@ pub(super) fn storage(service: &Service, secret: &Secret) -> Storage {
     if service.kind != Kind::Minio {
         return Storage::default();
     }
-    let application = service.program.is_none().then(|| Account {
-        user: APPLICATION.to_owned(),
-        secret: application_secret(secret),
-    });
+    // An account that reaches nothing would be none.
+    let has_account = service.program.is_none() && !service.buckets.value.is_empty();
+    let application =
+        has_account.then(|| Account { user: APPLICATION.to_owned(), secret: application_secret(secret) });
     Storage { buckets: service.buckets.value.clone(), application }
 }
 
 /// The secret of the application's account.
 pub fn application_secret(secret: &Secret) -> Secret {
-    let sum = Sha256::new().chain_update("account of applications\0").chain_update(secret.reveal()).finalize();
+    let sum =
+        Sha256::new().chain_update("account of applications\0").chain_update(secret.reveal()).finalize();
     Secret::new(&hex(&sum)[..40])
 }
 
@@ -186,10 +187,32 @@ mod tests {
     fn it_listens_on_loopback_and_no_secret_is_on_its_command_line() {
         let launch = launched("services.minio.buckets = [\"default\", \"more\"]\n");
         let process = &launch.processes[0];
-        insta::assert_snapshot!(format!("{}\n{:#?}", process.argv.join("\n"), process.env), @"");
+        insta::assert_snapshot!(format!("{}\n{:#?}", process.argv.join("\n"), process.env), @r#"
+        /s/minio/minio
+        server
+        --address
+        127.0.0.1:9100
+        --console-address
+        127.0.0.1:9101
+        /p/.ecosystem/minio/data
+        {
+            "HOME": "/p/.ecosystem/minio",
+            "LANG": "C.UTF-8",
+            "MINIO_BROWSER_REDIRECT_URL": "http://127.0.0.1:9101",
+            "MINIO_CALLHOME_ENABLE": "off",
+            "MINIO_ROOT_PASSWORD": "s3cret",
+            "MINIO_ROOT_USER": "invenio",
+            "MINIO_UPDATE": "off",
+            "PATH": "/usr/bin:/bin",
+            "TZ": "UTC",
+        }
+        "#);
         assert_eq!(process.labels["buckets"], "default, more");
         assert_eq!(launch.endpoint.identity, "/p/.ecosystem/minio/data/.minio.sys/format.json");
-        assert_eq!(crate::catalog::data_folder(&launch.made_by, "/p/.ecosystem/minio".into()), launch.data.folder);
+        assert_eq!(
+            crate::catalog::data_folder(&launch.made_by, "/p/.ecosystem/minio".into()),
+            launch.data.folder
+        );
     }
 
     #[test]
@@ -214,7 +237,10 @@ mod tests {
         assert_eq!(names.map(|name| process.env[name].as_str()), ["invenio", "s3cret"]);
         assert!(!format!("{:?}", process.labels).contains("s3cret"), "{:?}", process.labels);
         let endpoint = &launch.endpoint;
-        assert_eq!((endpoint.kind, endpoint.identity.as_str(), &launch.made_by), (Kind::Minio, "", &"minio weed".to_owned()));
+        assert_eq!(
+            (endpoint.kind, endpoint.identity.as_str(), &launch.made_by),
+            (Kind::Minio, "", &"minio weed".to_owned())
+        );
         // It has no console, and no account beside its only one.
         assert_eq!(endpoint.ports.keys().collect::<Vec<_>>(), ["master", "s3"]);
         assert_eq!((&endpoint.storage.application, &endpoint.watched), (&None, &None));

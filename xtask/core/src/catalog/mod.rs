@@ -115,12 +115,7 @@ impl Kind {
     pub const fn runs(self) -> bool {
         matches!(
             self,
-            Self::Postgresql
-                | Self::Redis
-                | Self::Rabbitmq
-                | Self::Opensearch
-                | Self::Minio
-                | Self::Process
+            Self::Postgresql | Self::Redis | Self::Rabbitmq | Self::Opensearch | Self::Minio | Self::Process
         )
     }
 }

@@ -240,7 +240,9 @@ impl Shape {
             Self::Port => "a port from 1 to 65535".to_owned(),
             Self::Members => "a list of service names such as [\"redis\", \"@core\"]".to_owned(),
             Self::Names => "a list of names such as [\"analysis-icu\"], each of a-z, 0-9, _ and -".to_owned(),
-            Self::Buckets => "a list of names such as [\"default\"], each of 3 to 63 of a-z, 0-9, - and .".to_owned(),
+            Self::Buckets => {
+                "a list of names such as [\"default\"], each of 3 to 63 of a-z, 0-9, - and .".to_owned()
+            }
             Self::Scalar => "a text on one line, a number, true or false".to_owned(),
             Self::Words => "a list of texts such as [\"python3\", \"-m\", \"http.server\"]".to_owned(),
             Self::Services => "a list of service names such as [\"redis\"]".to_owned(),

@@ -44,10 +44,13 @@ pub(super) fn lay_over(
     let mut problems = Vec::new();
     if service.kind != Kind::Process {
         // Of the release's own server's ports it has the one that is asked.
-        service.ports.retain(|role, _| external::scheme(service.kind).is_some_and(|(_, main, _)| role == main));
+        service
+            .ports
+            .retain(|role, _| external::scheme(service.kind).is_some_and(|(_, main, _)| role == main));
         let ready = said.iter().find(|(path, _)| path.first() == Some(&"ready"));
         problems.extend(ready.map(|(_, entry)| {
-            let what = format!("services.{}.ready: {} is asked in its own protocol", service.name, service.kind);
+            let what =
+                format!("services.{}.ready: {} is asked in its own protocol", service.name, service.kind);
             Problem::at(&entry.origin, what, "take it out")
         }));
     }
@@ -199,10 +202,14 @@ pub(super) fn check(
                 &program.ready.origin,
             ));
         }
-        if service.kind != Kind::Process && program.command.value.iter().any(|word| word.contains("{secret}")) {
+        if service.kind != Kind::Process && program.command.value.iter().any(|word| word.contains("{secret}"))
+        {
             problems.push(Problem::at(
                 &program.command.origin,
-                format!("services.{}.command: everybody on this machine could read {{secret}} there", service.name),
+                format!(
+                    "services.{}.command: everybody on this machine could read {{secret}} there",
+                    service.name
+                ),
                 "give it in `env`",
             ));
         }

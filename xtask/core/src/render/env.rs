@@ -368,7 +368,11 @@ mod tests {
         assert!(more.eq([
             "INVENIO_S3_ACCESS_KEY_ID",
             "INVENIO_S3_ENDPOINT_URL",
-            "INVENIO_S3_SECRET_ACCESS_KEY"
+            "INVENIO_S3_SECRET_ACCESS_KEY",
+            "S3_ACCESS_KEY_ID",
+            "S3_BUCKET",
+            "S3_ENDPOINT_URL",
+            "S3_SECRET_ACCESS_KEY"
         ]));
     }
 

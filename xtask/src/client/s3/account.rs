@@ -68,12 +68,10 @@ fn archive(account: &Account, buckets: &[String]) -> io::Result<Vec<u8>> {
     // What follows the hyphen is the name of a tenant.
     let resources = |bucket: &String| ["", "/*", "-*"].map(|end| format!("arn:aws:s3:::{bucket}{end}"));
     let resources: Vec<String> = buckets.iter().flat_map(resources).collect();
-    let mut statements = vec![json!({"Effect": "Allow", "Action": ACTIONS, "Resource": resources})];
-    // A policy that names nothing is none.
-    statements.retain(|_| !buckets.is_empty());
+    let statement = json!({"Effect": "Allow", "Action": ACTIONS, "Resource": resources});
     let user = account.user.as_str();
     let files = [
-        ("policies", json!({POLICY: {"Version": "2012-10-17", "Statement": statements}})),
+        ("policies", json!({POLICY: {"Version": "2012-10-17", "Statement": [statement]}})),
         ("users", json!({user: {"secretKey": account.secret.reveal(), "status": "enabled"}})),
         ("user_mappings", json!({user: {"version": 1, "policy": POLICY}})),
     ];

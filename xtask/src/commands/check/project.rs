@@ -100,7 +100,8 @@ impl Project {
         };
         for service in self.ecosystem.services.values().filter(|service| used(service)) {
             if let Some(why) = service.unmaintained_server() {
-                let next = "the choice stands in ecosystem.toml: docs/how-to.md, \"Use another object store\"";
+                let next =
+                    "the choice stands in ecosystem.toml: docs/how-to.md, \"Use another object store\"";
                 let (what, on) = (service.name.clone(), "nobody maintains this server any more");
                 findings.push(Finding::of(Verdict::Warning, section, what, on, why, next));
             }
