@@ -97,6 +97,8 @@ fn it_is_ready_with_its_bucket_and_an_account_and_keeps_what_it_was_given() {
     let own = &env["INVENIO_S3_SECRET_ACCESS_KEY"];
     let told = |text: &str| text.contains(&secret) || text.contains(own);
     assert!(!processes().iter().any(|(_, words)| words.iter().any(|word| told(word))));
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+    assert!(!told(&String::from_utf8_lossy(&environ)));
     for quiet in [&["logs", "minio"][..], &["report"], &["status"]] {
         let run = place.run(quiet);
         assert!(!told(&run.stdout) && !told(&run.stderr), "{quiet:?}");

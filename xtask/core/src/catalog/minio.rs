@@ -13,7 +13,7 @@ use crate::artifact::hex;
 use crate::endpoint::{Account, Secret, Storage};
 use crate::model::{Backend, Origin, Service};
 use crate::place::Place;
-use crate::process::{Process, Rules, Signal, Stop};
+use crate::process::{Content, File, Process, Rules, Signal, Stop};
 
 /// The administrator.
 const ROOT: &str = "invenio";
@@ -67,10 +67,11 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     let server = &installed["minio"];
     let endpoint = super::endpoint(service, place, bind, secret);
     let (home, folder) = (place.service(&service.name), data(service, place));
+    let word = home.join("root-password");
     let mut env = super::environment(&home);
     let own = [
         ("MINIO_ROOT_USER", ROOT),
-        ("MINIO_ROOT_PASSWORD", secret.reveal()),
+        ("MINIO_ROOT_PASSWORD_FILE", word.as_str()),
         // It asks nobody for a newer version, and tells nobody how it is.
         ("MINIO_UPDATE", "off"),
         ("MINIO_CALLHOME_ENABLE", "off"),
@@ -88,6 +89,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         &at("console"),
         folder.as_str(),
     ];
+    let files = vec![File { path: word.clone(), content: Content::Secret(secret.reveal().to_owned()) }];
     let process = Process {
         service: service.name.clone(),
         name: service.name.clone(),
@@ -104,7 +106,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     Launch {
         processes: vec![process],
         gate: None,
-        files: Vec::new(),
+        files,
         data: Data { folder, fresh: Fresh::Empty, lock: None, version: None },
         endpoint,
         // Newer versions read what older ones wrote; the number is that of the form on the disk.
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn it_listens_on_loopback_and_no_secret_is_on_its_command_line() {
+    fn it_listens_on_loopback_and_its_password_is_in_a_file_alone() {
         let launch = launched("services.minio.buckets = [\"default\", \"more\"]\n");
         let process = &launch.processes[0];
         insta::assert_snapshot!(format!("{}\n{:#?}", process.argv.join("\n"), process.env), @r#"
@@ -200,7 +202,7 @@ mod tests {
             "LANG": "C.UTF-8",
             "MINIO_BROWSER_REDIRECT_URL": "http://127.0.0.1:9101",
             "MINIO_CALLHOME_ENABLE": "off",
-            "MINIO_ROOT_PASSWORD": "s3cret",
+            "MINIO_ROOT_PASSWORD_FILE": "/p/.ecosystem/minio/root-password",
             "MINIO_ROOT_USER": "invenio",
             "MINIO_UPDATE": "off",
             "PATH": "/usr/bin:/bin",
