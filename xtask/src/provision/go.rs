@@ -5,6 +5,7 @@
 //! of the lock. Where modules come from (GOPROXY), and whether a public log of checksums is asked as well (GOSUMDB), is Go's own business.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -65,7 +66,7 @@ pub(super) fn minio(purl: &str) -> Result<Program, Failure> {
             ("CopyrightYear", time[..4].to_owned()),
         ];
         for (name, value) in values {
-            flags.push_str(&format!(" -X {module}/cmd.{name}={value}"));
+            let _ = write!(flags, " -X {module}/cmd.{name}={value}");
         }
     }
     Ok(Program { name: "minio", module, version, release, flags })

@@ -22,7 +22,9 @@ use super::{Call, ROLE, Store, reason, whole};
 const POLICY: &str = "ecosystem-application";
 
 /// Reading and writing objects, whole and in parts.
-const ACTIONS: [&str; 8] = [
+const ACTIONS: [&str; 9] = [
+    // Libraries make a bucket before they use it, and take it well that it is there.
+    "s3:CreateBucket",
     "s3:GetBucketLocation",
     "s3:ListBucket",
     "s3:ListBucketMultipartUploads",
