@@ -4,6 +4,7 @@ mod apt;
 mod bundle;
 mod clean;
 mod damage;
+mod go;
 mod interrupted;
 mod lab;
 mod maven;

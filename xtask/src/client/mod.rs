@@ -45,10 +45,22 @@ pub fn probe(endpoint: &Endpoint, effort: Effort) -> Attempt {
         Kind::Rabbitmq => rabbitmq::check(endpoint, effort),
         Kind::Opensearch => opensearch::check(endpoint, effort),
         Kind::Process => process::check(endpoint, effort),
-        Kind::Minio => console::check(endpoint, effort).and_then(|()| s3::check(endpoint, effort)),
+        Kind::Minio => s3::check(endpoint, effort),
         Kind::Pgadmin | Kind::Dashboards => console::check(endpoint, effort),
         Kind::Invenio => invenio::check(endpoint, effort),
     };
+    attempt(answer)
+}
+
+/// Makes what the manifest wants to be in a server that somebody else runs; nothing, where all of it is there. For others a write does it.
+pub fn furnish(endpoint: &Endpoint) -> Attempt {
+    match endpoint.kind {
+        Kind::Minio => attempt(s3::furnish(endpoint)),
+        _ => Attempt::Ready,
+    }
+}
+
+fn attempt(answer: Result<(), Attempt>) -> Attempt {
     match answer {
         Ok(()) | Err(Attempt::Ready) => Attempt::Ready,
         // A reason quotes whatever answers.
@@ -168,6 +180,7 @@ mod tests {
             database: Some("/".into()),
             identity: "ours".into(),
             watched: None,
+            storage: ecosystem_core::endpoint::Storage::default(),
         }
     }
 

@@ -400,7 +400,7 @@ impl Wanted<'_> {
             let name = || service.name.clone();
             let start = plan.push(Action::Start(name()), needed.unwrap_or(Cause::Missing), after);
             ready.insert(&service.name, plan.push(Action::Await(name()), Cause::Follows, [start]));
-            if service.kind == ServiceKind::Process {
+            if service.program.is_some() {
                 plan.show_command(&self.launch(service, &Installation::new()));
             }
         }

@@ -7,6 +7,7 @@ mod bundle;
 mod cause;
 mod clean;
 mod debian;
+mod go;
 mod host;
 mod java;
 mod lock;

@@ -115,6 +115,16 @@ pub(super) fn opensearch(host: &Host) -> Result<OnPath, Failure> {
     Ok(OnPath { name: "opensearch", paths, main: home.join("lib") })
 }
 
+/// MinIO on PATH. No distribution has a package of it.
+pub(super) fn minio(host: &Host) -> Result<OnPath, Failure> {
+    let Some(server) = host.find("minio") else {
+        let message = "services.minio has from = \"path\", but minio is not installed";
+        return Err(Failure::new(Kind::Host, "program-missing", message)
+            .hint("leave `from` out: Go builds it then, once"));
+    };
+    Ok(OnPath { name: "minio", paths: one("server", &server), main: server })
+}
+
 /// The folder above the one in which a program really lies.
 fn two_up(program: &Utf8Path) -> Option<Utf8PathBuf> {
     Some(program.canonicalize_utf8().ok()?.parent()?.parent()?.to_owned())
@@ -170,7 +180,8 @@ impl OnPath {
                 refuse_without_modules(&self.main, &banner)?;
             }
             let facts = Facts { paths: self.paths.clone(), ..Facts::default() };
-            Ok(Built { version: version(&banner), facts, ..Built::default() })
+            let version = if self.name == "minio" { minio_version(&banner) } else { version(&banner) };
+            Ok(Built { version, facts, ..Built::default() })
         })
     }
 }
@@ -194,6 +205,12 @@ fn opensearch_version(lib: &Utf8Path) -> Option<String> {
     versions.find(|version| version.starts_with(|c: char| c.is_ascii_digit()))
 }
 
+/// `2025-01-20T14-49-07Z` of `minio version RELEASE.2025-01-20T14-49-07Z (commit-id=…`.
+fn minio_version(banner: &str) -> Option<String> {
+    let word = banner.split_whitespace().nth(2)?;
+    Some(word.split_once('.').map_or(word, |(_, time)| time).to_owned())
+}
+
 /// The first thing in a banner that looks like a version: `7.0.15` of `Redis server v=7.0.15 sha=…`.
 fn version(banner: &str) -> Option<String> {
     let word = |word: &str| {
@@ -214,6 +231,8 @@ mod tests {
         assert_eq!(version(redis).as_deref(), Some("7.0.15"));
         assert_eq!(version("postgres (PostgreSQL) 15.20 (Debian 15.20-0)").as_deref(), Some("15.20"));
         assert_eq!(version("nothing"), None);
+        let minio = "minio version RELEASE.2025-01-20T14-49-07Z (commit-id=1)\nRuntime: go1.23.5 linux/amd64";
+        assert_eq!(minio_version(minio).as_deref(), Some("2025-01-20T14-49-07Z"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::maven::Gav;
 use super::on_path::{self, OnPath};
 use super::site::Site;
 use super::venv::Application;
-use super::{opensearch, postgresql};
+use super::{go, opensearch, postgresql};
 
 /// One thing that a service needs.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub(super) enum Want {
     Opensearch(Box<Home>),
     Application(Application),
     Site(Box<Site>),
+    Go(go::Program),
 }
 
 /// An OpenSearch home and what goes into it.
@@ -45,6 +46,7 @@ impl Want {
             Self::Opensearch(_) => "opensearch",
             Self::Application(application) => application.name(),
             Self::Site(_) => "invenio",
+            Self::Go(program) => program.name(),
         }
     }
 }
@@ -83,6 +85,9 @@ pub(super) fn wants(service: &Service, host: &Host) -> anyhow::Result<Vec<Want>>
         }
         // Its programs are the person's.
         Kind::Process => vec![],
+        Kind::Minio if service.program.is_some() => vec![],
+        Kind::Minio if path => vec![Want::OnPath(on_path::minio(host)?)],
+        Kind::Minio => vec![Want::Go(go::minio(source(service)?)?)],
         kind => {
             let message = format!("services.{}: this version runs {kind} as a container only", service.name);
             return Err(Failure::new(Class::Manifest, "service-unsupported", message).into());
@@ -94,6 +99,7 @@ pub(super) fn wants(service: &Service, host: &Host) -> anyhow::Result<Vec<Want>>
 pub fn possible(service: &Service, host: &Host) -> anyhow::Result<()> {
     wants(service, host)?.iter().try_for_each(|want| match want {
         Want::Packages(recipe) => debian::require(host, recipe).map_err(Into::into),
+        Want::Go(program) => program.require(host).map(drop).map_err(Into::into),
         _ => Ok(()),
     })
 }

@@ -5,7 +5,7 @@
 mod again;
 pub mod container;
 pub mod invenio;
-mod minio;
+pub mod minio;
 mod nginx;
 pub mod opensearch;
 mod pgadmin;
@@ -126,6 +126,7 @@ impl Kind {
                 | Self::Redis
                 | Self::Rabbitmq
                 | Self::Opensearch
+                | Self::Minio
                 | Self::Invenio
                 | Self::Process
         )
@@ -160,6 +161,7 @@ pub fn memory(service: &Service) -> u64 {
         Kind::Postgresql => 60,
         Kind::Redis => 15,
         Kind::Rabbitmq => 140,
+        Kind::Minio => 130,
         // Beside its heap, of which it uses half at first.
         Kind::Opensearch => 230 + opensearch::heap_megabytes(service).unwrap_or(512).min(1 << 20) / 2,
         // Three processes and two workers of one of them.
@@ -267,6 +269,9 @@ impl Around {
 /// The label that stands for everything that has no readable name.
 pub const RECIPE: &str = "recipe";
 
+/// The label with the command of a manifest.
+pub const COMMAND: &str = "command";
+
 /// How a service of this kind is launched.
 pub fn launch(inputs: Inputs<'_>) -> Launch {
     let mut launch = match inputs.service.kind {
@@ -275,6 +280,7 @@ pub fn launch(inputs: Inputs<'_>) -> Launch {
         Kind::Rabbitmq => rabbitmq::launch(inputs),
         Kind::Opensearch => opensearch::launch(inputs),
         Kind::Invenio => invenio::launch(inputs),
+        Kind::Minio => minio::launch(inputs),
         Kind::Process => process::launch(inputs),
         kind => unreachable!("{kind} is refused before it is launched"),
     };
@@ -301,7 +307,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         Kind::Rabbitmq => rabbitmq::access(place),
         Kind::Opensearch => opensearch::access(place),
         Kind::Process => process::access(),
-        Kind::Minio => minio::access(),
+        Kind::Minio => minio::access(service, place),
         Kind::Pgadmin => pgadmin::access(),
         Kind::Dashboards => opensearch::dashboards_access(),
         Kind::Invenio => invenio::access(place),
@@ -328,6 +334,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
             Kind::Invenio => Some(invenio::watched(service, place)),
             _ => process::watched(service, place),
         },
+        storage: minio::storage(service, secret),
     }
 }
 
@@ -347,6 +354,7 @@ fn elsewhere(service: &Service, external: &External) -> Endpoint {
         database: external.database.clone(),
         identity: String::new(),
         watched: None,
+        storage: minio::storage_elsewhere(service),
     }
 }
 

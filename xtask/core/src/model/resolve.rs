@@ -137,6 +137,13 @@ impl Draft {
                 service.backend = Sourced { value: Backend::External, origin: external.origin.clone() };
                 continue;
             }
+            if service.program.is_some() {
+                // What it runs is no image.
+                if let Some(via) = via {
+                    service.backend = via;
+                }
+                continue;
+            }
             let only = service.kind.is_contained() && !service.kind.runs();
             service.backend = match via {
                 Some(via) => via,
@@ -263,7 +270,8 @@ impl Draft {
                 .filter(|entry| entry.path.starts_with(&["services".to_owned(), name.clone()]))
                 .map(|entry| (entry.path.iter().skip(2).map(String::as_str).collect(), entry))
                 .collect();
-            let problems = if kind == Kind::Process {
+            let other = kind == Kind::Minio && said.contains_key(&vec!["command"]);
+            let problems = if kind == Kind::Process || other {
                 program::lay_over(&mut service, &said, &origin, &self.files)
             } else {
                 program::misplaced(&service, &said)
@@ -334,6 +342,7 @@ impl Draft {
                 }
                 (["plugins"], Value::Names(value)) => service.plugins = Sourced { value, origin },
                 (["modules"], Value::Names(value)) => service.modules = Sourced { value, origin },
+                (["buckets"], Value::Names(value)) => service.buckets = Sourced { value, origin },
                 _ => {}
             }
         }
@@ -412,6 +421,8 @@ fn blank(name: &str, kind: Kind, defaults: &Defaults, release: &str) -> Service 
         site: None,
         python: None,
         needs: Vec::new(),
+        buckets: Sourced::release(defaults.buckets.clone(), release),
+        unmaintained: defaults.unmaintained.clone(),
         program: None,
     }
 }
