@@ -10,7 +10,7 @@ use crate::support::repository;
 const LAYERS: [&[&str]; 5] = [
     &["main", "lib"],
     &["cli", "context", "stack", "commands", "output"],
-    &["engine", "seed", "snapshot", "checkpoint", "tenant", "reset"],
+    &["engine", "seed", "snapshot", "checkpoint", "tenant", "reset", "app"],
     &["provision", "backend", "client", "site"],
     &["event", "sys"],
 ];

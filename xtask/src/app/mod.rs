@@ -2,6 +2,7 @@
 //!
 //! Deliberately not here: how its processes are run (that is the catalog's), and loading packs.
 
+mod pages;
 pub mod tasks;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use ecosystem_core::catalog::Launch;
 use ecosystem_core::failure::{Failure, Kind, harmless};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+pub use pages::lay_assets;
 
 use crate::event::{Events, Section, Task, Unit};
 use crate::sys::cmd::{Cmd, Output};

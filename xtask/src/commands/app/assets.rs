@@ -11,7 +11,7 @@ use ecosystem_core::tool::Requirement;
 use serde::Serialize;
 
 use super::{open, service};
-use crate::app::Application;
+use crate::app::{Application, lay_assets};
 use crate::cli::{Assets, Global};
 use crate::context::Context;
 use crate::event::{Event, Events, Section, Task};
@@ -72,6 +72,10 @@ pub(super) fn run(
     let steps = [clean, &[&["collect"], &["webpack", "buildall"]]].concat();
     let invenio = opened.launch.processes[0].argv.get(1).context("the web server has no command")?;
     for step in steps {
+        if step.contains(&"buildall") {
+            let site = opened.service.site.as_ref().map(|site| site.value.as_path());
+            lay_assets(&opened.launch.data.folder, site)?;
+        }
         let task = Task::start(events, Section::Build, step.join(" "));
         // As the person: npm and pnpm have their mirror, proxy and cache in the person's home.
         let own = application.env.iter().filter(|(name, _)| !["HOME", "PATH"].contains(&name.as_str()));
