@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod amqp;
+mod application;
 mod archives;
 mod capture;
 mod check;
