@@ -4,6 +4,7 @@
 
 mod again;
 pub mod container;
+pub mod dashboards;
 mod minio;
 pub mod opensearch;
 mod pgadmin;
@@ -118,6 +119,16 @@ impl Kind {
 }
 
 impl Kind {
+    /// Whether it can be run from an archive that whoever makes it publishes.
+    pub const fn takes_archive(self) -> bool {
+        matches!(self, Self::Opensearch | Self::Dashboards)
+    }
+
+    /// Whether a stack is whole without it: nothing but a person's browser talks to it.
+    pub const fn can_be_left_out(self) -> bool {
+        matches!(self, Self::Dashboards)
+    }
+
     /// Whether there are images of it that this project knows how to run.
     pub const fn is_contained(self) -> bool {
         !matches!(self, Self::Invenio | Self::Process)
@@ -145,6 +156,8 @@ pub fn memory(service: &Service) -> u64 {
         Kind::Postgresql => 60,
         Kind::Redis => 15,
         Kind::Rabbitmq => 140,
+        // Not measured: what its heap is bounded by.
+        Kind::Dashboards => dashboards::HEAP_MB,
         // Beside its heap, of which it uses half at first.
         Kind::Opensearch => 230 + opensearch::heap_megabytes(service).unwrap_or(512).min(1 << 20) / 2,
         _ => 0,
@@ -254,6 +267,7 @@ pub fn launch(inputs: Inputs<'_>) -> Launch {
         Kind::Postgresql => postgresql::launch(inputs),
         Kind::Rabbitmq => rabbitmq::launch(inputs),
         Kind::Opensearch => opensearch::launch(inputs),
+        Kind::Dashboards => dashboards::launch(inputs),
         Kind::Process => process::launch(inputs),
         kind => unreachable!("{kind} is refused before it is launched"),
     };
@@ -282,7 +296,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         Kind::Process => process::access(),
         Kind::Minio => minio::access(),
         Kind::Pgadmin => pgadmin::access(),
-        Kind::Dashboards => opensearch::dashboards_access(),
+        Kind::Dashboards => dashboards::access(place),
         kind @ Kind::Invenio => unreachable!("{kind} is refused before it is reached"),
     };
     let mut ports = service.ports_at(place.offset);
@@ -389,7 +403,8 @@ pub fn reserved_settings(kind: Kind) -> &'static [&'static str] {
         Kind::Postgresql => postgresql::RESERVED,
         Kind::Rabbitmq => rabbitmq::RESERVED,
         Kind::Opensearch => opensearch::RESERVED,
-        Kind::Dashboards | Kind::Pgadmin | Kind::Minio | Kind::Invenio | Kind::Process => &[],
+        Kind::Dashboards => dashboards::RESERVED,
+        Kind::Pgadmin | Kind::Minio | Kind::Invenio | Kind::Process => &[],
     }
 }
 

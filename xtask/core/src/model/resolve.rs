@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::archive::Said;
 use super::external;
 use super::keys::Value;
 use super::manifest::{self, Entry};
 use super::{
-    Backend, Ecosystem, External, From, Origin, Problem, Service, Sourced, program, relations, suggest,
+    Archive, Backend, Ecosystem, External, From, Origin, Problem, Service, Sourced, program, relations, suggest,
 };
 use crate::catalog::Kind;
 use crate::release::{self, Defaults, Detected, Release};
@@ -128,6 +129,10 @@ impl Draft {
         let mut services = self.services(&release, &pins);
         for service in services.values_mut() {
             let via = self.backend(&["services", &service.name, "via"]);
+            match self.archive(service) {
+                Ok(archive) => service.archive = archive,
+                Err(problem) => self.problems.push(problem),
+            }
             match self.external(service) {
                 Ok(external) => service.external = external,
                 Err(problem) => self.problems.push(problem),
@@ -136,7 +141,7 @@ impl Draft {
                 service.backend = Sourced { value: Backend::External, origin: external.origin.clone() };
                 continue;
             }
-            let only = service.kind.is_contained() && !service.kind.runs();
+            let only = service.kind.is_contained() && !service.runs_as_processes();
             service.backend = match via {
                 Some(via) => via,
                 None if only => Sourced::release(Backend::Compose, &pins),
@@ -360,6 +365,12 @@ impl Draft {
         }
     }
 
+    /// The archive that a service is run from.
+    fn archive(&self, service: &Service) -> Result<Option<Archive>, Problem> {
+        let text = |key| self.text(&["services", &service.name, key]);
+        Said { get: text("get"), sha256: text("sha256"), sha512: text("sha512") }.read(service)
+    }
+
     fn number(&self, path: &[&str]) -> Option<Sourced<u16>> {
         let entry = self.entry(path)?;
         let Value::Number(value) = entry.value else { return None };
@@ -385,6 +396,7 @@ fn blank(name: &str, kind: Kind, defaults: &Defaults, release: &str) -> Service 
         backend: Sourced::release(Backend::Native, release),
         external: None,
         from: Sourced::release(From::Store, release),
+        archive: None,
         plugins: Sourced::release(defaults.plugins.clone(), release),
         modules: Sourced::release(defaults.modules.clone(), release),
         heap: sourced(&defaults.heap),

@@ -42,8 +42,8 @@ impl Ecosystem {
             self.bring(service, &mut all);
         }
         for service in &all {
-            for name in service.after().iter().filter(|name| !selected.iter().any(|s| s.name == **name)) {
-                needed_by.entry(name.clone()).or_insert_with(|| service.name.clone());
+            for name in self.needed(service).filter(|name| !selected.iter().any(|s| s.name == *name)) {
+                needed_by.entry(name.to_owned()).or_insert_with(|| service.name.clone());
             }
         }
         match not_yet(&all) {
@@ -52,12 +52,21 @@ impl Ecosystem {
         }
     }
 
+    /// What a service is of no use without: what it starts after, and for a console the first server of the kind that it shows.
+    fn needed<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a str> {
+        let shown = match service.kind {
+            Kind::Dashboards if service.external.is_none() => self.services.values().find(|other| other.kind == Kind::Opensearch),
+            _ => None,
+        };
+        service.after().iter().map(String::as_str).chain(shown.map(|shown| shown.name.as_str()))
+    }
+
     /// Adds a service behind what it starts after. A model has no circles.
     fn bring<'a>(&'a self, service: &'a Service, all: &mut Vec<&'a Service>) {
         if all.iter().any(|seen| seen.name == service.name) {
             return;
         }
-        for needed in service.after().iter().filter_map(|name| self.services.get(name)) {
+        for needed in self.needed(service).filter_map(|name| self.services.get(name)) {
             self.bring(needed, all);
         }
         all.push(service);
@@ -82,8 +91,19 @@ impl Ecosystem {
     }
 }
 
+/// What gives a server that no registry of packages has.
+const ARCHIVE_WAY_OUT: &str = "write `get` and `sha512` of its official archive into its section of ecosystem.toml, or take `via` out";
+
 /// The one line about services that stand in the manifest before this program can run them.
 fn not_yet(selected: &[&Service]) -> Option<Failure> {
+    let nothing = |service: &&&Service| !service.runs() && service.kind.takes_archive();
+    if let Some(service) = selected.iter().find(nothing) {
+        let message = format!(
+            "services.{}: no registry of packages has {}, and nothing says where to get it",
+            service.name, service.kind
+        );
+        return Some(Failure::new(FailureKind::Host, "archive-unnamed", message).hint(ARCHIVE_WAY_OUT));
+    }
     let waiting: Vec<String> = selected
         .iter()
         .filter(|service| !service.runs())
