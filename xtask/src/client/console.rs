@@ -1,4 +1,4 @@
-//! Servers that people look at: MinIO, pgAdmin, OpenSearch Dashboards. Are they usable.
+//! Servers that people look at: MinIO, pgAdmin. Are they usable.
 //!
 //! They say nothing by which one could be told from another. They are ours because their port leads to our container, which whoever waits for
 //! them looks at. Deliberately not here: logging in, and writing; for MinIO that is `s3`.
@@ -14,7 +14,6 @@ const fn question(kind: Kind) -> Option<(&'static str, &'static str)> {
     match kind {
         Kind::Minio => Some(("s3", "/minio/health/ready")),
         Kind::Pgadmin => Some(("http", "/misc/ping")),
-        Kind::Dashboards => Some(("http", "/api/status")),
         _ => None,
     }
 }

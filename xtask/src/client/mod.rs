@@ -5,6 +5,7 @@
 
 pub mod amqp;
 mod console;
+mod dashboards;
 mod halt;
 pub mod http;
 pub mod opensearch;
@@ -44,7 +45,8 @@ pub fn probe(endpoint: &Endpoint, effort: Effort) -> Attempt {
         Kind::Opensearch => opensearch::check(endpoint, effort),
         Kind::Process => process::check(endpoint, effort),
         Kind::Minio => console::check(endpoint, effort).and_then(|()| s3::check(endpoint, effort)),
-        Kind::Pgadmin | Kind::Dashboards => console::check(endpoint, effort),
+        Kind::Pgadmin => console::check(endpoint, effort),
+        Kind::Dashboards => dashboards::check(endpoint, effort),
         kind @ Kind::Invenio => Err(Attempt::Never(format!("this version cannot speak to {kind}"))),
     };
     match answer {

@@ -187,7 +187,7 @@ impl Provisioner<'_> {
                         builds.push((&service.name, want));
                         None
                     }
-                    Want::Application(_) => {
+                    Want::Application(_) | Want::Archive(_) => {
                         others.push((&service.name, want));
                         None
                     }
@@ -221,7 +221,12 @@ impl Provisioner<'_> {
         let mut missing = BTreeMap::new();
         for (_, want) in others {
             let version = self.id(want, suite, overlay)?.map(|id| id.version);
-            missing.insert(want.name(), Missing { version, unit: "package", parts: Vec::new() });
+            let (unit, parts) = match want {
+                Want::Archive(archive) if archive.is_at_hand(store, &self.host) => continue,
+                Want::Archive(archive) => ("archive", vec![(archive.url().to_owned(), None)]),
+                _ => ("package", Vec::new()),
+            };
+            missing.insert(want.name(), Missing { version, unit, parts });
         }
         for (_, recipe) in packages {
             let name = debian::lock_name(recipe, suite);
@@ -376,6 +381,7 @@ impl Provisioner<'_> {
             }
             Want::Opensearch(home) => Some(home_id(home, &self.lock.maven)?),
             Want::Application(application) => Some(application.id()?),
+            Want::Archive(archive) => Some(archive.id()),
         })
     }
 
@@ -385,7 +391,7 @@ impl Provisioner<'_> {
         };
         Ok(match want {
             Want::PostgresqlBuild(_) | Want::Opensearch(_) => sum(artifacts(want)?),
-            Want::Packages(_) | Want::Application(_) => None,
+            Want::Packages(_) | Want::Application(_) | Want::Archive(_) => None,
             Want::OnPath(_) | Want::HostJava(_) => Some(0),
         })
     }
@@ -442,6 +448,7 @@ fn build(maven: &mut Maven<'_>, builds: &[(&String, &Want)]) -> anyhow::Result<V
 fn install(want: &Want, store: &Store, host: &Host, events: &dyn Events) -> anyhow::Result<Installed> {
     match want {
         Want::Application(application) => application.install(store, host, events),
+        Want::Archive(archive) => archive.install(store, host, events),
         _ => Err(Failure::new(Kind::Bug, "not-a-build", format!("{} is no application", want.name())).into()),
     }
 }
