@@ -27,7 +27,8 @@ pub(super) fn check(endpoint: &Endpoint, effort: Effort) -> Result<(), Attempt> 
     let status = reply.json().map_err(|error| trouble(&error, "OpenSearch Dashboards", &address))?;
     let name = status["name"].as_str().unwrap_or_default();
     if !endpoint.is_elsewhere() && name != endpoint.identity {
-        let text = format!("{address} is an OpenSearch Dashboards called `{name}`, not `{}`", endpoint.identity);
+        let text =
+            format!("{address} is an OpenSearch Dashboards called `{name}`, not `{}`", endpoint.identity);
         return Err(Attempt::Never(text));
     }
     if let Some(reason) = unusable(&status["status"]) {
@@ -78,7 +79,8 @@ fn show(client: &Http, address: &str, title: &str) -> Result<(), Attempt> {
     if !reply.ok() || chosen.is_some_and(|chosen| !chosen.is_empty()) {
         return if reply.ok() { Ok(()) } else { refused("tell its settings", &reply) };
     }
-    let reply = asked(client.send("POST", &format!("{settings}/defaultIndex"), &json!({ "value": PATTERN })))?;
+    let reply =
+        asked(client.send("POST", &format!("{settings}/defaultIndex"), &json!({ "value": PATTERN })))?;
     if reply.ok() { Ok(()) } else { refused("take the index pattern as the first one", &reply) }
 }
 
@@ -96,7 +98,8 @@ mod tests {
     }
 
     fn status(name: &str, state: &str) -> Value {
-        let part = json!({ "id": "core:opensearch@2.3.0", "state": state, "message": "no living connections" });
+        let part =
+            json!({ "id": "core:opensearch@2.3.0", "state": state, "message": "no living connections" });
         json!({ "name": name, "status": { "overall": { "state": state }, "statuses": [part] } })
     }
 
@@ -119,7 +122,10 @@ mod tests {
         let reason = "its state is red: core:opensearch@2.3.0 no living connections";
         assert_eq!(answer, Err(Attempt::NotYet(reason.into())));
         let (answer, _) = look(Effort::Look, vec![http("503 no", &json!("not ready yet"))]);
-        assert!(matches!(&answer, Err(Attempt::NotYet(reason)) if reason.contains("not ready yet")), "{answer:?}");
+        assert!(
+            matches!(&answer, Err(Attempt::NotYet(reason)) if reason.contains("not ready yet")),
+            "{answer:?}"
+        );
     }
 
     #[test]
@@ -147,10 +153,8 @@ mod tests {
         assert!(seen.to_lowercase().contains("osd-xsrf: true"), "{seen}");
 
         let chosen = json!({ "settings": { "defaultIndex": { "userValue": "mine" } } });
-        let (answer, seen) = look(
-            Effort::Write,
-            vec![ready(), http("409 Conflict", &json!({})), http("200 OK", &chosen)],
-        );
+        let (answer, seen) =
+            look(Effort::Write, vec![ready(), http("409 Conflict", &json!({})), http("200 OK", &chosen)]);
         assert_eq!(answer, Ok(()));
         assert!(!seen.contains("defaultIndex"), "a person's choice stays: {seen}");
     }

@@ -33,7 +33,7 @@ use crate::output;
 use crate::provision::Mode;
 use crate::seed;
 use crate::site::{LOCAL, MANIFEST, Secrets};
-use crate::stack::{Stack, warn_of};
+use crate::stack::{Stack, Unavailable, warn_of};
 use crate::sys::os;
 
 type Failures = Vec<anyhow::Error>;
@@ -44,6 +44,7 @@ struct Wanted<'a> {
     services: &'a [&'a Service],
     /// Who starts after each service that was not asked for.
     needed_by: &'a BTreeMap<String, String>,
+    left_out: &'a [Unavailable],
     around: Around,
     place: &'a Place,
     secrets: &'a Secrets,
@@ -104,12 +105,14 @@ pub fn run(
         stack = Stack::open_with(context, global, &backend::chosen(&asked, choice)).map_err(one)?;
     }
     let (services, needed_by) = wanted_services(&stack, args).map_err(|e| one(e.into()))?;
+    let (services, left_out) = stack.leave_out(context, services, &args.services);
     if restart {
         refuse_elsewhere(&services, &args.services).map_err(|failure| one(failure.into()))?;
     }
     let run_as = context.host().run_as().ok_or_else(|| one(root_without_namespaces().into()))?;
     let wanted = |place, secrets| Wanted {
         needed_by: &needed_by,
+        left_out: &left_out,
         around: stack.around(context, place, secrets),
         endpoints: stack.endpoints(&services, place, secrets),
         containers: Containers::of(context, &stack, &services, place, secrets),
@@ -436,7 +439,10 @@ fn plan_only(
     } else {
         wanted.first_plan(missing, &observed)?
     };
-    output::report(&report::Planned { plan, last: wanted.stack.state.durations() }, global.format)
+    output::report(
+        &report::Planned { plan, left_out: wanted.left_out.to_vec(), last: wanted.stack.state.durations() },
+        global.format,
+    )
 }
 
 /// Whether servers that ran when the plan was made ended before they were looked at, and nothing else went wrong.

@@ -52,7 +52,12 @@ impl Distribution {
     }
 
     /// Fetches and unpacks it where it is not there yet.
-    pub(super) fn install(&self, store: &Store, host: &Host, events: &dyn Events) -> anyhow::Result<Installed> {
+    pub(super) fn install(
+        &self,
+        store: &Store,
+        host: &Host,
+        events: &dyn Events,
+    ) -> anyhow::Result<Installed> {
         let id = self.id();
         let made = store.ensure(&id, events, |folder| {
             let download = Download::new(&self.archive, store, host);
@@ -71,28 +76,27 @@ impl Distribution {
             if facts.as_ref().map_or_else(anyhow::Error::is::<Failure>, |_| true) {
                 download.forget()?;
             }
-            let (version, facts) = facts?;
+            let facts = facts?;
             task.finish("");
             let sha256 = match &self.archive.sum {
                 Sum::Sha256(digits) => digits.clone(),
                 Sum::Sha512(_) => String::new(),
             };
             let sources = vec![Source { name: self.url().to_owned(), sha256 }];
-            Ok(Built { version, facts, sources })
+            Ok(Built { facts, sources, ..Built::default() })
         })?;
         Ok(made)
     }
 
     /// What it is, in the words of the catalog.
-    fn inspect(&self, folder: &Utf8Path) -> anyhow::Result<(Option<String>, Facts)> {
+    fn inspect(&self, folder: &Utf8Path) -> anyhow::Result<Facts> {
         // Most archives hold one folder with all of it.
         let mut homes = folders(folder)?;
         homes.insert(0, folder.to_owned());
         if self.kind == ServiceKind::Opensearch {
             let home = homes.iter().find(|home| on_path::is_opensearch(home));
             let home = home.ok_or_else(|| self.unknown("it has no lib and modules folders"))?;
-            let facts = Facts { paths: on_path::opensearch_paths(home), ..Facts::default() };
-            return Ok((on_path::opensearch_version(&home.join("lib")), facts));
+            return Ok(Facts { paths: on_path::opensearch_paths(home), ..Facts::default() });
         }
         let program = |home: &Utf8Path| home.join("bin/opensearch-dashboards");
         let home = homes.iter().find(|home| program(home).is_file());
@@ -105,7 +109,7 @@ impl Distribution {
         its_node_runs(home)?;
         let paths = [("home", home.clone()), ("program", program(home))];
         let paths = paths.map(|(role, path)| (role.to_owned(), path)).into();
-        Ok((dashboards_version(home), Facts { paths, ..Facts::default() }))
+        Ok(Facts { paths, ..Facts::default() })
     }
 
     fn unknown(&self, why: &str) -> Failure {
@@ -140,9 +144,11 @@ pub(super) fn dashboards_version(home: &Utf8Path) -> Option<String> {
     described["version"].as_str().map(ToOwned::to_owned)
 }
 
-/// `2.3.0` of `https://…/opensearch-dashboards-2.3.0-linux-x64.tar.gz`.
+/// `2.3.0` of `https://…/opensearch-dashboards-2.3.0-linux-x64.tar.gz`. Known before anything is fetched, as every name in the store has to be.
 fn version_in(url: &str) -> Option<&str> {
     let name = url.split(['?', '#']).next()?.rsplit('/').next()?;
+    let endings = [".tar.gz", ".tgz", ".tar.xz", ".txz", ".zip"];
+    let name = endings.iter().find_map(|ending| name.strip_suffix(ending))?;
     let is_version = |word: &&str| {
         word.starts_with(|c: char| c.is_ascii_digit())
             && word.contains('.')
@@ -159,6 +165,7 @@ mod tests {
     fn the_version_is_read_from_the_name_where_it_stands_there() {
         let url = "https://h/bundle/2.3.0/opensearch-dashboards-2.3.0-linux-x64.tar.gz";
         assert_eq!(version_in(url), Some("2.3.0"));
+        assert_eq!(version_in("file:///a/dashboards-2.0.tgz"), Some("2.0"));
         assert_eq!(version_in("https://h/1.0/dashboards.tar.gz?v=2.0"), None);
     }
 }

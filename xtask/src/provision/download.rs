@@ -104,7 +104,9 @@ impl<'a> Download<'a> {
                     (joined, cuts) = (true, cuts + 1);
                     continue;
                 }
-                Ended::Cut | Ended::Another => return Err(self.failure(&Cause::Cut(self.url().to_owned())).into()),
+                Ended::Cut | Ended::Another => {
+                    return Err(self.failure(&Cause::Cut(self.url().to_owned())).into());
+                }
                 Ended::Failed(failure) => return Err(failure.into()),
             }
             self.forget()?;
@@ -282,7 +284,7 @@ fn configuration_of(url: &str, folder: &Utf8Path, have: u64, validator: Option<&
         quoted(folder.join("part").as_str()),
         quoted(folder.join("headers").as_str()),
     );
-    text.push_str("fail\nlocation\nmax-redirs = 10\nsilent\nshow-error\ngloboff\nnetrc-optional\nconnect-timeout = 30\n");
+    text.push_str("fail\nlocation\nmax-redirs = 10\nsilent\nshow-error\ngloboff\nno-buffer\nnetrc-optional\nconnect-timeout = 30\n");
     if have > 0 {
         let _ = writeln!(text, "continue-at = {have}");
         if let Some(validator) = validator.map(str::trim).filter(|text| !text.is_empty()) {
@@ -304,7 +306,10 @@ struct Answer {
 
 impl Answer {
     fn read(headers: &Utf8Path) -> Self {
-        sys::fs::read_at_most(headers, 1 << 20).ok().flatten().map_or_else(Self::default, |text| Self::of(&text))
+        sys::fs::read_at_most(headers, 1 << 20)
+            .ok()
+            .flatten()
+            .map_or_else(Self::default, |text| Self::of(&text))
     }
 
     fn of(text: &str) -> Self {
@@ -385,7 +390,10 @@ mod tests {
         assert_eq!(Answer::of(text), answer);
         let weak = "HTTP/1.1 200 OK\nETag: W/\"b\"\nLast-Modified: Mon, 05 Jan 2026 10:00:00 GMT\nContent-Length: 7\n";
         let answer = Answer::of(weak);
-        assert_eq!((answer.total, answer.validator.as_deref()), (Some(7), Some("Mon, 05 Jan 2026 10:00:00 GMT")));
+        assert_eq!(
+            (answer.total, answer.validator.as_deref()),
+            (Some(7), Some("Mon, 05 Jan 2026 10:00:00 GMT"))
+        );
         assert_eq!(Answer::of(""), Answer::default());
     }
 

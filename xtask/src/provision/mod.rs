@@ -37,6 +37,6 @@ pub use lock::{Lock, Pin};
 pub use maven::Gav;
 pub use provisioner::{InUse, Mode, Need, Provisioner};
 pub use store::{Guard, Id, Source, Store};
-pub use unpack::unpack;
 pub use tools::{Source as ToolSource, Tool};
+pub use unpack::unpack;
 pub use want::possible;

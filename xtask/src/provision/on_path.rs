@@ -126,7 +126,9 @@ pub(super) fn dashboards(host: &Host) -> Result<OnPath, Failure> {
     };
     let mut paths = one("program", &program);
     let above = two_up(&program);
-    let homes = above.iter().flat_map(|above| ["", "libexec/opensearch-dashboards", "share/opensearch-dashboards"].map(|below| above.join(below)));
+    let homes = above.iter().flat_map(|above| {
+        ["", "libexec/opensearch-dashboards", "share/opensearch-dashboards"].map(|below| above.join(below))
+    });
     if let Some(home) = homes.into_iter().find(|home| home.join("package.json").is_file()) {
         let security = home.join("plugins/securityDashboards");
         if security.is_dir() {
@@ -200,7 +202,7 @@ impl OnPath {
 }
 
 /// The version in `opensearch-2.3.0.jar`.
-pub(super) fn opensearch_version(lib: &Utf8Path) -> Option<String> {
+fn opensearch_version(lib: &Utf8Path) -> Option<String> {
     let names = lib.read_dir_utf8().ok()?.flatten().map(|entry| entry.file_name().to_owned());
     let mut versions =
         names.filter_map(|name| Some(name.strip_prefix("opensearch-")?.strip_suffix(".jar")?.to_owned()));

@@ -14,7 +14,7 @@ use crate::sys;
 
 /// What an archive may become.
 #[derive(Debug, Clone, Copy)]
-pub struct Budget {
+pub(super) struct Budget {
     entries: u64,
     bytes: u64,
 }
@@ -24,7 +24,7 @@ impl Budget {
     pub(super) const NONE: Self = Self { entries: u64::MAX, bytes: u64::MAX };
 
     /// For an archive of this size. Programs shrink to a third or a tenth; what grows a hundredfold was made to fill disks.
-    pub fn of(size: u64) -> Self {
+    pub(super) fn of(size: u64) -> Self {
         Self { entries: 1_000_000, bytes: size.saturating_mul(60).clamp(64 << 20, 16 << 30) }
     }
 
@@ -59,22 +59,32 @@ pub fn unpack(
         return unzip(BufReader::new(opened), folder, name, budget, read);
     }
     let mut done = 0;
-    let counted = Counted { source: BufReader::new(opened), read: move |bytes| { done += bytes; read(done) } };
+    let counted = Counted {
+        source: BufReader::new(opened),
+        read: move |bytes| {
+            done += bytes;
+            read(done)
+        },
+    };
     // Beside the files there are their headers, and a stream that never ends is none.
     let longest = budget.bytes.saturating_add(2 << 30);
-    let result = match format {
-        Format::TarXz => {
-            untar_within(liblzma::read::XzDecoder::new_multi_decoder(counted).take(longest), folder, name, budget)
-        }
-        _ => untar_within(flate2::read::MultiGzDecoder::new(counted).take(longest), folder, name, budget),
+    let mut stream: Box<dyn Read> = match format {
+        Format::TarXz => Box::new(liblzma::read::XzDecoder::new_multi_decoder(counted).take(longest)),
+        _ => Box::new(flate2::read::MultiGzDecoder::new(counted).take(longest)),
     };
+    let result = untar_within(&mut stream, folder, name, budget);
+    // What proves that nothing was cut stands behind the last file.
+    let result = result.and_then(|()| Ok(std::io::copy(&mut stream, &mut std::io::sink()).map(drop)?));
     result.map_err(|error| damaged(error, name))
 }
 
 /// What cannot be read is named; a disk that is full is something else.
 fn damaged(error: anyhow::Error, name: &str) -> anyhow::Error {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
-    let unreadable = matches!(io, Some(ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof | ErrorKind::Other));
+    let unreadable = matches!(
+        io,
+        Some(ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof | ErrorKind::Other)
+    );
     if error.is::<Failure>() || !unreadable {
         return error;
     }
@@ -116,7 +126,8 @@ fn unzip(
         sys::interrupt::check()?;
         let mut member = zip.by_index(index).map_err(unreadable)?;
         let said = member.name().map_or_else(|_| String::new(), std::borrow::Cow::into_owned);
-        let path = member.enclosed_name().filter(|_| !member.is_symlink());
+        // A path from the root would be taken as one from the folder.
+        let path = member.enclosed_name().filter(|_| !member.is_symlink() && !said.starts_with(['/', '\\']));
         let Some(path) = path else { return Err(hostile(name, said.as_ref())) };
         let target = folder.as_std_path().join(&path);
         if member.is_dir() {
@@ -138,7 +149,8 @@ fn unzip(
         // Not what it says of itself: what comes out.
         let mut bounded = (&mut member).take(budget.bytes.saturating_add(1));
         let written = std::io::copy(&mut bounded, &mut file).map_err(anyhow::Error::from);
-        let written = written.with_context(|| format!("{said} in {name}")).map_err(|error| damaged(error, name))?;
+        let written =
+            written.with_context(|| format!("{said} in {name}")).map_err(|error| damaged(error, name))?;
         budget.take(written, name)?;
         done += member.compressed_size();
         read(done);
@@ -159,9 +171,9 @@ mod tests {
         let (file, folder) = (root.join("x"), root.join("in"));
         crate::sys::fs::write_atomic(&file, bytes, 0o600).unwrap();
         std::fs::create_dir(&folder).unwrap();
-        let code = unpack(&file, format, &folder, "x", |_| {}).err().map(|error| {
-            error.downcast_ref::<Failure>().unwrap_or_else(|| panic!("{error:#}")).code
-        });
+        let code = unpack(&file, format, &folder, "x", |_| {})
+            .err()
+            .map(|error| error.downcast_ref::<Failure>().unwrap_or_else(|| panic!("{error:#}")).code);
         let names = |folder: &Utf8Path| -> Vec<String> {
             let entries = folder.read_dir_utf8().unwrap().map(|entry| entry.unwrap().file_name().to_owned());
             let mut names: Vec<_> = entries.collect();
@@ -211,7 +223,11 @@ mod tests {
     #[test]
     fn a_zip_file_cannot_leave_its_folder() {
         for name in ["../evil", "/evil", "a/../../evil"] {
-            assert_eq!(tried(&zipped(&[(name, b"x", 0o644)]), Format::Zip).0, Some("archive-hostile"), "{name}");
+            assert_eq!(
+                tried(&zipped(&[(name, b"x", 0o644)]), Format::Zip).0,
+                Some("archive-hostile"),
+                "{name}"
+            );
         }
         let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
         writer.add_symlink("link", "..", zip::write::SimpleFileOptions::default()).unwrap();

@@ -191,10 +191,14 @@ mod tests {
             around: &Around::of(&model.services, &place, "127.0.0.1", "", |_| Secret::new("")),
         });
         let process = &made.processes[0];
-        assert_eq!(process.argv[1..], ["--config", "/p/.ecosystem/dashboards/config/opensearch_dashboards.yml"]);
+        assert_eq!(
+            process.argv[1..],
+            ["--config", "/p/.ecosystem/dashboards/config/opensearch_dashboards.yml"]
+        );
         assert_eq!(process.env["NODE_OPTIONS"], "--max-old-space-size=512");
         assert_eq!(made.made_by, "dashboards 2");
-        let known: BTreeMap<&str, &str> = made.files.iter().map(|f| (f.path.as_str(), f.content.text())).collect();
+        let known: BTreeMap<&str, &str> =
+            made.files.iter().map(|f| (f.path.as_str(), f.content.text())).collect();
         known.values().next().unwrap().to_string()
     }
 

@@ -169,10 +169,7 @@ mod tests {
         let sha256 = format!("sha256 = \"{}\"", "0".repeat(64));
         assert_eq!(wrong(GET), "services.dashboards.get has no checksum: whatever comes would be run");
         assert_eq!(wrong(&sha256), "services.dashboards.sha256 has no effect without `get`");
-        assert_eq!(
-            wrong(&format!("{GET}\n{sha256}\n{sha512}")),
-            "services.dashboards has sha512 and sha256"
-        );
+        assert_eq!(wrong(&format!("{GET}\n{sha256}\n{sha512}")), "services.dashboards has sha512 and sha256");
         assert_eq!(
             wrong(&format!("{GET}\n{sha256}\nfrom = \"path\"")),
             "services.dashboards.get has no effect beside from = \"path\""

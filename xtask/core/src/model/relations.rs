@@ -137,7 +137,10 @@ pub(super) fn service(service: &Service) -> Vec<Problem> {
             if let Origin::File { .. } = list.origin {
                 problems.push(Problem::at(
                     &list.origin,
-                    format!("services.{}.{key} has no effect beside `get`: the archive has its own", service.name),
+                    format!(
+                        "services.{}.{key} has no effect beside `get`: the archive has its own",
+                        service.name
+                    ),
                     "take one of the two out",
                 ));
             }

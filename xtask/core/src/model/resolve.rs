@@ -9,7 +9,8 @@ use super::external;
 use super::keys::Value;
 use super::manifest::{self, Entry};
 use super::{
-    Archive, Backend, Ecosystem, External, From, Origin, Problem, Service, Sourced, program, relations, suggest,
+    Archive, Backend, Ecosystem, External, From, Origin, Problem, Service, Sourced, program, relations,
+    suggest,
 };
 use crate::catalog::Kind;
 use crate::release::{self, Defaults, Detected, Release};

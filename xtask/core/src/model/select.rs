@@ -55,7 +55,9 @@ impl Ecosystem {
     /// What a service is of no use without: what it starts after, and for a console the first server of the kind that it shows.
     fn needed<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a str> {
         let shown = match service.kind {
-            Kind::Dashboards if service.external.is_none() => self.services.values().find(|other| other.kind == Kind::Opensearch),
+            Kind::Dashboards if service.external.is_none() => {
+                self.services.values().find(|other| other.kind == Kind::Opensearch)
+            }
             _ => None,
         };
         service.after().iter().map(String::as_str).chain(shown.map(|shown| shown.name.as_str()))
@@ -92,7 +94,8 @@ impl Ecosystem {
 }
 
 /// What gives a server that no registry of packages has.
-const ARCHIVE_WAY_OUT: &str = "write `get` and `sha512` of its official archive into its section of ecosystem.toml, or take `via` out";
+const ARCHIVE_WAY_OUT: &str =
+    "write `get` and `sha512` of its official archive into its section of ecosystem.toml, or take `via` out";
 
 /// The one line about services that stand in the manifest before this program can run them.
 fn not_yet(selected: &[&Service]) -> Option<Failure> {
