@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and what each word means. The texts here are the help people read.
 
+mod app;
 mod data;
 mod dev;
 mod pack;
@@ -12,6 +13,7 @@ use clap::builder::TypedValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ecosystem_core::model::Backend;
 
+pub use self::app::{App, Assets, Run, SetUp, User};
 pub use self::data::{Checkpoint, Delete, Reset, Restore, Save, Seed};
 use crate::output::Format;
 pub use dev::{Bench, Dev, Proof, Prove, SeedBench};
@@ -115,6 +117,11 @@ pub enum Command {
     /// The servers are stopped while data is copied, and those that ran are started again. See docs/data.md.
     #[command(subcommand)]
     Checkpoint(Checkpoint),
+    /// Install the Invenio application, set it up, run it under a debugger, make users
+    ///
+    /// `up --profile app` does the first two by itself and serves the application on https. See docs/application.md.
+    #[command(subcommand)]
+    App(App),
     /// Make further instances on the servers that run, each with a database, a virtual host, indices and Redis databases of its own
     ///
     /// Nothing is restarted. For applications of their own and by hand; `test` makes one for a command. See docs/data.md.

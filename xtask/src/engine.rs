@@ -39,6 +39,8 @@ pub struct Engine<'a> {
     pub patience: Duration,
     /// Loads a pack; given by the command, because engine and seed do not know each other.
     pub seed: &'a (dyn Fn(&str) -> anyhow::Result<()> + Sync),
+    /// Sets an application up; given by the command, too.
+    pub set_up: &'a (dyn Fn(&str) -> anyhow::Result<()> + Sync),
 }
 
 /// What those who wait for servers know of the plan, and what they find out.
@@ -222,6 +224,7 @@ impl Engine<'_> {
                 }
                 looked => looked.map(drop),
             },
+            Action::SetUp(service) => (self.set_up)(service),
             Action::Seed(pack) => (self.seed)(pack).or_else(|error| {
                 // Receipts are looked at while running services are verified, and one of those may still be on its way up.
                 if !error.downcast_ref::<Failure>().is_some_and(|failure| failure.kind == Kind::Service) {

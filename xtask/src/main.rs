@@ -118,6 +118,7 @@ fn work(cli: &Cli, context: &Context, events: &Progress) -> Result<(), Vec<anyho
         Command::Seed(args) => one(commands::seed::run(context, global, args, events)),
         Command::Reset(args) => one(commands::reset::run(context, global, args, events)),
         Command::Checkpoint(what) => commands::checkpoint::run(context, global, what, events),
+        Command::App(what) => one(commands::app::run(context, global, what, events)),
         Command::Tenant(what) => one(commands::tenant::run(context, global, what, events)),
         Command::Test(_) => unreachable!("it has an exit status of its own"),
         Command::Pack(verb) => one(commands::pack::run(context, global, verb, events)),

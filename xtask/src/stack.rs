@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::Context as _;
 use camino::Utf8PathBuf;
+use ecosystem_core::artifact::Installation;
 use ecosystem_core::catalog::{self, Around};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
@@ -277,6 +279,19 @@ impl Stack {
             events,
             in_use: InUse::default(),
         })
+    }
+
+    /// What a service runs from, fetched where it is missing.
+    pub fn installation(
+        &self,
+        context: &Context,
+        service: &str,
+        events: &dyn Events,
+    ) -> anyhow::Result<Installation> {
+        let run_as = context.host().run_as().unwrap_or(RunAs::Me);
+        let wanted = self.site.ecosystem.select(None, &[service.to_owned()])?;
+        let mut installed = self.provisioner(context, run_as, Mode::Normal, events)?.provide(&wanted)?;
+        installed.remove(service).with_context(|| format!("{service} is not installed"))
     }
 
     /// Where the packs of the project are.

@@ -309,6 +309,20 @@ pub fn stop_all(place: &Place, services: &[&str]) -> anyhow::Result<()> {
     control.processes(&Request::Stop { ids }).map(drop)
 }
 
+/// Stops one process and waits until it has ended; whether it ran.
+pub fn stop_process(place: &Place, id: &str) -> anyhow::Result<bool> {
+    let Some(mut control) = connect(place)? else { return Ok(false) };
+    let all = control.processes(&Request::List)?;
+    let runs = all.iter().any(|one| one.process.id() == id && one.status.pid.is_some());
+    control.processes(&Request::Stop { ids: vec![id.to_owned()] })?;
+    Ok(runs)
+}
+
+/// Starts one process of a service whose others run.
+pub fn start_process(place: &Place, process: &Process) -> anyhow::Result<()> {
+    supervise(place)?.processes(&Request::Start { processes: vec![process.clone()] }).map(drop)
+}
+
 /// Asks for the same and does not wait: the supervisor finishes it, and ends if that was all it ran.
 pub fn ask_to_stop(place: &Place, services: &[&str]) -> anyhow::Result<()> {
     let Some(mut control) = connect(place)? else { return Ok(()) };

@@ -72,6 +72,11 @@ impl Http {
         Self { header: Some(header), ..self }
     }
 
+    /// The same for a server that is asked in place of NGINX: it is told that the person asked over TLS.
+    pub(super) fn as_https(self) -> Self {
+        self.with_header(("X-Forwarded-Proto", "https"))
+    }
+
     pub(super) fn get(&self, path: &str) -> io::Result<Reply> {
         self.call("GET", path, None)
     }

@@ -8,6 +8,7 @@ mod console;
 mod dashboards;
 mod halt;
 pub mod http;
+mod invenio;
 pub mod opensearch;
 pub mod postgresql;
 mod process;
@@ -47,7 +48,7 @@ pub fn probe(endpoint: &Endpoint, effort: Effort) -> Attempt {
         Kind::Minio => console::check(endpoint, effort).and_then(|()| s3::check(endpoint, effort)),
         Kind::Pgadmin => console::check(endpoint, effort),
         Kind::Dashboards => dashboards::check(endpoint, effort),
-        kind @ Kind::Invenio => Err(Attempt::Never(format!("this version cannot speak to {kind}"))),
+        Kind::Invenio => invenio::check(endpoint, effort),
     };
     match answer {
         Ok(()) | Err(Attempt::Ready) => Attempt::Ready,
@@ -69,13 +70,7 @@ pub fn describe(endpoint: &Endpoint, asked: &[&str]) -> anyhow::Result<BTreeMap<
         Kind::Rabbitmq => rabbitmq::describe(endpoint),
         Kind::Opensearch => opensearch::describe(endpoint),
         // They say nothing of themselves.
-        Kind::Process | Kind::Minio | Kind::Pgadmin | Kind::Dashboards => Ok(BTreeMap::new()),
-        kind @ Kind::Invenio => Err(Failure::new(
-            failure::Kind::Service,
-            "service-unknown",
-            format!("this version cannot speak to {kind}"),
-        )
-        .into()),
+        Kind::Process | Kind::Minio | Kind::Pgadmin | Kind::Dashboards | Kind::Invenio => Ok(BTreeMap::new()),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Loading data is `bulk`. Everything about the connection is passed by hand: `PGHOST` and its siblings never matter.
 
 mod admin;
+pub mod application;
 mod bulk;
 mod compare;
 mod read;

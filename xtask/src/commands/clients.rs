@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
-use ecosystem_core::artifact::Installation;
 use ecosystem_core::catalog::Kind;
 use ecosystem_core::failure::{self, Failure};
 use ecosystem_core::model::Backend;
@@ -14,7 +13,6 @@ use crate::cli::{Client, Global};
 use crate::client;
 use crate::context::Context;
 use crate::event::Events;
-use crate::provision::Mode;
 use crate::stack::Stack;
 use crate::sys::attach::become_program;
 use crate::sys::cmd::Cmd;
@@ -42,7 +40,7 @@ pub fn psql(context: &Context, global: &Global, args: &Client, events: &dyn Even
         let secret = ("PGPASSWORD", endpoint.password().to_owned());
         return Err(in_container(context, &stack, &service.name, secret, &words, &args.args)?);
     }
-    let installed = installation(context, &stack, &service.name, events)?;
+    let installed = stack.installation(context, &service.name, events)?;
     let client = installed.get("postgresql-client").context("the installation has no psql")?;
     let mut env = vec![
         ("PGHOST", endpoint.host.clone()),
@@ -71,7 +69,7 @@ pub(super) fn pg_dump<'a>(
         let words = ["exec", "--env", "PGPASSWORD", &container, "pg_dump", "-h", "127.0.0.1"];
         Cmd::new(docker.as_str()).args(words)
     } else {
-        let installed = installation(context, stack, &service.name, events)?;
+        let installed = stack.installation(context, &service.name, events)?;
         let client = installed.get("postgresql-client").context("the installation has no psql")?;
         let program = client.path("psql").with_file_name("pg_dump");
         let program =
@@ -112,7 +110,7 @@ pub fn redis_cli(
         let secret = ("REDISCLI_AUTH", endpoint.password().to_owned());
         return Err(in_container(context, &stack, &service.name, secret, &["redis-cli"], &args.args)?);
     }
-    let installed = installation(context, &stack, &service.name, events)?;
+    let installed = stack.installation(context, &service.name, events)?;
     let server = installed.get("redis").context("the installation has no redis")?;
     // It comes with the server, in Debian's packages and in all others.
     let beside = server.path("server").with_file_name("redis-cli");
@@ -154,18 +152,6 @@ fn container(context: &Context, stack: &Stack, service: &str) -> anyhow::Result<
             .hint(format!("{{program}} up {service}"))
     })?;
     Ok((compose.program().to_owned(), container.name.clone()))
-}
-
-fn installation(
-    context: &Context,
-    stack: &Stack,
-    service: &str,
-    events: &dyn Events,
-) -> anyhow::Result<Installation> {
-    let run_as = context.host().run_as().context("root without user namespaces")?;
-    let wanted = stack.site.ecosystem.select(None, &[service.to_owned()])?;
-    let mut installed = stack.provisioner(context, run_as, Mode::Normal, events)?.provide(&wanted)?;
-    installed.remove(service).with_context(|| format!("{service} is not installed"))
 }
 
 fn on_path(context: &Context, program: &str, package: &str) -> anyhow::Result<Utf8PathBuf> {

@@ -119,6 +119,7 @@ pub fn run(
         begin,
         patience: Duration::ZERO,
         seed: &|_| Ok(()),
+        set_up: &|_| Ok(()),
     };
     let outcome = engine.carry_out(&plan);
     if !outcome.failures.is_empty() {

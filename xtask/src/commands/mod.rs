@@ -1,5 +1,6 @@
 //! What the verbs of the command line do. A command never uses another one, and only `output` prints.
 
+pub mod app;
 pub mod check;
 pub mod checkpoint;
 pub mod clients;

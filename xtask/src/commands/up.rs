@@ -1,5 +1,6 @@
 //! `up` and `restart`: fetch what is missing, start what does not run as wanted, wait until all of it is usable and ours, fill it.
 
+mod application;
 mod backend;
 mod containers;
 mod offset;
@@ -56,6 +57,8 @@ struct Wanted<'a> {
     words: String,
     /// The pack that is laid into what is ready.
     pack: Option<&'a str>,
+    /// Nobody wants data.
+    bare: bool,
 }
 
 /// A release or backend of the command line would hold for this one command only where the manifest names another one: what `env` and
@@ -117,6 +120,7 @@ pub fn run(
         endpoints: stack.endpoints(&services, place, secrets),
         containers: Containers::of(context, &stack, &services, place, secrets),
         pack: stack.site.ecosystem.seed.as_ref().filter(|_| !args.no_seed).map(|seed| seed.value.as_str()),
+        bare: args.no_seed,
         stack: &stack,
         services: &services,
         place,
@@ -167,10 +171,18 @@ pub fn run(
         events,
         begin,
         patience: Duration::from_secs(args.timeout),
+        set_up: &|name| {
+            loaded.fetch_or(wanted.set_up(name, &launches[name], events)?, Ordering::SeqCst);
+            Ok(())
+        },
         seed: &|name| {
+            if wanted.holds_application()? {
+                return Ok(());
+            }
             let pack = stack.open_pack(&stack.pack(Some(name))?, events)?;
             let report = seed::seed(&pack, &Stack::by_kind(&wanted.endpoints), events)?;
-            loaded.store(report.parts.iter().any(|p| p.outcome == seed::Outcome::Loaded), Ordering::SeqCst);
+            loaded
+                .fetch_or(report.parts.iter().any(|p| p.outcome == seed::Outcome::Loaded), Ordering::SeqCst);
             Ok(())
         },
     };
@@ -406,7 +418,9 @@ impl Wanted<'_> {
 
     /// Packs are laid into what is ready. What runs already is looked at right away.
     fn push_seed(&self, plan: &mut Plan) {
-        let Some(pack) = self.pack else { return };
+        let applications = self.processes().into_iter().filter(|s| s.kind == ServiceKind::Invenio);
+        applications.clone().for_each(|service| plan.set_up(&service.name, &service.needs));
+        let Some(pack) = self.pack.filter(|_| applications.count() == 0) else { return };
         let awaited = plan.steps.iter().filter(|step| matches!(step.action, Action::Await(_)));
         let ready: Vec<usize> = awaited.map(|step| step.id).collect();
         plan.push(Action::Seed(pack.to_owned()), Cause::Requested, ready);

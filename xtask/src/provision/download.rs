@@ -56,6 +56,12 @@ impl<'a> Download<'a> {
         &self.archive.url.value
     }
 
+    /// What people know it by.
+    fn name(&self) -> &'a str {
+        let path = self.url().split(['?', '#']).next().unwrap_or_default();
+        path.rsplit('/').next().unwrap_or(path)
+    }
+
     fn part(&self) -> Utf8PathBuf {
         self.folder.join("part")
     }
@@ -89,7 +95,7 @@ impl<'a> Download<'a> {
             return Err(host::missing("curl", self.url(), line).into());
         }
         sys::fs::create_private_dir(&self.folder)?;
-        let task = Task::start(events, Section::Fetch, self.url());
+        let task = Task::start(events, Section::Fetch, self.name());
         let begin = self.have();
         let (mut joined, mut cuts) = (begin > 0, 0);
         loop {

@@ -295,7 +295,7 @@ impl Provisioner<'_> {
                     failed = Some(match failed.take() {
                         Some(first) => both(first, error),
                         None => error,
-                    })
+                    });
                 }
             }
         }

@@ -34,16 +34,16 @@ impl Application {
             let message = format!("{name}: this version has no pinned packages for `{purl}`");
             return Err(Failure::new(Kind::Manifest, "get-invalid", message));
         };
-        match python::find(host, set.python()) {
-            Some(python) => Ok(Self { name, set, python }),
-            None => {
-                let series = set.python();
-                let message = format!("{name} {} needs Python {series}, which is not here", set.version);
-                Err(Failure::new(Kind::Host, "python-missing", message)
-                    .hint(format!("uv python install {series}, or pyenv install {series}: it is found where they keep it"))
-                    .hint("or enter the Nix shell, which has it: nix develop"))
-            }
-        }
+        let series = set.python();
+        let Some(python) = python::find(host, series) else {
+            let message = format!("{name} {} needs Python {series}, which is not here", set.version);
+            return Err(Failure::new(Kind::Host, "python-missing", message)
+                .hint(format!(
+                    "uv python install {series}, or pyenv install {series}: it is found where they keep it"
+                ))
+                .hint("or enter the Nix shell, which has it: nix develop"));
+        };
+        Ok(Self { name, set, python })
     }
 
     pub(super) const fn name(&self) -> &'static str {

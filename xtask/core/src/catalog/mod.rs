@@ -5,6 +5,7 @@
 mod again;
 pub mod container;
 pub mod dashboards;
+pub mod invenio;
 mod minio;
 pub mod opensearch;
 mod pgadmin;
@@ -114,7 +115,15 @@ impl Kind {
 
     /// Whether this version of the project can run it as processes. The others stand in the manifest and say so when asked for.
     pub const fn runs(self) -> bool {
-        matches!(self, Self::Postgresql | Self::Redis | Self::Rabbitmq | Self::Opensearch | Self::Process)
+        matches!(
+            self,
+            Self::Postgresql
+                | Self::Redis
+                | Self::Rabbitmq
+                | Self::Opensearch
+                | Self::Invenio
+                | Self::Process
+        )
     }
 }
 
@@ -160,6 +169,8 @@ pub fn memory(service: &Service) -> u64 {
         Kind::Dashboards => dashboards::HEAP_MB,
         // Beside its heap, of which it uses half at first.
         Kind::Opensearch => 230 + opensearch::heap_megabytes(service).unwrap_or(512).min(1 << 20) / 2,
+        // Three processes and two workers of one of them.
+        Kind::Invenio => 1_150,
         _ => 0,
     };
     megabytes << 20
@@ -268,6 +279,7 @@ pub fn launch(inputs: Inputs<'_>) -> Launch {
         Kind::Rabbitmq => rabbitmq::launch(inputs),
         Kind::Opensearch => opensearch::launch(inputs),
         Kind::Dashboards => dashboards::launch(inputs),
+        Kind::Invenio => invenio::launch(inputs),
         Kind::Process => process::launch(inputs),
         kind => unreachable!("{kind} is refused before it is launched"),
     };
@@ -297,7 +309,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         Kind::Minio => minio::access(),
         Kind::Pgadmin => pgadmin::access(),
         Kind::Dashboards => dashboards::access(place),
-        kind @ Kind::Invenio => unreachable!("{kind} is refused before it is reached"),
+        Kind::Invenio => invenio::access(),
     };
     let mut ports = service.ports_at(place.offset);
     if service.kind == Kind::Rabbitmq && !service.plugins.value.iter().any(|p| p == rabbitmq::MANAGEMENT) {
@@ -317,7 +329,10 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         secret: access.authenticated.then(|| secret.clone()),
         database: access.database.map(ToOwned::to_owned),
         identity: access.identity,
-        watched: process::watched(service, place),
+        watched: match service.kind {
+            Kind::Invenio => Some(invenio::watched(service, place)),
+            _ => process::watched(service, place),
+        },
     }
 }
 
@@ -384,6 +399,8 @@ pub fn is_reserved(kind: Kind, setting: &str) -> bool {
 /// Whether a setting of this name could hold a secret. Its value is neither shown nor read back.
 pub fn is_secret_setting(name: &str) -> bool {
     const WORDS: [&str; 7] = ["pass", "secret", "auth", "conninfo", "access_key", "private_key", "token"];
+    // An application's are upper case.
+    let name = &name.to_ascii_lowercase();
     name != "password_encryption" && WORDS.iter().any(|word| name.contains(word))
 }
 
@@ -404,7 +421,8 @@ pub fn reserved_settings(kind: Kind) -> &'static [&'static str] {
         Kind::Rabbitmq => rabbitmq::RESERVED,
         Kind::Opensearch => opensearch::RESERVED,
         Kind::Dashboards => dashboards::RESERVED,
-        Kind::Pgadmin | Kind::Minio | Kind::Invenio | Kind::Process => &[],
+        Kind::Invenio => invenio::RESERVED,
+        Kind::Pgadmin | Kind::Minio | Kind::Process => &[],
     }
 }
 

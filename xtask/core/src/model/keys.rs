@@ -133,6 +133,11 @@ pub const KEYS: &[Key] = &[
         doc: "The Java heap of OpenSearch: 512m, 2g.",
     },
     Key {
+        path: "services.<service>.pack",
+        shape: Shape::Text,
+        doc: "The pack that `up` lays into an application that is empty; `fixtures` stands for the application's own, which take minutes.",
+    },
+    Key {
         path: "services.<service>.command",
         shape: Shape::Words,
         doc: "What a process runs, word by word and without a shell; `{port.ROLE}` stands for a port of it, `{port.SERVICE.ROLE}` for one of another service.",

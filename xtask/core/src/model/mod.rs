@@ -91,6 +91,12 @@ pub struct Service {
     pub modules: Sourced<Vec<String>>,
     /// The Java heap of OpenSearch, as the JVM writes it: `512m`.
     pub heap: Option<Sourced<String>>,
+    /// The pack that an empty application starts from, where it is not its own fixtures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pack: Option<Sourced<String>>,
+    /// The services that the application works with, which start before it; empty for servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
     /// What a service of the kind `process` runs; the others have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program: Option<Program>,
@@ -172,7 +178,7 @@ impl Service {
 
     /// The services that it starts after.
     pub fn after(&self) -> &[String] {
-        self.program.as_ref().map_or(&[], |program| &program.after.value)
+        self.program.as_ref().map_or(&self.needs, |program| &program.after.value)
     }
 
     /// Whether a password is made for it. A process of the manifest is told those of others, and has none; one that somebody else runs

@@ -150,6 +150,10 @@ impl Draft {
                 None => service.backend.clone(),
             };
         }
+        let needs = needed_by_applications(&services);
+        for service in services.values_mut().filter(|service| service.kind == Kind::Invenio) {
+            service.needs.clone_from(&needs);
+        }
         let mut profiles: BTreeMap<String, Sourced<Vec<String>>> = release
             .profiles
             .into_iter()
@@ -323,6 +327,7 @@ impl Draft {
                     service.settings.insert((*setting).to_owned(), Sourced { value, origin });
                 }
                 (["image"], Value::Text(value)) => service.image = Some(Sourced { value, origin }),
+                (["pack"], Value::Text(value)) => service.pack = Some(Sourced { value, origin }),
                 (["heap"], Value::Text(value)) => service.heap = Some(Sourced { value, origin }),
                 (["from"], Value::Text(value)) => {
                     let value = if value == "path" { From::Path } else { From::Store };
@@ -379,6 +384,16 @@ impl Draft {
     }
 }
 
+/// What an application works with: of each kind the service that has its name, else the first one.
+fn needed_by_applications(services: &BTreeMap<String, Service>) -> Vec<String> {
+    let kinds = [Kind::Postgresql, Kind::Redis, Kind::Rabbitmq, Kind::Opensearch, Kind::Minio];
+    let of = |kind: Kind| {
+        let named = services.get(kind.name()).filter(|service| service.kind == kind);
+        named.or_else(|| services.values().find(|service| service.kind == kind))
+    };
+    kinds.into_iter().filter_map(of).map(|service| service.name.clone()).collect()
+}
+
 /// A service as the release has it.
 fn blank(name: &str, kind: Kind, defaults: &Defaults, release: &str) -> Service {
     let sourced = |value: &Option<String>| value.clone().map(|value| Sourced::release(value, release));
@@ -401,6 +416,8 @@ fn blank(name: &str, kind: Kind, defaults: &Defaults, release: &str) -> Service 
         plugins: Sourced::release(defaults.plugins.clone(), release),
         modules: Sourced::release(defaults.modules.clone(), release),
         heap: sourced(&defaults.heap),
+        pack: sourced(&defaults.pack),
+        needs: Vec::new(),
         program: None,
     }
 }

@@ -58,6 +58,8 @@ pub enum Action {
     Verify(String),
     /// Load a pack into the stores that miss it.
     Seed(String),
+    /// Set an application up in the stores, where it is not.
+    SetUp(String),
     /// End the supervisor.
     Shutdown,
     /// Fetch an image.
@@ -79,7 +81,7 @@ pub enum Action {
 impl Action {
     /// Whether it changes nothing where everything is as wanted.
     pub const fn only_looks(&self) -> bool {
-        matches!(self, Self::Verify(_) | Self::Seed(_))
+        matches!(self, Self::Verify(_) | Self::Seed(_) | Self::SetUp(_))
     }
 
     /// Whether it copies data, for which nothing may run.
@@ -99,6 +101,7 @@ impl Action {
             Self::Await(service) => format!("await {service}"),
             Self::Verify(service) => format!("verify {service}"),
             Self::Seed(pack) => format!("seed {pack}"),
+            Self::SetUp(service) => format!("set up {service}"),
             Self::Shutdown => "end supervisor".to_owned(),
             Self::Pull(image) => format!("pull {image}"),
             Self::Apply(services) => format!("start containers {}", services.join(", ")),
@@ -214,6 +217,19 @@ impl Plan {
             let commands =
                 Commands { run: command_line(&process.argv), cwd: process.cwd.clone(), check: check.clone() };
             self.commands.insert(process.service.clone(), commands);
+        }
+    }
+
+    /// Sets an application up once its servers are ready, and waits for the application itself after that: without tables it answers no search.
+    pub fn set_up(&mut self, service: &str, needs: &[String]) {
+        let waits = |step: &&Step, name: &str| matches!(&step.action, Action::Await(other) | Action::Verify(other) if other == name);
+        let ready = self.steps.iter().filter(|step| needs.iter().any(|name| waits(step, name)));
+        let ready: Vec<usize> = ready.map(|step| step.id).collect();
+        let id = self.push(Action::SetUp(service.to_owned()), Cause::Requested, ready);
+        for step in &mut self.steps {
+            if waits(&&*step, service) {
+                step.after.push(id);
+            }
         }
     }
 

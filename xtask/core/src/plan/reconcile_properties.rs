@@ -200,7 +200,7 @@ fn perform(action: &Action, wanted: &BTreeMap<String, Launch>, world: &mut Obser
                 assert_eq!((running, status.phase), (process, Phase::Running), "{service}");
             }
         }
-        Action::Provide(_) | Action::Seed(_) => {}
+        Action::Provide(_) | Action::Seed(_) | Action::SetUp(_) => {}
     }
 }
 

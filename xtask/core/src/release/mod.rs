@@ -65,6 +65,8 @@ pub struct Defaults {
     #[serde(default)]
     pub modules: Vec<String>,
     pub heap: Option<String>,
+    /// The pack that an application starts from.
+    pub pack: Option<String>,
 }
 
 /// The names of all releases.

@@ -33,7 +33,8 @@ pub fn variables(endpoints: &BTreeMap<String, Endpoint>) -> BTreeMap<String, Str
                 continue;
             }
             Kind::Minio => minio(endpoint),
-            Kind::Dashboards | Kind::Pgadmin | Kind::Invenio => Vec::new(),
+            Kind::Invenio => invenio(endpoint, endpoints.values().any(|other| other.kind == Kind::Minio)),
+            Kind::Dashboards | Kind::Pgadmin => Vec::new(),
         };
         all.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
     }
@@ -195,6 +196,27 @@ fn minio(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
         ("INVENIO_S3_ACCESS_KEY_ID", user.to_owned()),
         ("INVENIO_S3_SECRET_ACCESS_KEY", password.to_owned()),
     ]
+}
+
+/// Where the application is, and what it keeps for itself. Names are those of Flask and of Invenio-App.
+fn invenio(endpoint: &Endpoint, with_s3: bool) -> Vec<(&'static str, String)> {
+    let url = format!("https://{}", endpoint.address("https"));
+    let mut all = vec![
+        ("INVENIO_SECRET_KEY", endpoint.password().to_owned()),
+        ("INVENIO_SITE_API_URL", format!("{url}/api")),
+        ("INVENIO_SITE_UI_URL", url),
+        // NGINX alone talks to it: what the person asked for stands in headers that it sets.
+        ("INVENIO_PROXYFIX_CONFIG", "{'x_for': 1, 'x_proto': 1, 'x_host': 1, 'x_port': 1}".to_owned()),
+    ];
+    if let Some(watched) = &endpoint.watched {
+        let instance = watched.state.join(&watched.service).join("data");
+        all.push(("INVENIO_INSTANCE_PATH", instance.into_string()));
+    }
+    if with_s3 {
+        // Files go to the bucket that `app setup` names as their location.
+        all.push(("INVENIO_FILES_REST_STORAGE_FACTORY", "invenio_s3.s3fs_storage_factory".to_owned()));
+    }
+    all
 }
 
 fn opensearch(endpoint: &Endpoint) -> Vec<(&'static str, String)> {

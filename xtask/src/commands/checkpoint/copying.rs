@@ -309,6 +309,7 @@ impl<'a> Scene<'a> {
             begin,
             patience: PATIENCE,
             seed: &|_| Ok(()),
+            set_up: &|_| Ok(()),
         };
         let (before, after) = plan.around_copying();
         let stopped = engine.carry_out(&before);

@@ -1,0 +1,118 @@
+//! `app`: the Invenio application beside its servers: installed, set up, run under a debugger, given users.
+
+mod assets;
+mod foreground;
+mod setup;
+mod user;
+
+use std::collections::BTreeMap;
+
+use ecosystem_core::catalog::{Inputs, Kind, Launch, launch};
+use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::failure::{Failure, Kind as Class};
+use ecosystem_core::model::Service;
+use ecosystem_core::place::Place;
+use ecosystem_core::process::RunAs;
+use serde::Serialize;
+
+use crate::app::Application;
+use crate::cli::{App, Global};
+use crate::client;
+use crate::context::Context;
+use crate::event::Events;
+use crate::output::{self, Report};
+use crate::stack::Stack;
+
+/// Does what was asked for.
+pub fn run(context: &Context, global: &Global, what: &App, events: &dyn Events) -> anyhow::Result<()> {
+    match what {
+        App::Install => install(context, global, events),
+        App::Setup(args) => setup::run(context, global, args, events),
+        App::Run(args) => foreground::run(context, global, args, events),
+        App::User(args) => user::run(context, global, args, events),
+        App::Assets(args) => assets::run(context, global, args, events),
+    }
+}
+
+/// The application of a project, installed.
+struct Opened<'s> {
+    service: &'s Service,
+    place: Place,
+    launch: Launch,
+    /// The servers that it works with.
+    servers: BTreeMap<String, Endpoint>,
+}
+
+/// The one service that is an application.
+fn service(stack: &Stack) -> Result<&Service, Failure> {
+    stack.site.ecosystem.services.values().find(|service| service.kind == Kind::Invenio).ok_or_else(|| {
+        Failure::new(Class::Usage, "unknown-service", "no service of this project is an application")
+    })
+}
+
+/// Installs the application where it is not, and puts together how it is run. The caller holds the lock where it changes something.
+fn open<'s>(context: &Context, stack: &'s Stack, events: &dyn Events) -> anyhow::Result<Opened<'s>> {
+    let service = service(stack)?;
+    stack.refuse_copy()?;
+    let place = stack.create_place()?;
+    let secrets = stack.state.make_secrets(std::iter::once(service.name.as_str()))?;
+    let installed = stack.installation(context, &service.name, events)?;
+    let around = stack.around(context, &place, &secrets);
+    let inputs = Inputs {
+        service,
+        place: &place,
+        bind: stack.bind(),
+        installed: &installed,
+        run_as: context.host().run_as().unwrap_or(RunAs::Me),
+        secret: &secrets.of(&service.name),
+        around: &around,
+    };
+    let launch = launch(inputs);
+    let servers = around.endpoints.into_iter().filter(|(name, _)| service.needs.contains(name)).collect();
+    Ok(Opened { service, place, launch, servers })
+}
+
+impl Opened<'_> {
+    /// Its Python with all settings. Its servers must be usable: the first of them that is not would be met as a trace of thirty lines.
+    fn application(&self) -> anyhow::Result<Application> {
+        for (name, server) in &self.servers {
+            client::usable(server).map_err(|failure| {
+                failure
+                    .hint(format!(
+                        "all that {} works with: {{program}} up {}",
+                        self.service.name,
+                        self.servers.keys().cloned().collect::<Vec<_>>().join(" ")
+                    ))
+                    .hint(format!("it is {name} that is missing"))
+            })?;
+        }
+        Application::of(&self.launch)
+    }
+
+    /// Its database.
+    fn database(&self) -> Option<&Endpoint> {
+        self.servers.values().find(|server| server.kind == Kind::Postgresql)
+    }
+}
+
+/// What was installed.
+#[derive(Debug, Serialize)]
+struct Installed {
+    version: String,
+    /// The folder with `invenio`, `celery` and `python`.
+    bin: String,
+}
+
+fn install(context: &Context, global: &Global, events: &dyn Events) -> anyhow::Result<()> {
+    let stack = Stack::open(context, global)?;
+    let installed = stack.installation(context, &service(&stack)?.name, events)?;
+    let application = &installed["invenio"];
+    let report = Installed { version: application.version.clone(), bin: application.path("bin").to_string() };
+    output::report(&report, global.format)
+}
+
+impl Report for Installed {
+    fn human(&self) -> String {
+        format!("InvenioRDM {}, in {}\n", self.version, self.bin)
+    }
+}
