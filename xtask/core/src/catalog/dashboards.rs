@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::container::{Container, IDENTITY, Peer};
-use super::{Access, Data, Fresh, Inputs, Kind, Launch, yaml_text};
+use super::{Access, Data, Fresh, Inputs, Launch, yaml_text};
 use crate::model::Service;
 use crate::place::Place;
 use crate::process::{Content, File, Process, Rules, Signal, Stop};
@@ -56,7 +56,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         ("logging.dest", "stdout".to_owned()),
     ];
     let mut secrets = false;
-    if let Some(search) = around.endpoints.values().find(|endpoint| endpoint.kind == Kind::Opensearch) {
+    if let Some(search) = service.needs.iter().find_map(|name| around.endpoints.get(name)) {
         settings.push(("opensearch.hosts", format!("[\"http://{}\"]", search.address("http"))));
         if let (Some(user), Some(password)) = (&search.user, &search.secret) {
             secrets = true;
@@ -92,7 +92,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         log: place.log(&service.name, &service.name),
         log_limit: super::LOG_LIMIT,
         labels: super::labels(inputs, &server.version, &[]),
-        rules: Rules::default(),
+        rules: Rules { after: service.needs.clone(), ..Rules::default() },
     };
     Launch {
         processes: vec![process],
@@ -211,7 +211,7 @@ mod tests {
         server.name: ecosystem-p
         path.data: "/p/.ecosystem/dashboards/data"
         logging.dest: stdout
-        opensearch.hosts: ["http://127.0.0.1:9402"]
+        opensearch.hosts: ["http://127.0.0.1:9500"]
         logging.json: false
         i18n.locale: "en"
         server.maxPayloadBytes: 5

@@ -150,9 +150,19 @@ impl Draft {
                 None => service.backend.clone(),
             };
         }
-        let needs = needed_by_applications(&services);
+        // What an application works with.
+        let needs = first_of(
+            &services,
+            &[Kind::Postgresql, Kind::Redis, Kind::Rabbitmq, Kind::Opensearch, Kind::Minio],
+        );
         for service in services.values_mut().filter(|service| service.kind == Kind::Invenio) {
             service.needs.clone_from(&needs);
+        }
+        // A console is of no use without what it shows.
+        let shown = first_of(&services, &[Kind::Opensearch]);
+        let console = |service: &&mut Service| service.kind == Kind::Dashboards && service.external.is_none();
+        for service in services.values_mut().filter(console) {
+            service.needs.clone_from(&shown);
         }
         let mut profiles: BTreeMap<String, Sourced<Vec<String>>> = release
             .profiles
@@ -384,14 +394,13 @@ impl Draft {
     }
 }
 
-/// What an application works with: of each kind the service that has its name, else the first one.
-fn needed_by_applications(services: &BTreeMap<String, Service>) -> Vec<String> {
-    let kinds = [Kind::Postgresql, Kind::Redis, Kind::Rabbitmq, Kind::Opensearch, Kind::Minio];
-    let of = |kind: Kind| {
-        let named = services.get(kind.name()).filter(|service| service.kind == kind);
-        named.or_else(|| services.values().find(|service| service.kind == kind))
+/// Of each kind the service that has its name, else the first one.
+fn first_of(services: &BTreeMap<String, Service>, kinds: &[Kind]) -> Vec<String> {
+    let of = |kind: &Kind| {
+        let named = services.get(kind.name()).filter(|service| service.kind == *kind);
+        named.or_else(|| services.values().find(|service| service.kind == *kind))
     };
-    kinds.into_iter().filter_map(of).map(|service| service.name.clone()).collect()
+    kinds.iter().filter_map(of).map(|service| service.name.clone()).collect()
 }
 
 /// A service as the release has it.

@@ -42,8 +42,8 @@ impl Ecosystem {
             self.bring(service, &mut all);
         }
         for service in &all {
-            for name in self.needed(service).filter(|name| !selected.iter().any(|s| s.name == *name)) {
-                needed_by.entry(name.to_owned()).or_insert_with(|| service.name.clone());
+            for name in service.after().iter().filter(|name| !selected.iter().any(|s| s.name == **name)) {
+                needed_by.entry(name.clone()).or_insert_with(|| service.name.clone());
             }
         }
         match not_yet(&all) {
@@ -52,23 +52,12 @@ impl Ecosystem {
         }
     }
 
-    /// What a service is of no use without: what it starts after, and for a console the first server of the kind that it shows.
-    fn needed<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a str> {
-        let shown = match service.kind {
-            Kind::Dashboards if service.external.is_none() => {
-                self.services.values().find(|other| other.kind == Kind::Opensearch)
-            }
-            _ => None,
-        };
-        service.after().iter().map(String::as_str).chain(shown.map(|shown| shown.name.as_str()))
-    }
-
     /// Adds a service behind what it starts after. A model has no circles.
     fn bring<'a>(&'a self, service: &'a Service, all: &mut Vec<&'a Service>) {
         if all.iter().any(|seen| seen.name == service.name) {
             return;
         }
-        for needed in self.needed(service).filter_map(|name| self.services.get(name)) {
+        for needed in service.after().iter().filter_map(|name| self.services.get(name)) {
             self.bring(needed, all);
         }
         all.push(service);
