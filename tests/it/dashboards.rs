@@ -6,12 +6,11 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use sha2::{Digest, Sha512};
 
 use crate::json::fits;
-use crate::provision::{Lab, file};
+use crate::provision::{Lab, file, sha512};
 
-/// Behaves as its documentation says: refuses settings that it does not know, is not green without a search engine, changes nothing
+/// Behaves as its documentation says: refuses settings that it does not know, is not green with another search engine, changes nothing
 /// without `osd-xsrf`, and stays in the foreground.
 const STAND_IN: &str = r##"
 import http.server, json, os, sys, urllib.request
@@ -40,12 +39,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
     def do_GET(self):
         if self.path == "/api/status":
-            try:
-                urllib.request.urlopen(settings["opensearch.hosts"][0], timeout=1)
-                state = "green"
-            except OSError:
-                state = "red"
-            part = {"id": "core:opensearch@2.3.0", "state": state, "message": "Unable to connect"}
+            with urllib.request.urlopen(settings["opensearch.hosts"][0], timeout=1) as server:
+                version = json.load(server)["version"]["number"]
+            state = "green" if version.startswith("2.") else "red"
+            part = {"id": "core:opensearch@2.3.0", "state": state, "message": "incompatible with v" + version}
             self.reply(200, {"name": settings["server.name"], "status": {"overall": {"state": state}, "statuses": [part]}})
         else:
             self.reply(200, {"settings": objects["settings"]})
@@ -97,12 +94,11 @@ fn archive(folder: &Utf8Path) -> (Utf8PathBuf, String) {
     let bytes = gzip.finish().unwrap();
     let path = folder.join("opensearch-dashboards-2.3.0-linux-x64.tar.gz");
     file(&path, &bytes);
-    let sum = Sha512::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    (path, sum)
+    (path, sha512(&bytes))
 }
 
 /// A search engine of somebody else that says no more than it must. It ends with the test process.
-fn search() -> u16 {
+fn search(version: &'static str) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -111,9 +107,11 @@ fn search() -> u16 {
             let mut reader = BufReader::new(&stream);
             while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
             let body = if head.contains("/_cluster/health") {
-                r#"{"status":"green"}"#
+                r#"{"status":"green"}"#.to_owned()
             } else {
-                r#"{"cluster_name":"theirs","version":{"distribution":"opensearch","number":"2.3.0"}}"#
+                format!(
+                    r#"{{"cluster_name":"theirs","version":{{"distribution":"opensearch","number":"{version}"}}}}"#
+                )
             };
             // Whoever asked may be gone.
             let _gone = write!(
@@ -129,7 +127,7 @@ fn search() -> u16 {
 /// A lab with a search engine, whose manifest says this of Dashboards.
 fn lab(lines: &str) -> Lab {
     let lab = Lab::new();
-    say(&lab, search(), lines);
+    say(&lab, search("2.3.0"), lines);
     lab
 }
 
@@ -155,7 +153,7 @@ fn it_runs_from_its_archive_and_shows_the_indices_of_the_project_first() {
     let lab = lab("");
     let (path, sum) = archive(&lab.folder);
     let url = format!("file://{}", path.as_str().replace(' ', "%20"));
-    let port = search();
+    let port = search("2.3.0");
     say(&lab, port, &format!("get = \"{url}\"\nsha512 = \"{sum}\"\n"));
     // What it shows is brought along, whoever runs it.
     let up = lab.json(&["up", "dashboards"]);
@@ -206,17 +204,14 @@ fn it_runs_from_path_with_its_security_plugin_switched_off() {
 }
 
 #[test]
-fn it_does_not_become_ready_without_a_search_engine_and_says_why() {
+fn it_does_not_become_ready_with_a_search_engine_that_it_does_not_fit_and_says_why() {
     let lab = lab("");
     let (path, sum) = archive(&lab.folder);
     let url = format!("file://{}", path.as_str().replace(' ', "%20"));
-    // Nobody brings along what is told to be elsewhere: this one is a program, and answers nobody.
-    lab.place.manifest(&format!(
-        "[services.opensearch]\nexternal = \"http://127.0.0.1:1\"\n[services.dashboards]\nports.http = 8025\nget = \"{url}\"\nsha512 = \"{sum}\"\n"
-    ));
+    say(&lab, search("1.2.4"), &format!("get = \"{url}\"\nsha512 = \"{sum}\"\n"));
     let run = lab.run(&["up", "dashboards", "--timeout", "2"]);
     assert_eq!(run.status, 5, "{run}");
-    assert!(run.stderr.contains("its state is red: core:opensearch@2.3.0 Unable to connect"), "{run}");
+    assert!(run.stderr.contains("its state is red: core:opensearch@2.3.0 incompatible with v1.2.4"), "{run}");
 }
 
 #[test]
@@ -241,7 +236,7 @@ fn where_it_cannot_be_had_a_profile_goes_on_without_it_and_says_so_in_one_line()
     let named = lab.run(&["up", "@consoles", "dashboards"]);
     assert_eq!(named.status, 3, "{named}");
     assert!(named.stderr.contains("into [services.dashboards] of ecosystem.toml"), "{named}");
-    let port = search();
+    let port = search("2.3.0");
     say(&lab, port, "from = \"path\"\n");
     let up = lab.json(&["up", "--profile", "consoles"]);
     assert!(up["left_out"][0]["reason"].as_str().unwrap().contains("is not installed"), "{up}");

@@ -11,4 +11,5 @@ mod maven;
 mod mirror;
 mod network;
 
+pub(crate) use archive::sha512;
 pub(crate) use lab::{Lab, file};

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use camino::Utf8PathBuf;
+use ecosystem_core::artifact::hex;
 use rustix::process::Signal;
 use sha2::{Digest, Sha256, Sha512};
 
@@ -109,11 +110,7 @@ fn answer(mut stream: &TcpStream, shop: &Shop, log: &Mutex<Vec<String>>) -> std:
     stream.shutdown(Shutdown::Both)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn sha512(bytes: &[u8]) -> String {
+pub(crate) fn sha512(bytes: &[u8]) -> String {
     hex(&Sha512::digest(bytes))
 }
 

@@ -50,7 +50,9 @@ pub fn run(context: &Context, global: &Global, args: &Provision, events: &dyn Ev
     let services = stack.site.ecosystem.select(None, &args.services)?;
     let (services, _) = stack.site.ecosystem.with_needed(&services)?;
     let (services, left_out) = stack.leave_out(context, services, &args.services);
-    left_out.iter().for_each(|one| events.emit(Event::Warning(format!("left out {one}"))));
+    for unavailable in left_out {
+        events.emit(Event::Warning(format!("left out {unavailable}")));
+    }
     let of = |backend| services.iter().copied().filter(move |service| service.backend.value == backend);
     let contained: Vec<&Service> = of(Backend::Compose).collect();
     let services: Vec<&Service> = of(Backend::Native).collect();

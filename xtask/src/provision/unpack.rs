@@ -30,17 +30,13 @@ impl Budget {
 
     /// Takes one member of this size out of it.
     pub(super) fn take(&mut self, bytes: u64, name: &str) -> Result<(), Failure> {
-        match (self.entries.checked_sub(1), self.bytes.checked_sub(bytes)) {
-            (Some(entries), Some(bytes)) => {
-                *self = Self { entries, bytes };
-                Ok(())
-            }
-            _ => {
-                let message = format!("{name} becomes far more than an archive of its size should");
-                Err(Failure::new(Kind::Host, "archive-too-large", message)
-                    .hint("do not use it, and tell whoever gave it to you"))
-            }
+        if let (Some(entries), Some(bytes)) = (self.entries.checked_sub(1), self.bytes.checked_sub(bytes)) {
+            *self = Self { entries, bytes };
+            return Ok(());
         }
+        let message = format!("{name} becomes far more than an archive of its size should");
+        Err(Failure::new(Kind::Host, "archive-too-large", message)
+            .hint("do not use it, and tell whoever gave it to you"))
     }
 }
 
@@ -63,7 +59,7 @@ pub fn unpack(
         source: BufReader::new(opened),
         read: move |bytes| {
             done += bytes;
-            read(done)
+            read(done);
         },
     };
     // Beside the files there are their headers, and a stream that never ends is none.

@@ -108,7 +108,10 @@ pub(super) fn running(
 
 /// One line for each.
 fn told(left_out: &[Unavailable]) -> String {
-    left_out.iter().map(|left_out| format!("Left out {left_out}\n")).collect()
+    left_out.iter().fold(String::new(), |mut text, left_out| {
+        let _ = writeln!(text, "Left out {left_out}");
+        text
+    })
 }
 
 impl Planned {
