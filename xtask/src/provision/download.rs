@@ -195,15 +195,15 @@ impl<'a> Download<'a> {
             7 | 28 => Cause::NobodyThere(host()),
             22 => Cause::Status(answer.status, self.url().to_owned()),
             23 if disk_is_full(self.store.root()) => Cause::DiskFull,
-            23 => Cause::NotWritable(output.last_line().to_owned()),
+            23 => Cause::NotWritable(reason(output).to_owned()),
             35 | 51 | 53 | 54 | 58 | 59 | 60 | 77 | 80 | 82 | 83 | 90 | 91 => {
-                let message = format!("curl does not trust {}: {}", host(), output.last_line());
+                let message = format!("curl does not trust {}: {}", host(), reason(output));
                 return Ended::Failed(Failure::new(Kind::Host, "certificate-refused", message).hint(
-                    "where a proxy of your network looks into connections, name its authority: SSL_CERT_FILE=/its/certificate.pem",
+                    "where a proxy of your network looks into connections, name its authority: CURL_CA_BUNDLE=/its/certificate.pem",
                 ));
             }
             _ => {
-                let message = format!("curl could not fetch {}: {}", self.url(), output.last_line());
+                let message = format!("curl could not fetch {}: {}", self.url(), reason(output));
                 return Ended::Failed(Failure::new(Kind::Host, "download-failed", message).hint(format!(
                     "correct `get` ({}), or download it yourself and name it: get = \"file:///…\"",
                     self.archive.url.origin
@@ -277,6 +277,12 @@ fn digest<D: Digest>(path: &Utf8Path) -> anyhow::Result<String> {
         }
         hash.update(&buffer[..read]);
     }
+}
+
+/// What curl says of an error, without the advice that it adds to some.
+fn reason(output: &Output) -> &str {
+    let said = output.stderr.lines().find_map(|line| Some(line.strip_prefix("curl: (")?.split_once(") ")?.1));
+    said.unwrap_or_else(|| output.last_line())
 }
 
 /// What curl is told.
