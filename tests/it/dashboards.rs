@@ -240,6 +240,11 @@ fn where_it_cannot_be_had_a_profile_goes_on_without_it_and_says_so_in_one_line()
     say(&lab, port, "from = \"path\"\n");
     let up = lab.json(&["up", "--profile", "consoles"]);
     assert!(up["left_out"][0]["reason"].as_str().unwrap().contains("is not installed"), "{up}");
+    // What only it needs is not brought along.
+    lab.place.manifest("profiles.core = [\"alone\", \"dashboards\"]\nservices.alone = { kind = \"process\", command = [\"/bin/sleep\", \"600\"] }\n");
+    let up = lab.json(&["up"]);
+    let names: Vec<_> = up["services"].as_array().unwrap().iter().map(|s| s["name"].clone()).collect();
+    assert_eq!(names, ["alone"]);
     say(&lab, port, "via = \"native\"\n");
     let unnamed = lab.run(&["up", "dashboards"]);
     assert!(unnamed.status == 3 && unnamed.stderr.contains("error[archive-unnamed]"), "{unnamed}");

@@ -351,7 +351,7 @@ impl Stack {
             .iter()
             .filter(|service| service.kind.can_be_left_out())
             .filter(|service| !named.contains(&service.name) && !needed(&service.name))
-            .filter_map(|service| Some((service.name.clone(), absent(context, service)?)))
+            .filter_map(|service| Some((service.name.clone(), absent_here(context, service)?)))
             .collect();
         if reasons.len() == services.len() {
             // Nothing would be left: why it cannot be had is an error then.
@@ -414,7 +414,7 @@ impl Stack {
 }
 
 /// Why a service cannot be had on this machine in the way that is meant for it; `None` where it can, or where somebody has decided that way.
-fn absent(context: &Context, service: &Service) -> Option<Unavailable> {
+pub fn absent_here(context: &Context, service: &Service) -> Option<Unavailable> {
     let (reason, next) = match service.backend.value {
         Backend::External => return None,
         Backend::Native => {

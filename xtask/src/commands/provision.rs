@@ -48,8 +48,8 @@ pub fn run(context: &Context, global: &Global, args: &Provision, events: &dyn Ev
     }
     let stack = Stack::open(context, global)?;
     let services = stack.site.ecosystem.select(None, &args.services)?;
-    let (services, _) = stack.site.ecosystem.with_needed(&services)?;
     let (services, left_out) = stack.leave_out(context, services, &args.services);
+    let (services, _) = stack.site.ecosystem.with_needed(&services)?;
     for unavailable in left_out {
         events.emit(Event::Warning(format!("left out {unavailable}")));
     }

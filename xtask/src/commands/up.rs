@@ -76,13 +76,14 @@ pub fn run(
     let mut stack = Stack::open_with(context, global, &asked).map_err(one)?;
     refuse::others(context, global, args, &stack).map_err(one)?;
     warn_of(&stack.site.ecosystem, events);
-    let (services, _) = wanted_services(&stack, args).map_err(|e| one(e.into()))?;
+    let (services, _) = with_needed(&stack, &selected(&stack, args).map_err(one)?).map_err(one)?;
     let choice = backend::choose(context, &stack, &services);
     if let Some(choice) = choice {
         stack = Stack::open_with(context, global, &backend::chosen(&asked, choice)).map_err(one)?;
     }
-    let (services, needed_by) = wanted_services(&stack, args).map_err(|e| one(e.into()))?;
+    let services = selected(&stack, args).map_err(one)?;
     let (services, left_out) = stack.leave_out(context, services, &args.services);
+    let (services, needed_by) = with_needed(&stack, &services).map_err(one)?;
     if restart {
         refuse::elsewhere(&services, &args.services).map_err(|failure| one(failure.into()))?;
     }
@@ -184,13 +185,17 @@ pub fn run(
     output::report(&report, global.format).map_err(one)
 }
 
-/// What was asked for, with what it starts after, and who needs that.
-fn wanted_services<'s>(
+/// What was asked for.
+fn selected<'s>(stack: &'s Stack, args: &Up) -> anyhow::Result<Vec<&'s Service>> {
+    Ok(stack.site.ecosystem.select(args.profile.as_deref(), &args.services)?)
+}
+
+/// The same with what it starts after, and who needs that.
+fn with_needed<'s>(
     stack: &'s Stack,
-    args: &Up,
-) -> Result<(Vec<&'s Service>, BTreeMap<String, String>), Failure> {
-    let selected = stack.site.ecosystem.select(args.profile.as_deref(), &args.services)?;
-    stack.site.ecosystem.with_needed(&selected)
+    selected: &[&'s Service],
+) -> anyhow::Result<(Vec<&'s Service>, BTreeMap<String, String>)> {
+    Ok(stack.site.ecosystem.with_needed(selected)?)
 }
 
 /// The words that would ask for the same again.
