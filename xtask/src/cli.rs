@@ -233,9 +233,19 @@ pub struct Up {
     /// Do not load the pack that the manifest names
     #[arg(long)]
     pub no_seed: bool,
+    /// Wait for more than servers that are ready: `tasks` stands for the background tasks of the application
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub wait: Option<Wait>,
     /// How long a server may take until it is ready, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub timeout: u64,
+}
+
+/// What `up` can wait for beside servers that are ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Wait {
+    /// Until no queue of the broker holds a task
+    Tasks,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -308,6 +318,8 @@ pub enum EnvSyntax {
     Dotenv,
     /// One JSON object
     Json,
+    /// Lines for OARepo's file `variables`
+    Variables,
 }
 
 #[derive(Debug, Clone, Args)]

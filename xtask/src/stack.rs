@@ -418,7 +418,8 @@ pub fn absent_here(context: &Context, service: &Service) -> Option<Unavailable> 
     let (reason, next) = match service.backend.value {
         Backend::External => return None,
         Backend::Native => {
-            let failure = possible(service, &context.provisioning()).err()?;
+            // What is a fault of something else is told by whoever fetches.
+            let failure = possible(service, &context.provisioning()).err()?.downcast::<Failure>().ok()?;
             (failure.message, failure.hints.join(", "))
         }
         Backend::Compose => {

@@ -26,6 +26,7 @@ pub mod render;
 pub mod reset;
 pub mod seen;
 pub mod shortage;
+pub mod site;
 pub mod supervise;
 pub mod synthetic;
 pub mod tenant;

@@ -2,6 +2,8 @@
 //!
 //! Deliberately not here: how its processes are run (that is the catalog's), and loading packs.
 
+pub mod tasks;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -73,7 +73,7 @@ impl Http {
     }
 
     /// The same for a server that is asked in place of NGINX: it is told that the person asked over TLS.
-    pub(super) fn as_https(self) -> Self {
+    pub(super) fn behind_tls(self) -> Self {
         self.with_header(("X-Forwarded-Proto", "https"))
     }
 

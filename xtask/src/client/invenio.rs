@@ -13,7 +13,7 @@ pub(super) fn check(endpoint: &Endpoint, effort: Effort) -> Result<(), Attempt> 
     let address = endpoint.address("http");
     // Its secret signs sessions; nobody is sent it.
     let asked = Endpoint { secret: None, ..endpoint.clone() };
-    let reply = Http::new(&asked, "http", effort.limit()).as_https().get(SEARCH);
+    let reply = Http::new(&asked, "http", effort.limit()).behind_tls().get(SEARCH);
     let reply = reply.map_err(|error| trouble(&error, "HTTP", &address))?;
     match reply.status {
         200 => Ok(()),

@@ -8,7 +8,7 @@ use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Backend, Service};
 use ecosystem_core::place::Place;
 use ecosystem_core::plan::{Observed, Obstacle, own_ports};
-use ecosystem_core::render::env::{Syntax, render, variables};
+use ecosystem_core::render::env::{Syntax, oarepo, render, variables};
 use ecosystem_core::tenant::{Step, endpoints, holds};
 
 use crate::backend::native;
@@ -76,11 +76,15 @@ pub fn run(context: &Context, global: &Global, args: &Env, events: &dyn Events) 
     if let Some(name) = &args.tenant {
         endpoints = of_tenant(&place, name, endpoints, events)?;
     }
-    let variables = variables(&endpoints);
+    let variables = match args.syntax {
+        EnvSyntax::Variables => oarepo(&endpoints),
+        _ => variables(&endpoints),
+    };
     let syntax = match (global.format, args.syntax) {
         (Format::Json, _) | (_, EnvSyntax::Json) => Syntax::Json,
         (_, EnvSyntax::Shell) => Syntax::Shell,
         (_, EnvSyntax::Dotenv) => Syntax::Dotenv,
+        (_, EnvSyntax::Variables) => Syntax::Variables,
     };
     output::text(&render(&variables, syntax))
 }

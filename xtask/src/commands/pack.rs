@@ -8,9 +8,10 @@ use ecosystem_core::pack::Part;
 use ecosystem_core::synthetic::Synthetic;
 
 use super::clients::pg_dump;
+use crate::app::tasks;
 use crate::cli::{Archive, Capture, Global, New, Pack, Verify};
 use crate::context::Context;
-use crate::event::Events;
+use crate::event::{Events, Section};
 use crate::output::{self, Report};
 use crate::seed;
 use crate::seed::archive::Archived;
@@ -55,7 +56,7 @@ fn capture(context: &Context, global: &Global, args: &Capture, events: &dyn Even
     if args.quiesce
         && let Some(endpoint) = endpoints.get("rabbitmq")
     {
-        capture::quiesce(endpoint, events)?;
+        tasks::drain(endpoint, Section::Capture, None, events)?;
     }
     let runs = endpoints.contains_key("postgresql");
     let dump = runs.then(|| pg_dump(context, &stack, events)).transpose()?;

@@ -1,6 +1,7 @@
 //! `status`: what runs, where, and whether it is usable.
 
 mod container;
+mod tasks;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use ecosystem_core::supervise::Phase;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
+use crate::app::tasks::Tasks;
 use crate::backend::compose::record;
 use crate::backend::native;
 use crate::checkpoint;
@@ -44,6 +46,9 @@ struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     resetting: Option<String>,
     services: Vec<Service>,
+    /// What the application has left to do; absent where none runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tasks: Option<Tasks>,
     /// Why nothing is told of containers.
     #[serde(skip)]
     unseen: Option<anyhow::Error>,
@@ -167,6 +172,7 @@ fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
         restoring: None,
         resetting: None,
         services: Vec::new(),
+        tasks: None,
         unseen: None,
     };
     // Not what was known when the command began: somebody may have set it up while it watches.
@@ -245,6 +251,7 @@ fn gather(context: &Context, stack: &Stack) -> anyhow::Result<Status> {
         all.filter_map(|thread| thread.join().ok().flatten()).collect()
     });
     status.services.sort_by(|a, b| a.name.cmp(&b.name));
+    status.tasks = tasks::of(&status.services, &endpoints);
     for service in status.services.iter_mut().filter(|service| service.bad()) {
         if let (Some(compose), Some(seen), Some(_)) =
             (&compose, containers.get(&service.name), &service.container)
@@ -438,6 +445,9 @@ impl Report for Status {
                 let by = if service.container.is_some() { "the engine" } else { "the supervisor" };
                 let _ = writeln!(text, "             restarted {times} by {by}");
             }
+        }
+        if let Some(tasks) = &self.tasks {
+            let _ = writeln!(text, "\n{}", tasks::line(tasks));
         }
         text
     }

@@ -26,7 +26,7 @@ use ecosystem_core::seen::Seen;
 
 use self::containers::Containers;
 use crate::backend::native;
-use crate::cli::{Global, PortOffset, Up};
+use crate::cli::{Global, PortOffset, Up, Wait};
 use crate::context::Context;
 use crate::engine::{Engine, Outcome};
 use crate::event::{Event, Events};
@@ -178,6 +178,9 @@ pub fn run(
     if !outcome.failures.is_empty() {
         undo_if_interrupted(&place, &wanted.containers, &outcome, events);
         return Err(outcome.failures);
+    }
+    if args.wait == Some(Wait::Tasks) {
+        wanted.wait_for_tasks(events).map_err(one)?;
     }
     let looked_only = plan.steps.iter().all(|step| step.action.only_looks());
     let unchanged = looked_only && !loaded.load(Ordering::SeqCst);

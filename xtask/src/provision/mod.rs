@@ -20,6 +20,7 @@ mod postgresql;
 mod provisioner;
 mod rabbitmq;
 mod run;
+mod site;
 mod store;
 mod tools;
 mod tree;

@@ -187,7 +187,7 @@ impl Provisioner<'_> {
                         builds.push((&service.name, want));
                         None
                     }
-                    Want::Application(_) | Want::Archive(_) => {
+                    Want::Application(_) | Want::Site(_) | Want::Archive(_) => {
                         others.push((&service.name, want));
                         None
                     }
@@ -381,6 +381,7 @@ impl Provisioner<'_> {
             }
             Want::Opensearch(home) => Some(home_id(home, &self.lock.maven)?),
             Want::Application(application) => Some(application.id()?),
+            Want::Site(site) => Some(site.id()?),
             Want::Archive(archive) => Some(archive.id()),
         })
     }
@@ -391,7 +392,7 @@ impl Provisioner<'_> {
         };
         Ok(match want {
             Want::PostgresqlBuild(_) | Want::Opensearch(_) => sum(artifacts(want)?),
-            Want::Packages(_) | Want::Application(_) | Want::Archive(_) => None,
+            Want::Packages(_) | Want::Application(_) | Want::Site(_) | Want::Archive(_) => None,
             Want::OnPath(_) | Want::HostJava(_) => Some(0),
         })
     }
@@ -448,6 +449,7 @@ fn build(maven: &mut Maven<'_>, builds: &[(&String, &Want)]) -> anyhow::Result<V
 fn install(want: &Want, store: &Store, host: &Host, events: &dyn Events) -> anyhow::Result<Installed> {
     match want {
         Want::Application(application) => application.install(store, host, events),
+        Want::Site(site) => site.install(store, host, events),
         Want::Archive(archive) => archive.install(store, host, events),
         _ => Err(Failure::new(Kind::Bug, "not-a-build", format!("{} is no application", want.name())).into()),
     }

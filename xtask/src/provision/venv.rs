@@ -2,6 +2,7 @@
 //!
 //! Deliberately not here: which packages, and what is run of them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -36,12 +37,7 @@ impl Application {
         };
         let series = set.python();
         let Some(python) = python::find(host, series) else {
-            let message = format!("{name} {} needs Python {series}, which is not here", set.version);
-            return Err(Failure::new(Kind::Host, "python-missing", message)
-                .hint(format!(
-                    "uv python install {series}, or pyenv install {series}: it is found where they keep it"
-                ))
-                .hint("or enter the Nix shell, which has it: nix develop"));
+            return Err(python_missing(&format!("{name} {}", set.version), series));
         };
         Ok(Self { name, set, python })
     }
@@ -73,13 +69,18 @@ impl Application {
             venv.fill(&self.set, &task)?;
             venv.make_movable()?;
             task.finish(format!("{} packages", self.set.lines().count()));
-            let bin = folder.join("venv/bin");
-            let paths =
-                [("bin", bin.clone()), ("python", bin.join("python")), ("packages", venv.packages()?)];
-            let paths = paths.map(|(role, path)| (role.to_owned(), path)).into_iter().collect();
-            Ok(Built { facts: Facts { paths, ..Facts::default() }, ..Built::default() })
+            Ok(Built { facts: Facts { paths: venv.paths()?, ..Facts::default() }, ..Built::default() })
         })
     }
+}
+
+/// The failure where a Python is not on this machine.
+pub(super) fn python_missing(who: &str, series: &str) -> Failure {
+    Failure::new(Kind::Host, "python-missing", format!("{who} needs Python {series}, which is not here"))
+        .hint(format!(
+            "uv python install {series}, or pyenv install {series}: it is found where they keep it"
+        ))
+        .hint("or enter the Nix shell, which has it: nix develop")
 }
 
 /// A virtual environment in the making, `venv` in a folder.
@@ -183,9 +184,33 @@ impl<'a> Venv<'a> {
             .hint("pip reads its mirror and proxy from its own configuration: python3 -m pip config list")
     }
 
+    /// Where its programs, its Python and its packages lie.
+    pub(super) fn paths(&self) -> anyhow::Result<BTreeMap<String, Utf8PathBuf>> {
+        let bin = self.folder.join("venv/bin");
+        let paths = [("bin", bin.clone()), ("python", bin.join("python")), ("packages", self.packages()?)];
+        Ok(paths.map(|(role, path)| (role.to_owned(), path)).into_iter().collect())
+    }
+
+    /// The version of a package that is installed.
+    pub(super) fn version_of(&self, package: &str) -> Option<String> {
+        let begin = format!("{}-", package.replace('-', "_"));
+        let entries = self.packages().ok()?.read_dir_utf8().ok()?;
+        let mut names = entries.flatten().map(|entry| entry.file_name().to_ascii_lowercase());
+        names.find_map(|name| Some(name.strip_prefix(&begin)?.strip_suffix(".dist-info")?.to_owned()))
+    }
+
+    /// Installs what a project has locked with uv, and the project itself.
+    pub(super) fn uv_sync(&self, uv: &Utf8Path, project: &Utf8Path, task: &Task<'_>) -> anyhow::Result<()> {
+        let venv = self.folder.join("venv");
+        let command = Cmd::new(uv).env("UV_PROJECT_ENVIRONMENT", venv.as_str());
+        let args =
+            ["sync", "--frozen", "--no-dev", "--compile-bytecode", "--quiet", "--project", project.as_str()];
+        self.run("uv", command, &args, task)
+    }
+
     /// Programs that pip wrote name the folder in which they were made; the environment is moved when it is whole. Afterwards they look for
     /// their Python beside themselves.
-    fn make_movable(&self) -> anyhow::Result<()> {
+    pub(super) fn make_movable(&self) -> anyhow::Result<()> {
         let bin = self.folder.join("venv/bin");
         let made = format!("#!{bin}/python");
         let start =

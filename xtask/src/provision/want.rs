@@ -11,6 +11,7 @@ use super::host::Host;
 use super::java::{self, HostJava};
 use super::maven::Gav;
 use super::on_path::{self, OnPath};
+use super::site::Site;
 use super::venv::Application;
 use super::{opensearch, postgresql};
 
@@ -24,6 +25,7 @@ pub(super) enum Want {
     Opensearch(Box<Home>),
     Application(Application),
     Archive(Distribution),
+    Site(Box<Site>),
 }
 
 /// An OpenSearch home and what goes into it.
@@ -45,12 +47,13 @@ impl Want {
             Self::Opensearch(_) => "opensearch",
             Self::Application(application) => application.name(),
             Self::Archive(distribution) => distribution.name(),
+            Self::Site(_) => "invenio",
         }
     }
 }
 
 /// What a service needs. What is made from it (templates, archives) follows by itself.
-pub(super) fn wants(service: &Service, host: &Host) -> Result<Vec<Want>, Failure> {
+pub(super) fn wants(service: &Service, host: &Host) -> anyhow::Result<Vec<Want>> {
     let path = service.from.value == From::Path;
     if let Some(archive) = &service.archive {
         let archive = Want::Archive(Distribution::of(service.kind, archive));
@@ -78,21 +81,26 @@ pub(super) fn wants(service: &Service, host: &Host) -> Result<Vec<Want>, Failure
             assembly.select(&modules, &plugins)?;
             vec![Want::Opensearch(Box::new(Home { assembly, modules, plugins })), java(host)]
         }
+        Kind::Invenio if service.site.is_some() => {
+            let folder = service.site.as_ref().map_or_else(Default::default, |site| site.value.clone());
+            let python = service.python.as_deref().unwrap_or_default();
+            vec![Want::Site(Box::new(Site::of(&folder, python, host)?))]
+        }
         Kind::Invenio => vec![Want::Application(Application::of("invenio", source(service)?, host)?)],
         Kind::Dashboards if path => vec![Want::OnPath(on_path::dashboards(host)?)],
         // Its programs are the person's.
         Kind::Process => vec![],
         kind => {
             let message = format!("services.{}: this version runs {kind} as a container only", service.name);
-            return Err(Failure::new(Class::Manifest, "service-unsupported", message));
+            return Err(Failure::new(Class::Manifest, "service-unsupported", message).into());
         }
     })
 }
 
 /// Whether the native backend can have this server on this machine.
-pub fn possible(service: &Service, host: &Host) -> Result<(), Failure> {
+pub fn possible(service: &Service, host: &Host) -> anyhow::Result<()> {
     wants(service, host)?.iter().try_for_each(|want| match want {
-        Want::Packages(recipe) => debian::require(host, recipe),
+        Want::Packages(recipe) => debian::require(host, recipe).map_err(Into::into),
         _ => Ok(()),
     })
 }

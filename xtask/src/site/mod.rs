@@ -8,8 +8,9 @@ mod state;
 use std::os::unix::fs::MetadataExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::catalog;
 use ecosystem_core::failure::{Failure, Kind};
-use ecosystem_core::model::{Ecosystem, Flags, Layer, failure, resolve};
+use ecosystem_core::model::{Ecosystem, Flags, Layer, Origin, Sourced, failure, resolve};
 use ecosystem_core::release::{self, Detected};
 
 pub use operation::{Holder, Lock};
@@ -23,6 +24,8 @@ pub const MANIFEST: &str = "ecosystem.toml";
 pub const LOCAL: &str = "ecosystem.local.toml";
 /// Exactly what is fetched for a project.
 pub const LOCK: &str = "ecosystem.lock";
+/// The configuration of an application, in the folder of its project.
+const CONFIGURATION: &str = "invenio.cfg";
 /// The state folder of a project, unless `ECOSYSTEM_STATE` says otherwise.
 pub const STATE: &str = ".ecosystem";
 /// The longest manifest that is read, in bytes: one of 200 services has half of it.
@@ -66,6 +69,8 @@ impl Site {
                 resolve(&[], &nothing).map_err(|problems| failure(&problems))?
             }
         };
+        let mut ecosystem = ecosystem;
+        find_sites(&mut ecosystem, &root);
         Ok((Self { root, manifest, ecosystem }, broken))
     }
 
@@ -75,6 +80,24 @@ impl Site {
         let layers: Vec<Layer<'_>> = text.iter().map(|text| Layer { name: MANIFEST, text }).collect();
         let flags = Flags { release, project: detect_release(&self.root), ..Flags::default() };
         resolve(&layers, &flags).map_err(|problems| failure(&problems).into())
+    }
+}
+
+/// Where applications have projects of their own: as the manifest says, else where Invenio's own tools would look.
+fn find_sites(ecosystem: &mut Ecosystem, root: &Utf8Path) {
+    for service in ecosystem.services.values_mut().filter(|service| service.kind == catalog::Kind::Invenio) {
+        match &mut service.site {
+            Some(site) => site.value = root.join(&site.value),
+            None if root.join(CONFIGURATION).is_file() => {
+                let origin = Origin::File { name: CONFIGURATION.to_owned(), line: 1 };
+                service.site = Some(Sourced { value: root.to_owned(), origin });
+            }
+            None => {}
+        }
+        // The pack of a release is what its own application has in its stores.
+        if service.site.is_some() {
+            service.pack = service.pack.take().filter(|pack| !matches!(pack.origin, Origin::Release(_)));
+        }
     }
 }
 

@@ -6,13 +6,15 @@
 
 use std::collections::BTreeMap;
 
+use camino::Utf8PathBuf;
+
 use super::{Access, Data, Fresh, Inputs, Kind, Launch};
 use crate::artifact::Key;
 use crate::endpoint::{Endpoint, Ready, Watched};
 use crate::model::Service;
 use crate::place::Place;
-use crate::process::{Process, Rules, Signal, Stop};
-use crate::render::env::variables;
+use crate::process::{Content, File, Process, Rules, Signal, Stop};
+use crate::render::env::{oarepo, variables};
 
 /// Settings that this project sets itself; the manifest may not. Lower case: names are compared without case.
 pub(super) const RESERVED: &[&str] = &[
@@ -38,6 +40,9 @@ pub(super) const RESERVED: &[&str] = &[
 
 /// The bucket of its files.
 const BUCKET: &str = "default";
+
+/// What of a project's folder belongs into its instance, as `invenio-cli install` links it.
+const LINKED: [&str; 3] = ["invenio.cfg", "templates", "app_data"];
 
 /// The queues of InvenioRDM 12, as `invenio-cli run` names them.
 const QUEUES: &str = "celery,low";
@@ -94,6 +99,11 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     let web = [invenio.as_str(), "run", "--host", "127.0.0.1", "--port", &port];
     let worker = ["worker", "--loglevel", "INFO", "--concurrency", "2", "--queues", QUEUES];
     let beat = ["beat", "--loglevel", "INFO", "--pidfile=", "--schedule", schedule.as_str()];
+    // Where Invenio looks for them. What a project does not have is no file for it.
+    let linked = |site: &Utf8PathBuf| {
+        LINKED.map(|name| File { path: instance.join(name), content: Content::Link(site.join(name)) })
+    };
+    let files = service.site.iter().flat_map(|site| linked(&site.value)).collect();
     Launch {
         processes: vec![
             process("web", &web, 1_000),
@@ -103,7 +113,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         ],
         // Each takes seconds of a processor to start, and people wait for the first one.
         gate: Some(endpoint.port("http")),
-        files: vec![],
+        files,
         data: Data { folder: instance, fresh: Fresh::Empty, lock: None, version: None },
         endpoint,
         made_by: format!("invenio {}", super::major(&application.version)),
@@ -118,8 +128,13 @@ pub fn settings(
     endpoints: &BTreeMap<String, Endpoint>,
 ) -> BTreeMap<String, String> {
     let servers = service.needs.iter().filter_map(|name| endpoints.get_key_value(name));
-    let all = servers.map(|(name, endpoint)| (name, endpoint)).chain([(&service.name, own)]);
-    let mut all = variables(&all.map(|(name, endpoint)| (name.clone(), endpoint.clone())).collect());
+    let all = servers.chain([(&service.name, own)]);
+    let all: BTreeMap<String, Endpoint> =
+        all.map(|(name, endpoint)| (name.clone(), endpoint.clone())).collect();
+    // A project may be OARepo's, which puts its addresses together from parts.
+    let parts = if service.site.is_some() { oarepo(&all) } else { BTreeMap::new() };
+    let mut all = variables(&all);
+    all.extend(parts);
     for (name, value) in &service.settings {
         // Invenio reads Python where TOML has its own words.
         let value = match value.value.as_str() {
@@ -139,4 +154,130 @@ pub fn location(launch: &Launch, servers: &[&Endpoint]) -> String {
         return format!("s3://{BUCKET}");
     }
     launch.data.folder.join("data").into_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Around, launch};
+    use super::*;
+    use crate::artifact::{Facts, Installation, Installed};
+    use crate::endpoint::Secret;
+    use crate::model::{Flags, Layer, resolve};
+    use crate::process::RunAs;
+
+    fn launched(text: &str, change: impl Fn(&mut Service)) -> Launch {
+        let ecosystem = resolve(&[Layer { name: "m", text }], &Flags::default()).unwrap();
+        let place = Place {
+            id: "x".into(),
+            root: "/p".into(),
+            state: "/p/.ecosystem".into(),
+            store: "/s".into(),
+            offset: 100,
+        };
+        let around = Around::of(&ecosystem.services, &place, "127.0.0.1", "", |_| Secret::new("s3cret"));
+        let mut service = ecosystem.services["invenio"].clone();
+        change(&mut service);
+        let paths = [("bin", "/s/venv/bin"), ("python", "/s/venv/bin/python")];
+        let paths = paths.map(|(role, path)| (role.to_owned(), path.into())).into_iter().collect();
+        let application = Installed {
+            name: "invenio".into(),
+            version: "12.1.0".into(),
+            key: Key::of([]),
+            root: "/s".into(),
+            facts: Facts { paths, ..Facts::default() },
+        };
+        launch(Inputs {
+            service: &service,
+            place: &place,
+            bind: "127.0.0.1",
+            installed: &Installation::from([("invenio".into(), application)]),
+            run_as: RunAs::Me,
+            secret: &Secret::new("k3y"),
+            around: &around,
+        })
+    }
+
+    #[test]
+    fn it_is_a_web_server_a_worker_and_a_clock_that_are_told_the_same() {
+        let launch =
+            launched("services.invenio.settings = { THEME_SITENAME = \"Ours\", DEBUG = true }", |_| {});
+        let argv: Vec<String> =
+            launch.processes.iter().map(|p| format!("{}: {}", p.id(), p.argv.join(" "))).collect();
+        insta::assert_snapshot!(argv.join("\n"), @r"
+        invenio/web: /s/venv/bin/python /s/venv/bin/invenio run --host 127.0.0.1 --port 5101
+        invenio/worker: /s/venv/bin/python /s/venv/bin/celery --app invenio_app.celery worker --loglevel INFO --concurrency 2 --queues celery,low
+        invenio/beat: /s/venv/bin/python /s/venv/bin/celery --app invenio_app.celery beat --loglevel INFO --pidfile= --schedule /p/.ecosystem/invenio/beat-schedule
+        ");
+        assert!(launch.processes.iter().all(|process| process.env == launch.processes[0].env));
+        let env: Vec<String> =
+            launch.processes[0].env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        insta::assert_snapshot!(env.join("\n"), @r"
+        AMQP_URL=amqp://invenio:s3cret@127.0.0.1:5972/%2F
+        CELERY_BROKER_URL=amqp://invenio:s3cret@127.0.0.1:5972/%2F
+        HOME=/p/.ecosystem/invenio
+        INVENIO_ACCOUNTS_SESSION_REDIS_URL=redis://default:s3cret@127.0.0.1:6679/1
+        INVENIO_BROKER_URL=amqp://invenio:s3cret@127.0.0.1:5972/%2F
+        INVENIO_CACHE_REDIS_URL=redis://default:s3cret@127.0.0.1:6679/0
+        INVENIO_CACHE_TYPE=redis
+        INVENIO_CELERY_BROKER_URL=amqp://invenio:s3cret@127.0.0.1:5972/%2F
+        INVENIO_CELERY_RESULT_BACKEND=redis://default:s3cret@127.0.0.1:6679/2
+        INVENIO_COMMUNITIES_IDENTITIES_CACHE_REDIS_URL=redis://default:s3cret@127.0.0.1:6679/4
+        INVENIO_DEBUG=True
+        INVENIO_FILES_REST_STORAGE_FACTORY=invenio_s3.s3fs_storage_factory
+        INVENIO_INSTANCE_PATH=/p/.ecosystem/invenio/data
+        INVENIO_PROXYFIX_CONFIG={'x_for': 1, 'x_proto': 1, 'x_host': 1, 'x_port': 1}
+        INVENIO_RATELIMIT_STORAGE_URI=redis://default:s3cret@127.0.0.1:6679/3
+        INVENIO_S3_ACCESS_KEY_ID=invenio
+        INVENIO_S3_ENDPOINT_URL=http://127.0.0.1:9100
+        INVENIO_S3_SECRET_ACCESS_KEY=s3cret
+        INVENIO_SEARCH_HOSTS=[{'host': '127.0.0.1', 'port': 9500}]
+        INVENIO_SEARCH_INDEX_PREFIX=invenio-
+        INVENIO_SECRET_KEY=k3y
+        INVENIO_SITE_API_URL=https://127.0.0.1:5100/api
+        INVENIO_SITE_UI_URL=https://127.0.0.1:5100
+        INVENIO_SQLALCHEMY_DATABASE_URI=postgresql+psycopg2://invenio:s3cret@127.0.0.1:5732/invenio
+        INVENIO_THEME_SITENAME=Ours
+        LANG=C.UTF-8
+        OPENSEARCH_URL=http://127.0.0.1:9500
+        PATH=/s/venv/bin:/usr/local/bin:/usr/bin:/bin
+        PGDATABASE=invenio
+        PGHOST=127.0.0.1
+        PGPASSWORD=s3cret
+        PGPORT=5732
+        PGUSER=invenio
+        PYTHONUNBUFFERED=1
+        RABBITMQ_MANAGEMENT_URL=http://invenio:s3cret@127.0.0.1:15972
+        REDISCLI_AUTH=s3cret
+        REDIS_URL=redis://default:s3cret@127.0.0.1:6679/0
+        TZ=UTC
+        ");
+        assert!(argv.iter().all(|line| !line.contains("s3cret") && !line.contains("k3y")), "{argv:?}");
+        assert_eq!(
+            launch.processes[0].rules.after,
+            ["postgresql", "redis", "rabbitmq", "opensearch", "minio"]
+        );
+        assert_eq!(location(&launch, &[]), "/p/.ecosystem/invenio/data/data");
+    }
+
+    #[test]
+    fn a_project_of_its_own_is_linked_and_told_the_parts_of_every_address() {
+        let site = |service: &mut Service| {
+            service.site =
+                Some(crate::model::Sourced { value: "/p".into(), origin: crate::model::Origin::Flag("x") });
+        };
+        let (own, other) = (launched("", site), launched("", |_| {}));
+        let links: Vec<_> = own.files.iter().map(|file| (file.path.as_str(), file.content.text())).collect();
+        assert_eq!(links[0], ("/p/.ecosystem/invenio/data/invenio.cfg", "/p/invenio.cfg"));
+        assert!(other.files.is_empty());
+        assert_eq!(own.processes[0].env["INVENIO_DATABASE_PORT"], "5732");
+        assert!(!other.processes[0].env.contains_key("INVENIO_DATABASE_PORT"));
+    }
+
+    #[test]
+    fn what_this_project_sets_cannot_be_set_by_a_manifest() {
+        for name in ["SECRET_KEY", "SQLALCHEMY_DATABASE_URI", "BROKER_URL"] {
+            let text = format!("services.invenio.settings = {{ {name} = \"x\" }}");
+            assert!(resolve(&[Layer { name: "m", text: &text }], &Flags::default()).is_err(), "{name}");
+        }
+    }
 }

@@ -138,6 +138,11 @@ pub const KEYS: &[Key] = &[
         doc: "The pack that `up` lays into an application that is empty; `fixtures` stands for the application's own, which take minutes.",
     },
     Key {
+        path: "services.<service>.site",
+        shape: Shape::Text,
+        doc: "The folder of the application's own project, from the folder of the manifest; left out, that folder itself where it has an `invenio.cfg`, else the application of the release.",
+    },
+    Key {
         path: "services.<service>.command",
         shape: Shape::Words,
         doc: "What a process runs, word by word and without a shell; `{port.ROLE}` stands for a port of it, `{port.SERVICE.ROLE}` for one of another service.",

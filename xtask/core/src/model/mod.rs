@@ -19,6 +19,7 @@ pub(crate) mod template;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use archive::{Archive, Format, Sum};
@@ -94,6 +95,12 @@ pub struct Service {
     /// The pack that an empty application starts from, where it is not its own fixtures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pack: Option<Sourced<String>>,
+    /// The project that the application is, where it is not the one of the release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<Sourced<Utf8PathBuf>>,
+    /// The series of Python that an application runs on, where its project names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub python: Option<String>,
     /// The services that the application works with, which start before it; empty for servers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,

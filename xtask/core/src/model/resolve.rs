@@ -14,6 +14,7 @@ use super::{
 };
 use crate::catalog::Kind;
 use crate::release::{self, Defaults, Detected, Release};
+use crate::tool::Requirement;
 
 /// The text of one manifest.
 #[derive(Debug, Clone, Copy)]
@@ -157,6 +158,7 @@ impl Draft {
         );
         for service in services.values_mut().filter(|service| service.kind == Kind::Invenio) {
             service.needs.clone_from(&needs);
+            service.python = release.tools.iter().find(|tool| tool.name == "python").map(Requirement::series);
         }
         // A console is of no use without what it shows.
         let shown = first_of(&services, &[Kind::Opensearch]);
@@ -337,6 +339,9 @@ impl Draft {
                     service.settings.insert((*setting).to_owned(), Sourced { value, origin });
                 }
                 (["image"], Value::Text(value)) => service.image = Some(Sourced { value, origin }),
+                (["site"], Value::Text(value)) => {
+                    service.site = Some(Sourced { value: value.into(), origin });
+                }
                 (["pack"], Value::Text(value)) => service.pack = Some(Sourced { value, origin }),
                 (["heap"], Value::Text(value)) => service.heap = Some(Sourced { value, origin }),
                 (["from"], Value::Text(value)) => {
@@ -426,6 +431,8 @@ fn blank(name: &str, kind: Kind, defaults: &Defaults, release: &str) -> Service 
         modules: Sourced::release(defaults.modules.clone(), release),
         heap: sourced(&defaults.heap),
         pack: sourced(&defaults.pack),
+        site: None,
+        python: None,
         needs: Vec::new(),
         program: None,
     }

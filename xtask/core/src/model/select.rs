@@ -153,8 +153,8 @@ mod tests {
         let failure = select(text, None, &["minio", "redis", "invenio"]).unwrap_err();
         assert_eq!((failure.code, failure.kind), ("service-not-yet", FailureKind::Host));
         assert_eq!(failure.message.lines().count(), 1);
-        insta::assert_snapshot!(format!("{failure}\n{}", failure.hints.join("\n")), @"
-        this version cannot start minio (MinIO, the object storage) and invenio (the Invenio application) yet
+        insta::assert_snapshot!(format!("{failure}\n{}", failure.hints.join("\n")), @r"
+        this version cannot start minio (MinIO, the object storage) yet
         what it can start: postgresql, redis, rabbitmq, opensearch, dashboards, pgadmin, minio
         ");
         assert_eq!(select("", Some("app"), &[]).unwrap_err().code, "service-not-yet");

@@ -53,6 +53,12 @@ fn release(package: &str, major: u32) -> Option<&'static str> {
     }
 }
 
+/// The release that an application belongs to, by its Package URL: `v12` of `pkg:pypi/invenio-app-rdm@12.1.0`.
+pub fn release_of(purl: &str) -> Option<&'static str> {
+    let (package, version) = purl.strip_prefix("pkg:pypi/")?.split_once('@')?;
+    release(package, major(version)?)
+}
+
 /// Every direct requirement of a project, as name and version specifier.
 fn requirements(text: &str) -> Vec<(String, String)> {
     let Ok(table) = text.parse::<toml::Table>() else { return Vec::new() };

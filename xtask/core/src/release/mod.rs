@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-pub use detect::{Detected, FILES, detect};
+pub use detect::{Detected, FILES, detect, release_of};
 
 use crate::catalog::Kind;
 use crate::tool::Requirement;
@@ -162,7 +162,7 @@ mod tests {
                 format!("{kind}: {}", ports.join(", "))
             })
             .collect();
-        insta::assert_snapshot!(ports.join("\n"), @"
+        insta::assert_snapshot!(ports.join("\n"), @r"
         postgresql: sql 5632
         redis: redis 6579
         rabbitmq: amqp 5872, distribution 25872, epmd 4399, http 15872
@@ -170,7 +170,7 @@ mod tests {
         dashboards: http 5801
         pgadmin: http 5250, https 5251
         minio: console 9001, s3 9000
-        invenio: https 5000
+        invenio: http 5001, https 5000
         ");
     }
 }

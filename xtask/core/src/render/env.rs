@@ -2,7 +2,11 @@
 //!
 //! Names are Invenio's (`INVENIO_…`, parsed there as Python literals) and the clients' own (`PGHOST`, `REDISCLI_AUTH`).
 
+mod oarepo;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use oarepo::oarepo;
 
 use crate::catalog::Kind;
 use crate::endpoint::{Endpoint, encoded};
@@ -17,6 +21,8 @@ pub enum Syntax {
     Dotenv,
     /// One JSON object.
     Json,
+    /// `NAME=value`, for OARepo's file `variables`.
+    Variables,
 }
 
 /// The settings for these services, in a stable order.
@@ -99,11 +105,13 @@ pub fn render(variables: &BTreeMap<String, String>, syntax: Syntax) -> String {
             let escaped = value.chars().flat_map(|c| hostile(c).then_some('\\').into_iter().chain([c]));
             format!("{name}=\"{}\"\n", escaped.collect::<String>())
         }
+        // It is read line by line, and everything behind the sign is the value.
+        Syntax::Variables => format!("{name}={value}\n"),
         Syntax::Json => unreachable!("JSON is one document"),
     };
     match syntax {
         Syntax::Json => format!("{:#}\n", serde_json::json!(variables)),
-        Syntax::Shell | Syntax::Dotenv => variables.iter().map(line).collect(),
+        Syntax::Shell | Syntax::Dotenv | Syntax::Variables => variables.iter().map(line).collect(),
     }
 }
 

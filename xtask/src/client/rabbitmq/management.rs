@@ -110,6 +110,19 @@ impl Management {
         format!("/api/definitions/{}", self.vhost)
     }
 
+    /// How many messages all queues hold, delivered ones that nobody has confirmed among them, and how many are confirmed a second.
+    pub fn pace(&self) -> anyhow::Result<(u64, f64)> {
+        let path = format!("/api/queues/{}?columns=messages,message_stats.ack_details.rate", self.vhost);
+        let answer = self.client.get(&path).context("cannot read RabbitMQ's queues")?;
+        if !answer.ok() {
+            return Err(rejected("read", &answer.reason()).into());
+        }
+        let queues = answer.json().context("RabbitMQ's queues have an unknown form")?;
+        let left = array(&queues).iter().filter_map(|queue| queue["messages"].as_u64()).sum();
+        let rate = |queue: &Value| queue.pointer("/message_stats/ack_details/rate")?.as_f64();
+        Ok((left, array(&queues).iter().filter_map(rate).sum()))
+    }
+
     /// The queues that hold messages, delivered ones that nobody has confirmed among them. The broker counts every five seconds.
     pub fn waiting(&self) -> anyhow::Result<BTreeMap<String, u64>> {
         let path = format!("/api/queues/{}?columns=name,messages", self.vhost);

@@ -1,19 +1,24 @@
 //! What `up` does beside starting an application: setting it up where its stores are empty, and keeping other data out of them.
 
+use std::time::Duration;
+
 use ecosystem_core::catalog::invenio::location;
 use ecosystem_core::catalog::{Kind as ServiceKind, Launch};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 
 use super::Wanted;
-use crate::app::Application;
+use crate::app::{Application, tasks};
 use crate::client::postgresql::application::{By, SetUp, locate, mark_pack, set_up};
-use crate::event::Events;
+use crate::event::{Events, Section};
 use crate::seed;
 use crate::stack::Stack;
 
 /// The word that stands for an application's own fixtures, where a manifest names a pack.
 const FIXTURES: &str = "fixtures";
+
+/// Beat hands tasks out every ten seconds at least; the longest single one of InvenioRDM, indexing, takes some more.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 impl Wanted<'_> {
     /// Sets an application up where it is not. Tells whether there was something to do.
@@ -47,6 +52,19 @@ impl Wanted<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Waits until the application has nothing left to do.
+    pub(super) fn wait_for_tasks(&self, events: &dyn Events) -> anyhow::Result<()> {
+        let broker = self.endpoints.values().find(|one| one.kind == ServiceKind::Rabbitmq);
+        let works = self.services.iter().any(|service| service.kind == ServiceKind::Invenio);
+        let Some(broker) = broker.filter(|_| works) else {
+            let text = "there are no background tasks without an application";
+            return Err(Failure::new(Kind::Usage, "no-tasks", text)
+                .hint("{program} up --profile app --wait tasks")
+                .into());
+        };
+        tasks::drain(broker, Section::Start, Some(PATIENCE), events)
     }
 
     /// Whether the database holds an application: a pack that `up` would load by itself has no place beside it.

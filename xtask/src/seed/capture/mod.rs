@@ -22,7 +22,6 @@ use super::making::Making;
 use super::{Counts, in_parallel, millis};
 use crate::event::{Event, Events, Section, Task};
 use crate::sys::{clock, interrupt};
-pub use rabbitmq::quiesce;
 
 /// What was captured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,7 +1,6 @@
 //! The RabbitMQ part of a new pack: what is declared and lasts. Messages are not in it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
 use ecosystem_core::capture::lasts;
 use ecosystem_core::endpoint::Endpoint;
@@ -10,14 +9,7 @@ use serde_json::Value;
 
 use super::super::Counts;
 use super::super::making::Making;
-use crate::client::Halt;
 use crate::client::rabbitmq::{Definitions, Management};
-use crate::event::{Events, Section, Task, Unit};
-use crate::sys::interrupt;
-
-/// The broker counts messages every five seconds: queues that are empty for longer are empty.
-const QUIET: Duration = Duration::from_secs(6);
-const PERIOD: Duration = Duration::from_millis(500);
 
 pub(super) fn take(
     endpoint: &Endpoint,
@@ -48,27 +40,6 @@ fn lasting(mut all: Definitions) -> Definitions {
         list.sort_by_cached_key(|one| order.map(|key| one.get(key).map(Value::to_string)));
     }
     all
-}
-
-/// Waits until no queue holds a message, and stays so.
-pub fn quiesce(endpoint: &Endpoint, events: &dyn Events) -> anyhow::Result<()> {
-    let management = Management::open(endpoint)?;
-    let task = Task::start(events, Section::Capture, "queues");
-    let (mut most, mut quiet) = (0, None);
-    let nobody = Halt::default();
-    loop {
-        interrupt::check()?;
-        let waiting: u64 = management.waiting()?.values().sum();
-        most = most.max(waiting);
-        task.progress(most - waiting, Some(most), Unit::Items);
-        if waiting > 0 {
-            quiet = None;
-        } else if quiet.get_or_insert_with(Instant::now).elapsed() >= QUIET {
-            task.finish("empty".to_owned());
-            return Ok(());
-        }
-        nobody.pause(PERIOD);
-    }
 }
 
 #[cfg(test)]
