@@ -248,8 +248,9 @@ fn a_server_without_ranges_or_with_another_file_is_asked_for_all_of_it() {
         eventually("it is known of what it is the half", || {
             parts(&lab).first().is_some_and(|part| part.with_file_name("validator").exists())
         });
-        kill(child.id(), Signal::KILL);
-        child.wait().unwrap();
+        kill(child.id(), Signal::INT);
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        lab.assert_quiet();
         server.change(|shop| *shop = Shop { content: dashboards(), etag, ranges, ..Shop::default() });
         let before = server.heard().len();
         lab.ok(FETCH);
