@@ -3,5 +3,4 @@
 mod checkpoint;
 mod engine;
 mod faults;
-mod objects;
 mod whole;

@@ -5,6 +5,7 @@ mod archive;
 mod bundle;
 mod clean;
 mod damage;
+mod go;
 mod interrupted;
 mod lab;
 mod maven;

@@ -94,6 +94,10 @@ pub enum Command {
     ///
     /// Prints the address, and whom to log in as. Where there is no display, with `--print` and with `--format json` that is all.
     Open(Open),
+    /// Tell how browsers and programs come to trust the local authority, and how that is taken back
+    ///
+    /// Changes nothing. The authority is one for all checkouts of this user, and can vouch for this machine's loopback alone.
+    Trust,
     /// Start a shell, or one command, with the tools of the release first on PATH and the settings of `env`
     ///
     /// `shell -- npm ci`: exit status, signals and streams are the command's own. Tools that are not there yet are fetched first, as

@@ -112,6 +112,7 @@ fn work(cli: &Cli, context: &Context, events: &Progress) -> Result<(), Vec<anyho
         Command::RedisCli(args) => one(commands::clients::redis_cli(context, global, args, events)),
         Command::Search(args) => one(commands::search::run(context, global, args)),
         Command::Open(args) => one(commands::open::run(context, global, args)),
+        Command::Trust => one(commands::trust::run(context, global)),
         Command::Env(args) => one(commands::env::run(context, global, args, events)),
         Command::Shell(args) => one(commands::shell::run(context, global, args, events)),
         Command::Provision(args) => one(commands::provision::run(context, global, args, events)),

@@ -141,6 +141,17 @@ impl Stack {
         Ok(Place { offset: wanted, ..place })
     }
 
+    /// The place with its certificate and the secrets of these services, made where they are missing. The caller holds the lock.
+    pub fn furnish(&self, services: &[&Service], events: &dyn Events) -> anyhow::Result<(Place, Secrets)> {
+        let place = self.create_place()?;
+        if services.iter().any(|s| s.kind.has_front() && s.backend.value == Backend::Native) {
+            site::tls::ensure(&place, self.bind(), events)?;
+        }
+        let with_secret = services.iter().filter(|service| service.has_secret());
+        let secrets = self.state.make_secrets(with_secret.map(|service| service.name.as_str()))?;
+        Ok((place, secrets))
+    }
+
     /// Remembers the offset of a place, once it is known to be possible.
     pub fn remember_offset(&self, place: &Place) -> anyhow::Result<()> {
         self.state.create(&self.site.root, &self.store, place.offset)?;
@@ -404,7 +415,8 @@ impl Stack {
     /// What a process of the manifest is told of the rest.
     pub fn around(&self, context: &Context, place: &Place, secrets: &Secrets) -> Around {
         let services = &self.site.ecosystem.services;
-        Around::of(services, place, self.bind(), &context.path, |name| secrets.of(name))
+        let around = Around::of(services, place, self.bind(), &context.path, |name| secrets.of(name));
+        Around { certificate: site::tls::present(place), ..around }
     }
 
     /// The same endpoints by kind: packs speak of kinds of services, not of their names.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::engine::{Contained, docker};
 use crate::clients::{number, sql};
 use crate::faults::not_run;
+use crate::objects::{self, S3};
 use crate::support::{Place, Run, eventually};
 use crate::whole::seeded;
 
@@ -145,17 +146,18 @@ fn one_service_as_a_container_beside_processes() {
 }
 
 #[test]
-fn a_server_that_is_only_an_image_is_a_container_without_asking() {
+fn an_object_store_as_a_container_has_its_bucket_and_its_account_too() {
     let Some(contained) = Contained::new() else { return };
     if contained.docker(&["images", "--quiet", "minio/minio:latest"]).is_empty() {
         return not_run("there is no stand-in for MinIO: what `.ci/engine` printed says why");
     }
     let place = &contained.place;
-    place.manifest("services.minio.ports = { s3 = 9003, console = 9002 }\n");
+    contained.manifest(&format!("services.minio.ports = {{ s3 = {S3}, console = {} }}\n", objects::CONSOLE));
     let up = place.ok(&["up", "minio"]);
-    assert!(up.stderr.contains("compose"), "{up}");
-    assert!(up.stdout.contains(&format!("127.0.0.1:{}", place.port(9003))), "{up}");
+    assert!(up.stdout.contains(&format!("127.0.0.1:{}", place.port(S3))), "{up}");
     assert_eq!(states(place), ["minio ready"]);
+    crate::minio::the_application_reaches_its_bucket_alone(place);
+    assert_eq!(place.json(&["up", "minio"])["unchanged"], true);
 }
 
 #[test]

@@ -47,12 +47,30 @@ pub struct Endpoint {
     pub ports: BTreeMap<String, u16>,
     pub user: Option<String>,
     pub secret: Option<Secret>,
-    /// Database of PostgreSQL, virtual host of RabbitMQ, index prefix of OpenSearch, first database of Redis.
+    /// Database of PostgreSQL, virtual host of RabbitMQ, index prefix of OpenSearch, first database of Redis, of an object store the tenant.
     pub database: Option<String>,
     /// What the server must say of itself to be ours: cluster name, node name, configuration file.
     pub identity: String,
     /// How a process of the manifest is known to be ready; servers are asked in their own protocol.
     pub watched: Option<Watched>,
+    /// What is made in an object store.
+    pub storage: Storage,
+}
+
+/// What the manifest wants to be in an object store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Storage {
+    /// Without the ends that a tenant gives to their names.
+    pub buckets: Vec<String>,
+    /// The account of applications, which reaches these buckets and no others. Without one they log in as everybody does.
+    pub application: Option<Account>,
+}
+
+/// Who logs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    pub user: String,
+    pub secret: Secret,
 }
 
 /// A process that says nothing of itself. It is ours because the supervisor of our state folder runs it.
@@ -101,6 +119,10 @@ impl Endpoint {
     /// The addresses that people use, the main one first. A process of the manifest has all of its ports there, with their roles
     /// where it has several.
     pub fn shown(&self) -> Vec<String> {
+        if self.kind == Kind::Invenio {
+            // Behind it is what only NGINX talks to.
+            return vec![self.address("https")];
+        }
         if self.kind != Kind::Process {
             let main = ["sql", "redis", "amqp", "http", "s3", "https"].into_iter();
             return main
@@ -124,6 +146,16 @@ impl Endpoint {
     /// Whether somebody else runs it: which server it is cannot be proven then, and what it holds may be somebody else's as well.
     pub fn is_elsewhere(&self) -> bool {
         self.identity.is_empty()
+    }
+
+    /// The same server as applications reach it.
+    #[must_use]
+    pub fn of_application(&self) -> Self {
+        let mut own = self.clone();
+        if let Some(Account { user, secret }) = own.storage.application.take() {
+            (own.user, own.secret) = (Some(user), Some(secret));
+        }
+        own
     }
 
     /// The secret, or an empty string where the server has none.

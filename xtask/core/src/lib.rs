@@ -30,4 +30,6 @@ pub mod site;
 pub mod supervise;
 pub mod synthetic;
 pub mod tenant;
+pub mod tls;
 pub mod tool;
+pub mod trust;

@@ -28,7 +28,7 @@ pub struct Process {
     pub rules: Rules,
 }
 
-/// What a process of the manifest may say of itself. Servers have the defaults.
+/// What a process of the manifest may say of itself, and how a server is tested. Else servers have the defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
     /// When it is started again after it ended by itself.
@@ -37,6 +37,9 @@ pub struct Rules {
     pub after: Vec<String>,
     /// Variables of `env` that were taken from whoever started it: another value there is no drift.
     pub inherited: Vec<String>,
+    /// Arguments after which it reads its configuration and ends: with them it is run once before it is started. None where it cannot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test: Vec<String>,
 }
 
 /// When a process that ended by itself is started again.

@@ -1,6 +1,7 @@
 //! Tenants: further logical instances on the servers that run. Names, marks and what belongs to whom; making them is `xtask/src/tenant`.
 //!
-//! A tenant is a database in PostgreSQL, a virtual host in RabbitMQ, a prefix of indices in OpenSearch and five databases in Redis.
+//! A tenant is a database in PostgreSQL, a virtual host in RabbitMQ, a prefix of indices in OpenSearch, five databases in Redis and, in an object
+//! store, a bucket beside each one of the manifest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,7 +63,7 @@ pub enum Step {
 
 /// Whether servers of this kind can hold tenants.
 pub const fn holds(kind: Kind) -> bool {
-    matches!(kind, Kind::Postgresql | Kind::Redis | Kind::Rabbitmq | Kind::Opensearch)
+    matches!(kind, Kind::Postgresql | Kind::Redis | Kind::Rabbitmq | Kind::Opensearch | Kind::Minio)
 }
 
 /// Whether a person may give this name to a tenant.
@@ -122,7 +123,17 @@ pub fn database(main: &str, name: &str) -> String {
     if whole.len() <= MAX_DATABASE { whole } else { format!("tenant_{}", Key::of([main, name])) }
 }
 
-/// What stands at a database and a virtual host, so that it is known whose they are.
+/// The bucket of a tenant beside this one.
+pub fn bucket(main: &str, name: &str) -> String {
+    let whole = format!("{main}-{name}");
+    if whole.len() <= MAX_DATABASE {
+        whole
+    } else {
+        format!("{}-{}", &main[..main.len().min(40)], Key::of([main, name]))
+    }
+}
+
+/// What stands at a database, a bucket and a virtual host, so that it is known whose they are.
 pub fn mark(place: &str, name: &str) -> String {
     format!("{MARK}tenant {name} of {place}")
 }
@@ -140,7 +151,7 @@ pub fn marked<'a>(place: &str, mark: &'a str) -> Option<&'a str> {
 pub fn endpoint(main: &Endpoint, name: &str, redis: Option<u32>) -> Endpoint {
     let database = match main.kind {
         Kind::Postgresql => Some(database(main.database.as_deref().unwrap_or_default(), name)),
-        Kind::Rabbitmq => Some(name.to_owned()),
+        Kind::Rabbitmq | Kind::Minio => Some(name.to_owned()),
         Kind::Opensearch => Some(prefix(name)),
         Kind::Redis => redis.map(|first| first.to_string()),
         _ => main.database.clone(),
@@ -161,6 +172,10 @@ pub fn described(own: &Endpoint) -> String {
         Kind::Postgresql => format!("database {what}"),
         Kind::Rabbitmq => format!("virtual host {what}"),
         Kind::Opensearch => format!("indices {what}*"),
+        Kind::Minio => {
+            let buckets: Vec<String> = own.storage.buckets.iter().map(|main| bucket(main, what)).collect();
+            format!("bucket {}", buckets.join(", "))
+        }
         Kind::Redis => match what.parse::<u32>() {
             Ok(first) => format!("databases {first} to {}", first + REDIS_BLOCK - 1),
             Err(_) => "no database".to_owned(),
@@ -220,6 +235,8 @@ mod tests {
     fn databases_need_no_quotes_and_fit() {
         assert_eq!(database("invenio", "my-review"), "invenio_my_review");
         assert_eq!(database(&"x".repeat(60), "review").len(), "tenant_".len() + 16);
+        assert_eq!(bucket("default", "my-review"), "default-my-review");
+        assert_eq!(bucket(&"x".repeat(60), "review").len(), 40 + 1 + 16);
     }
 
     #[test]

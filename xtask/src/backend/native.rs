@@ -17,7 +17,7 @@ use ecosystem_core::plan::{Holder, Observed, Obstacle, Supervisor, Voice, port_o
 use ecosystem_core::process::Process;
 
 pub use self::data::{data, made, note_made, prepare, refuse_link, with_data};
-use self::data::{made_by, remove_stale_lock, write_files};
+use self::data::{made_by, remove_stale_lock, test, write_files};
 use crate::sys::control::{self, Control, Request, Response, Supervised};
 use crate::sys::fs::{canonical, create_private_dir, read_optional, write_atomic};
 use crate::sys::os::{self, Listener};
@@ -254,6 +254,7 @@ fn other_place(pid: u32) -> Option<String> {
 pub fn start(place: &Place, service: &str, launch: &Launch) -> anyhow::Result<()> {
     refuse_link(&launch.data.folder)?;
     write_files(&launch.files)?;
+    test(service, &launch.processes)?;
     create_private_dir(&launch.data.folder)?;
     remove_stale_lock(&launch.data)?;
     write_atomic(&made_by(place, service), launch.made_by.as_bytes(), 0o600)?;

@@ -64,6 +64,12 @@ pub enum Bench {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// MinIO until it is ready with its bucket and account, against the same program by bare hands
+    Minio {
+        /// Rounds of each
+        #[arg(long, default_value_t = 11)]
+        rounds: usize,
+    },
     /// A pack into empty servers, `pack verify` and `reset`, against a snapshot and a template by hand
     Pack {
         /// The folder of the pack, such as one that was captured

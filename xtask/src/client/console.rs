@@ -1,7 +1,7 @@
-//! Servers that people look at: MinIO, pgAdmin. Are they usable.
+//! pgAdmin, a server that people look at. Is it usable.
 //!
 //! They say nothing by which one could be told from another. They are ours because their port leads to our container, which whoever waits for
-//! them looks at. Deliberately not here: logging in, and writing; for MinIO that is `s3`.
+//! them looks at. Deliberately not here: logging in, and writing.
 
 use ecosystem_core::catalog::Kind;
 use ecosystem_core::endpoint::{Attempt, Endpoint};
@@ -12,7 +12,6 @@ use super::{Effort, trouble};
 /// The role that is asked, and the path that answers once all is usable.
 const fn question(kind: Kind) -> Option<(&'static str, &'static str)> {
     match kind {
-        Kind::Minio => Some(("s3", "/minio/health/ready")),
         Kind::Pgadmin => Some(("http", "/misc/ping")),
         _ => None,
     }

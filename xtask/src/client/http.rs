@@ -6,7 +6,9 @@ use std::time::Duration;
 use base64::Engine;
 use ecosystem_core::endpoint::Endpoint;
 use serde_json::Value;
+use ureq::config::ConfigBuilder;
 use ureq::http::Request;
+use ureq::typestate::AgentScope;
 
 use super::CONNECT;
 
@@ -72,11 +74,6 @@ impl Http {
         Self { header: Some(header), ..self }
     }
 
-    /// The same for a server that is asked in place of NGINX: it is told that the person asked over TLS.
-    pub(super) fn behind_tls(self) -> Self {
-        self.with_header(("X-Forwarded-Proto", "https"))
-    }
-
     pub(super) fn get(&self, path: &str) -> io::Result<Reply> {
         self.call("GET", path, None)
     }
@@ -126,6 +123,11 @@ impl Http {
 
 /// What connects, each call within this time.
 pub(super) fn agent(limit: Duration) -> ureq::Agent {
+    config(limit).build().new_agent()
+}
+
+/// The same for whoever sets more.
+pub(super) fn config(limit: Duration) -> ConfigBuilder<AgentScope> {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         // The user's proxy cannot reach our loopback.
@@ -134,8 +136,6 @@ pub(super) fn agent(limit: Duration) -> ureq::Agent {
         .max_redirects_will_error(false)
         .timeout_connect(Some(CONNECT))
         .timeout_global(Some(limit))
-        .build()
-        .new_agent()
 }
 
 /// The client library's errors in the words of `std`: `InvalidData` where HTTP is not what is spoken.

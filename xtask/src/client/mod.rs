@@ -8,6 +8,7 @@ mod console;
 mod dashboards;
 mod halt;
 pub mod http;
+pub mod https;
 mod invenio;
 pub mod opensearch;
 pub mod postgresql;
@@ -45,11 +46,23 @@ pub fn probe(endpoint: &Endpoint, effort: Effort) -> Attempt {
         Kind::Rabbitmq => rabbitmq::check(endpoint, effort),
         Kind::Opensearch => opensearch::check(endpoint, effort),
         Kind::Process => process::check(endpoint, effort),
-        Kind::Minio => console::check(endpoint, effort).and_then(|()| s3::check(endpoint, effort)),
+        Kind::Minio => s3::check(endpoint, effort),
         Kind::Pgadmin => console::check(endpoint, effort),
         Kind::Dashboards => dashboards::check(endpoint, effort),
         Kind::Invenio => invenio::check(endpoint, effort),
     };
+    attempt(answer)
+}
+
+/// Makes what the manifest wants to be in a server that somebody else runs; nothing, where all of it is there. For others a write does it.
+pub fn furnish(endpoint: &Endpoint) -> Attempt {
+    match endpoint.kind {
+        Kind::Minio => attempt(s3::furnish(endpoint)),
+        _ => Attempt::Ready,
+    }
+}
+
+fn attempt(answer: Result<(), Attempt>) -> Attempt {
     match answer {
         Ok(()) | Err(Attempt::Ready) => Attempt::Ready,
         // A reason quotes whatever answers.
@@ -169,6 +182,7 @@ mod tests {
             database: Some("/".into()),
             identity: "ours".into(),
             watched: None,
+            storage: ecosystem_core::endpoint::Storage::default(),
         }
     }
 

@@ -1,12 +1,16 @@
 //! An object store that speaks S3, as MinIO does: does it know this project's password, and the verbs for objects.
 //!
+//! A MinIO of ours tells its deployment id besides, which stands in the data folder that we gave it.
 //! Every request is signed with the digest of its body, so a server that checks it stores what was meant or nothing. Objects are never as a whole
 //! in memory.
 
+mod account;
 mod answer;
+mod owner;
 mod sign;
 mod upload;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -15,10 +19,13 @@ use anyhow::Context as _;
 use ecosystem_core::artifact::hex;
 use ecosystem_core::endpoint::{Attempt, Endpoint, Secret, encoded};
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::pack::objects::OWN_KEYS;
+use ecosystem_core::tenant;
 use sha2::{Digest as _, Sha256};
 use ureq::http::{HeaderValue, Request, Response};
 use ureq::{Body, SendBody};
 
+pub(super) use account::furnish;
 pub use answer::{Listed, Page, begun, buckets, page, unfinished};
 
 use super::http::{MAX_BODY, Reply, agent, error};
@@ -31,17 +38,14 @@ const ROLE: &str = "s3";
 /// What goes in one request may take long on a busy disk; Ctrl-C ends it.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// Where a probe writes; deleted after each use.
+/// Where a probe writes, where the manifest names no bucket; deleted after each use.
 const PROBE_BUCKET: &str = "ecosystem-probe";
 
 /// What metadata is called in headers.
 const METADATA: &str = "x-amz-meta-";
 
-/// Whether the server knows this project's password, and stores what it is given. Without a password there is nothing to ask.
+/// Whether the server is ours and knows this project's password, and with a write: has what the manifest wants, and stores what it is given.
 pub(super) fn check(endpoint: &Endpoint, effort: Effort) -> Result<(), Attempt> {
-    if endpoint.secret.is_none() {
-        return Ok(());
-    }
     let store = Store::new(endpoint, effort.limit());
     let said = |error: io::Error| trouble(&error, "S3", &endpoint.address(ROLE));
     let reply = store.ask(&Call::new("GET", "", "")).map_err(said)?;
@@ -58,7 +62,13 @@ pub(super) fn check(endpoint: &Endpoint, effort: Effort) -> Result<(), Attempt> 
             _ => return Err(Attempt::NotYet(reason(&reply))),
         }
     }
-    if effort == Effort::Write { store.write(endpoint) } else { Ok(()) }
+    store.is_ours(endpoint)?;
+    if effort == Effort::Write {
+        furnish(endpoint)?;
+        // It is the application that will write.
+        Store::new(&endpoint.of_application(), effort.limit()).write(endpoint)?;
+    }
+    Ok(())
 }
 
 /// An object store that is ours.
@@ -66,6 +76,8 @@ pub struct Store {
     agent: ureq::Agent,
     /// `host:port`
     host: String,
+    /// Whose buckets these are, where they are not the main instance's.
+    tenant: Option<String>,
     login: Option<(String, Secret)>,
 }
 
@@ -105,6 +117,11 @@ impl<'a> Call<'a> {
         Self { method, bucket, key, query: Vec::new(), headers: Vec::new(), sha256: NOTHING, bytes: 0 }
     }
 
+    /// One of MinIO's own.
+    fn admin(method: &'a str, path: &'a str) -> Self {
+        Self::new(method, "", path)
+    }
+
     fn with(mut self, name: &'a str, value: &'a str) -> Self {
         self.query.push((name, value));
         self
@@ -119,11 +136,13 @@ impl<'a> Call<'a> {
         self
     }
 
-    fn path(&self) -> String {
-        let parts = std::iter::once(self.bucket).chain(self.key.split('/'));
-        let path: Vec<String> = parts.map(encoded).collect();
+    /// `bucket` is what the server calls it.
+    fn path(&self, bucket: &str) -> String {
+        let parts = [bucket].into_iter().filter(|bucket| !bucket.is_empty() || self.key.is_empty());
         // A bucket itself has no slash behind it.
-        format!("/{}", if self.key.is_empty() { path[0].clone() } else { path.join("/") })
+        let key = Some(self.key).filter(|key| !key.is_empty()).into_iter().flat_map(|key| key.split('/'));
+        let path: Vec<String> = parts.chain(key).map(encoded).collect();
+        format!("/{}", path.join("/"))
     }
 
     fn query(&self) -> String {
@@ -137,7 +156,7 @@ impl<'a> Call<'a> {
 impl Store {
     fn new(endpoint: &Endpoint, limit: Duration) -> Self {
         let login = endpoint.secret.clone().map(|secret| (endpoint.user.clone().unwrap_or_default(), secret));
-        Self { agent: agent(limit), host: endpoint.address(ROLE), login }
+        Self { agent: agent(limit), host: endpoint.address(ROLE), tenant: endpoint.database.clone(), login }
     }
 
     /// Connects, and makes sure that the server knows us.
@@ -146,7 +165,37 @@ impl Store {
         Ok(Self::new(endpoint, PATIENCE))
     }
 
-    /// The names of all buckets, in their order, but for that of an interrupted probe.
+    /// Whether a MinIO that was started by us has the id that it wrote into its data folder.
+    fn is_ours(&self, endpoint: &Endpoint) -> Result<(), Attempt> {
+        if endpoint.is_elsewhere() {
+            return Ok(());
+        }
+        let text = |bytes: &[u8], name: &str| {
+            let value: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+            value[name].as_str().map(ToOwned::to_owned)
+        };
+        let written = std::fs::read(&endpoint.identity).unwrap_or_default();
+        let Some(wanted) = text(&written, "id") else {
+            return Err(Attempt::NotYet("its data folder has no deployment id yet".to_owned()));
+        };
+        let reply = self.ask(&Call::admin("GET", "minio/admin/v3/info"));
+        let reply = reply.map_err(|error| trouble(&error, "S3", &self.host))?;
+        match text(&reply.body, "deploymentID") {
+            Some(id) if id == wanted => Ok(()),
+            Some(id) => Err(Attempt::Never(format!("the MinIO of the deployment {id} answers, not ours"))),
+            None => Err(Attempt::NotYet(format!("it does not tell its deployment id: {}", reply.reason()))),
+        }
+    }
+
+    /// What the server calls a bucket.
+    fn named<'a>(&self, bucket: &'a str) -> Cow<'a, str> {
+        match &self.tenant {
+            Some(tenant) if !bucket.is_empty() => tenant::bucket(bucket, tenant).into(),
+            _ => bucket.into(),
+        }
+    }
+
+    /// The names of all buckets as the server has them, in their order, but for that of an interrupted probe.
     pub fn buckets(&self) -> anyhow::Result<Vec<String>> {
         let reply = self.insist("list buckets", &Call::new("GET", "", ""))?;
         let mut names = buckets(&reply.body).context("MinIO cannot list buckets")?;
@@ -253,18 +302,24 @@ impl Store {
         self.insist(&format!("delete {bucket}/{key}"), &Call::new("DELETE", bucket, key)).map(drop)
     }
 
-    /// One object in, out, and away again, in a bucket of its own.
+    /// One object in, out, and away again.
     fn write(&self, endpoint: &Endpoint) -> Result<(), Attempt> {
-        let (bucket, key) = (PROBE_BUCKET, std::process::id().to_string());
+        let own = endpoint.storage.buckets.first();
+        let (bucket, key) =
+            (own.map_or(PROBE_BUCKET, String::as_str), format!("{OWN_KEYS}probe-{}", std::process::id()));
         let done = || -> io::Result<(Reply, Reply)> {
-            self.ask(&Call::new("PUT", bucket, ""))?;
+            if own.is_none() {
+                self.ask(&Call::new("PUT", bucket, ""))?;
+            }
             let sha256 = hex(&Sha256::digest(b"ready"));
             let mut call = Call::new("PUT", bucket, &key);
             (call.sha256, call.bytes) = (&sha256, 5);
             let put = whole(self.run(&call, SendBody::from_reader(&mut b"ready".as_slice()))?)?;
             let got = self.ask(&Call::new("GET", bucket, &key))?;
             self.ask(&Call::new("DELETE", bucket, &key))?;
-            self.ask(&Call::new("DELETE", bucket, ""))?;
+            if own.is_none() {
+                self.ask(&Call::new("DELETE", bucket, ""))?;
+            }
             Ok((put, got))
         };
         let (put, got) = done().map_err(|error| trouble(&error, "S3", &endpoint.address(ROLE)))?;
@@ -288,7 +343,7 @@ impl Store {
     }
 
     fn run(&self, call: &Call<'_>, body: SendBody<'_>) -> io::Result<Response<Body>> {
-        let (path, query) = (call.path(), call.query());
+        let (path, query) = (call.path(&self.named(call.bucket)), call.query());
         let at = clock::now().to_the_second().replace(['-', ':'], "");
         let mut headers = call.headers.clone();
         headers.extend(
@@ -365,12 +420,37 @@ mod tests {
 
     #[test]
     fn a_key_is_one_path_whatever_is_in_it() {
-        let path = |bucket, key| Call::new("GET", bucket, key).path();
+        let path = |bucket, key| Call::new("GET", bucket, key).path(bucket);
+        assert_eq!(Call::admin("GET", "minio/admin").path(""), "/minio/admin");
         assert_eq!(path("", ""), "/");
         assert_eq!(path("b", ""), "/b");
         assert_eq!(path("b", "a b/\u{10d}?#%2F+//"), "/b/a%20b/%C4%8D%3F%23%252F%2B//");
         let call = Call::new("GET", "b", "").with("list-type", "2").with("continuation-token", "a/=");
         assert_eq!(call.query(), "continuation-token=a%2F%3D&list-type=2");
+    }
+
+    #[test]
+    fn a_minio_of_another_deployment_is_never_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let format = folder.path().join("format.json");
+        crate::sys::fs::write_atomic(format.to_str().unwrap().into(), br#"{"id": "ours"}"#, 0o600).unwrap();
+        let look = |id: &str, identity: &str| {
+            let answer = |body: String| {
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close", body.len());
+                format!("{head}\r\n\r\n{body}").into_bytes()
+            };
+            let list = "<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>".to_owned();
+            let (port, _) = server(vec![answer(list), answer(format!("{{\"deploymentID\": \"{id}\"}}"))]);
+            let identity = identity.to_owned();
+            check(
+                &Endpoint { identity, database: None, ..endpoint(catalog::Kind::Minio, port) },
+                Effort::Look,
+            )
+        };
+        assert_eq!(look("ours", format.to_str().unwrap()), Ok(()));
+        let other = look("theirs", format.to_str().unwrap());
+        assert!(matches!(&other, Err(Attempt::Never(reason)) if reason.contains("theirs")), "{other:?}");
+        assert!(matches!(look("ours", "/nowhere"), Err(Attempt::NotYet(_))));
     }
 
     #[test]
@@ -381,7 +461,9 @@ mod tests {
             let answer =
                 format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
             let (port, seen) = server(vec![answer.into_bytes()]);
-            (check(&endpoint(catalog::Kind::Minio, port), Effort::Look), seen)
+            let asked = Endpoint { identity: String::new(), ..endpoint(catalog::Kind::Minio, port) };
+            let asked = Endpoint { database: None, ..asked };
+            (check(&asked, Effort::Look), seen)
         };
         let (answer, seen) = look("403 no", "SignatureDoesNotMatch");
         assert!(matches!(&answer, Err(Attempt::Never(reason)) if reason.contains("password")), "{answer:?}");

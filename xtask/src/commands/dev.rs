@@ -17,5 +17,6 @@ pub fn run(context: &Context, global: &Global, chore: &Dev, events: &dyn Events)
         Dev::Bench(Bench::Tools { rounds, against }) => bench::tools(global, *rounds, against.as_deref()),
         Dev::Bench(Bench::Up { rounds, against }) => bench::up(context, global, *rounds, against.as_deref()),
         Dev::Bench(Bench::Containers { rounds }) => bench::containers(context, global, *rounds),
+        Dev::Bench(Bench::Minio { rounds }) => bench::minio(context, global, *rounds),
     }
 }

@@ -31,8 +31,10 @@ pub fn run(context: &Context, global: &Global, args: &Env, events: &dyn Events) 
     };
     let secrets = stack.state.secrets()?;
     if args.services.is_empty() {
-        // What was started once beside the profile belongs to it.
-        let there = |service: &&Service| service.runs() && secrets.has(&service.name);
+        // What was started once beside the profile belongs to it, and what the manifest says somebody else runs.
+        let there = |service: &&Service| {
+            service.runs() && (secrets.has(&service.name) || service.backend.value == Backend::External)
+        };
         let more: Vec<&Service> = stack.site.ecosystem.services.values().filter(there).collect();
         services.extend(
             more.into_iter().filter(|more| !services.iter().any(|s| s.name == more.name)).collect::<Vec<_>>(),

@@ -26,4 +26,5 @@ pub mod snapshot;
 pub mod status;
 pub mod tenant;
 pub mod test;
+pub mod trust;
 pub mod up;

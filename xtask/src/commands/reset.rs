@@ -118,6 +118,9 @@ fn look(
     for service in stack.site.ecosystem.services.values() {
         let (name, known) = (&service.name, ecosystem_core::tenant::holds(service.kind));
         if service.kind == Service::Minio {
+            // It is no part of what is emptied: other buckets than the pack's stay.
+            all.remove(name);
+            left_out.remove(name);
             match running.get(name) {
                 _ if pack.manifest.buckets().next().is_none() => {
                     left_out.insert(name.clone(), "the pack has no buckets, and others stay".to_owned());

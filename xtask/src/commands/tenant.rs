@@ -79,9 +79,7 @@ fn servers(context: &Context, stack: &Stack) -> anyhow::Result<(Servers, BTreeMa
     let (servers, mut left_out) = tenant::servers(&stack.running_by_name(context)?);
     for service in stack.site.ecosystem.services.values() {
         let name = &service.name;
-        if service.kind == ecosystem_core::catalog::Kind::Minio {
-            left_out.insert(name.clone(), "tenants have no buckets of their own yet".to_owned());
-        } else if holds(service.kind) && !servers.contains_key(name) {
+        if holds(service.kind) && !servers.contains_key(name) {
             left_out.entry(name.clone()).or_insert_with(|| "it does not run".to_owned());
         }
     }

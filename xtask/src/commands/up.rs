@@ -115,7 +115,7 @@ pub fn run(
     let verb = if restart { "restart" } else { "up" };
     let starts: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
     let _lock = stack.lock(context, verb, &starts, events).map_err(one)?;
-    let (place, secrets) = set_up(&stack, &services).map_err(one)?;
+    let (place, secrets) = stack.furnish(&services, events).map_err(one)?;
     let wanted = wanted(&place, &secrets);
     native::end_leftovers(&place, &wanted.ports()).map_err(one)?;
     let (all_run, observed) = wanted.refuse_taken_ports().map_err(one)?;
@@ -230,14 +230,6 @@ fn introduce(stack: &Stack, asked: Option<PortOffset>, events: &dyn Events) {
         let offset = stack.site.ecosystem.port_offset.value;
         fact("Ports", format!("those of the manifest + {offset}, which no other checkout has"));
     }
-}
-
-/// The place and its secrets, made where they are missing.
-fn set_up(stack: &Stack, services: &[&Service]) -> anyhow::Result<(Place, Secrets)> {
-    let place = stack.create_place()?;
-    let secrets =
-        stack.state.make_secrets(services.iter().filter(|s| s.has_secret()).map(|s| s.name.as_str()))?;
-    Ok((place, secrets))
 }
 
 impl Wanted<'_> {
@@ -378,7 +370,7 @@ impl Wanted<'_> {
             let name = || service.name.clone();
             let start = plan.push(Action::Start(name()), needed.unwrap_or(Cause::Missing), after);
             ready.insert(&service.name, plan.push(Action::Await(name()), Cause::Follows, [start]));
-            if service.kind == ServiceKind::Process {
+            if service.program.is_some() {
                 plan.show_command(&self.launch(service, &Installation::new()));
             }
         }

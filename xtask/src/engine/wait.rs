@@ -21,8 +21,8 @@ use crate::client::{self, Effort};
 use crate::sys::control::Supervised;
 use crate::sys::{interrupt, launch};
 
-/// The first pause between two looks at a server that is not ready, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// The shortest pause between two looks at a server that is not ready, and the longest.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a server is asked before somebody looks whether it is still there, or a signal has stopped it, and between two looks.
@@ -79,16 +79,15 @@ impl Engine<'_> {
         waits: &Waits,
         trouble: &Mutex<Option<anyhow::Error>>,
     ) -> anyhow::Result<()> {
-        let endpoint = &self.endpoints[service];
         let elsewhere = self.is_elsewhere(service);
         let mut ended = self.watch(service)?;
         let begin = Instant::now();
-        let (mut pause, mut effort) = (FIRST_PAUSE, Effort::Look);
+        let (mut pause, mut effort) = (SHORTEST_PAUSE, Effort::Look);
         let mut next_look = LOOK_PERIOD;
         loop {
             // Read before asking: an end that happens while we ask is seen in the next round.
             let gone = ended.yet();
-            let last = match client::probe(endpoint, effort) {
+            let last = match self.ask(service, effort) {
                 // In what is somebody else's, nothing is tried.
                 Attempt::Ready if effort == Effort::Write || elsewhere => return Ok(()),
                 Attempt::Ready => {
@@ -128,7 +127,17 @@ impl Engine<'_> {
             }
             let found = || trouble.lock().unwrap_or_else(PoisonError::into_inner).is_some();
             interrupt::pause(pause, || ended.yet() || found())?;
-            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+            // Whatever it takes, it is noticed within a tenth of that.
+            pause = (begin.elapsed() / 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        }
+    }
+
+    fn ask(&self, service: &str, effort: Effort) -> Attempt {
+        let endpoint = &self.endpoints[service];
+        match client::probe(endpoint, effort) {
+            // Nobody starts it here, and so nothing is written to try it: what the manifest names is made now.
+            Attempt::Ready if self.is_elsewhere(service) => client::furnish(endpoint),
+            answer => answer,
         }
     }
 
@@ -144,7 +153,7 @@ impl Engine<'_> {
 
     /// A running service is asked once, whether it is usable by now; nothing is written.
     pub(super) fn verify(&self, service: &str) -> anyhow::Result<bool> {
-        match client::probe(&self.endpoints[service], Effort::Look) {
+        match self.ask(service, Effort::Look) {
             Attempt::Ready => Ok(true),
             Attempt::NotYet(_) => Ok(false),
             Attempt::Never(reason) => Err(self.refused(service, &reason)),

@@ -21,6 +21,8 @@ pub struct Lock {
     pub npm: BTreeMap<String, Pin>,
     /// By `name@version`: lines for `pip install --require-hashes`.
     pub pypi: BTreeMap<String, Vec<String>>,
+    /// By `module@version`: the checksum that `go.sum` files have.
+    pub go: BTreeMap<String, String>,
     /// By `suite.architecture.name`: `package=version`, in apt's order.
     pub debian: BTreeMap<String, Vec<String>>,
 }
@@ -42,6 +44,8 @@ struct Document {
     npm: BTreeMap<String, Pin>,
     #[serde(default)]
     pypi: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    go: BTreeMap<String, String>,
     #[serde(default)]
     debian: BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<String>>>>,
 }
@@ -75,6 +79,12 @@ impl Document {
                     .flatten()
                     .map(|line| (line, super::tools::is_line(line), "name==version with checksums")),
             )
+            .chain(self.go.iter().flat_map(|(name, sum)| {
+                [
+                    (name, super::go::is_module(name), "module@version"),
+                    (sum, super::go::is_sum(sum), "checksum of a Go module"),
+                ]
+            }))
             .chain(names.map(|name| (name, is_name(name), "name of letters, digits, _ and -")))
             .chain(lists().flat_map(|(_, pins)| pins).map(|pin| (pin, is_pin(pin), "package=version")));
         let mut wrong = checks.filter(|(_, good, _)| !good);
@@ -128,7 +138,7 @@ pub(super) fn changed(name: &str, locked: Option<&Pin>, got: &Pin, mirror: &str)
 const HEADER: &str = "\
 # Written by `cargo xtask provision`. Check it in; do not edit it.
 #
-# maven, npm, pypi:
+# maven, npm, pypi, go:
 #         immutable. Bytes with another SHA-256 are refused and never reach the store.
 # debian: moves with its suite. These versions are tried first; when the suite has dropped one, it is resolved again with a notice
 #         (`--locked` fails instead). Signatures are checked by apt.
@@ -169,7 +179,7 @@ impl Lock {
                 }
             }
         }
-        Ok(Self { maven: document.maven, npm: document.npm, pypi: document.pypi, debian })
+        Ok(Self { maven: document.maven, npm: document.npm, pypi: document.pypi, go: document.go, debian })
     }
 
     /// The file's text: sorted, so that the same content is always the same bytes.
@@ -194,6 +204,12 @@ impl Lock {
                 let _ = writeln!(text, "  \"{line}\",");
             }
             text.push_str("]\n");
+        }
+        if !self.go.is_empty() {
+            text.push_str("\n[go]\n");
+        }
+        for (name, sum) in &self.go {
+            let _ = writeln!(text, "\"{name}\" = \"{sum}\"");
         }
         let mut table = "";
         for (name, packages) in &self.debian {
@@ -225,6 +241,7 @@ mod tests {
             maven: BTreeMap::from([("org.x:y:1.0".to_owned(), pin.clone())]),
             npm: BTreeMap::from([("npm@6.14.17".to_owned(), pin)]),
             pypi: BTreeMap::from([("x@1.0".to_owned(), vec![line])]),
+            go: BTreeMap::from([("a.org/b@v1.0.0".to_owned(), format!("h1:{}=", "a".repeat(43)))]),
             debian: BTreeMap::from([
                 ("bookworm.amd64.java".to_owned(), vec!["a=1:2.3-4~x+y".to_owned()]),
                 ("bookworm.amd64.redis".to_owned(), vec![]),
@@ -253,6 +270,7 @@ mod tests {
             "[maven]\n\"a:b:1\" = { sha256 = \"AB\", size = 1 }\n".to_owned(),
             format!("[npm]\n\"--x@1\" = {{ sha256 = \"{sum}\", size = 1 }}\n"),
             "[pypi]\n\"x@1\" = [\"x==1 --index-url=evil\"]\n".to_owned(),
+            "[go]\n\"a.org/b@v1\" = \"h1:x=\"\n".to_owned(),
             "[debian.\"book.worm\".amd64]\nredis = []\n".to_owned(),
             "[debian.bookworm.amd64]\n\"re dis\" = []\n".to_owned(),
         ] {

@@ -9,6 +9,7 @@ mod clean;
 mod debian;
 mod distribution;
 mod download;
+mod go;
 mod host;
 mod java;
 mod lock;

@@ -34,6 +34,16 @@ pub(super) fn redis(host: &Host) -> Result<OnPath, Failure> {
     Ok(OnPath { name: "redis", paths: one("server", &server), main: server })
 }
 
+/// NGINX on PATH, or where systems keep what only root has on it.
+pub(super) fn nginx(host: &Host) -> Result<OnPath, Failure> {
+    let elsewhere = || {
+        ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].map(Utf8PathBuf::from).into_iter().find(|p| p.is_file())
+    };
+    let server = host.find("nginx").or_else(elsewhere);
+    let server = server.ok_or_else(|| absent(host, "invenio", "nginx", ["nginx-light", "nginx", "nginx"]))?;
+    Ok(OnPath { name: "nginx", paths: one("server", &server), main: server })
+}
+
 /// PostgreSQL on PATH, or where Debian keeps what it does not put there.
 pub(super) fn postgresql(host: &Host) -> Result<OnPath, Failure> {
     let debian = folders("/usr/lib/postgresql".into()).unwrap_or_default();
@@ -139,6 +149,16 @@ pub(super) fn dashboards(host: &Host) -> Result<OnPath, Failure> {
     Ok(OnPath { name: "dashboards", paths, main: program })
 }
 
+/// MinIO on PATH. No distribution has a package of it.
+pub(super) fn minio(host: &Host) -> Result<OnPath, Failure> {
+    let Some(server) = host.find("minio") else {
+        let message = "services.minio has from = \"path\", but minio is not installed";
+        return Err(Failure::new(Kind::Host, "program-missing", message)
+            .hint("leave `from` out: Go builds it then, once"));
+    };
+    Ok(OnPath { name: "minio", paths: one("server", &server), main: server })
+}
+
 /// The folder above the one in which a program really lies.
 fn two_up(program: &Utf8Path) -> Option<Utf8PathBuf> {
     Some(program.canonicalize_utf8().ok()?.parent()?.parent()?.to_owned())
@@ -194,11 +214,27 @@ impl OnPath {
                 let version = rabbitmq::version(&facts);
                 return Ok(Built { version, facts, ..Built::default() });
             }
-            let banner = probe(&self.main, &["--version"], &[], self.name)?;
+            let option = if self.name == "nginx" { "-V" } else { "--version" };
+            let banner = probe(&self.main, &[option], &[], self.name)?;
+            if self.name == "nginx" {
+                refuse_without_modules(&self.main, &banner)?;
+            }
             let facts = Facts { paths: self.paths.clone(), ..Facts::default() };
-            Ok(Built { version: version(&banner), facts, ..Built::default() })
+            let version = if self.name == "minio" { minio_version(&banner) } else { version(&banner) };
+            Ok(Built { version, facts, ..Built::default() })
         })
     }
+}
+
+/// An NGINX that was built without what a front needs.
+fn refuse_without_modules(program: &Utf8Path, banner: &str) -> Result<(), Failure> {
+    let lacks = |module: &&str| !banner.contains(&format!("--with-{module}"));
+    let Some(module) = ["http_ssl_module", "http_v2_module"].into_iter().find(|module| lacks(module)) else {
+        return Ok(());
+    };
+    let message = format!("{program} was built without {module}, which an HTTPS front needs");
+    Err(Failure::new(Kind::Host, "program-unusable", message)
+        .hint("install the nginx of your system, or leave `from` out: it is fetched then"))
 }
 
 /// The version in `opensearch-2.3.0.jar`.
@@ -207,6 +243,12 @@ fn opensearch_version(lib: &Utf8Path) -> Option<String> {
     let mut versions =
         names.filter_map(|name| Some(name.strip_prefix("opensearch-")?.strip_suffix(".jar")?.to_owned()));
     versions.find(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// `2025-01-20T14-49-07Z` of `minio version RELEASE.2025-01-20T14-49-07Z (commit-id=…`.
+fn minio_version(banner: &str) -> Option<String> {
+    let word = banner.split_whitespace().nth(2)?;
+    Some(word.split_once('.').map_or(word, |(_, time)| time).to_owned())
 }
 
 /// The first thing in a banner that looks like a version: `7.0.15` of `Redis server v=7.0.15 sha=…`.
@@ -229,6 +271,17 @@ mod tests {
         assert_eq!(version(redis).as_deref(), Some("7.0.15"));
         assert_eq!(version("postgres (PostgreSQL) 15.20 (Debian 15.20-0)").as_deref(), Some("15.20"));
         assert_eq!(version("nothing"), None);
+        let minio = "minio version RELEASE.2025-01-20T14-49-07Z (commit-id=1)\nRuntime: go1.23.5 linux/amd64";
+        assert_eq!(minio_version(minio).as_deref(), Some("2025-01-20T14-49-07Z"));
+    }
+
+    #[test]
+    fn an_nginx_without_tls_is_refused() {
+        let banner = "nginx version: nginx/1.22.1\nTLS SNI support enabled\nconfigure arguments: --with-http_ssl_module";
+        assert_eq!(version(banner).as_deref(), Some("1.22.1"));
+        let failure = refuse_without_modules("/usr/sbin/nginx".into(), banner).unwrap_err();
+        assert!(failure.message.contains("http_v2_module"), "{}", failure.message);
+        refuse_without_modules("/n".into(), &format!("{banner} --with-http_v2_module")).unwrap();
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl Provisioner<'_> {
                         builds.push((&service.name, want));
                         None
                     }
-                    Want::Application(_) | Want::Site(_) | Want::Archive(_) => {
+                    Want::Application(_) | Want::Site(_) | Want::Go(_) | Want::Archive(_) => {
                         others.push((&service.name, want));
                         None
                     }
@@ -262,7 +262,7 @@ impl Provisioner<'_> {
             return Ok(Vec::new());
         }
         let before = self.lock.clone();
-        let Self { lock: Lock { maven, debian, .. }, host, events, mode, .. } = self;
+        let Self { lock: Lock { maven, debian, go, .. }, host, events, mode, .. } = self;
         let (events, mode) = (*events, *mode);
         let mut debian = Debian::new(store, host, events, mode, suite, Pins { lock: debian, overlay });
         let mut maven = Maven { store, host, events, relock: mode == Mode::Relock, pins: maven };
@@ -275,7 +275,13 @@ impl Provisioner<'_> {
             });
             let others = scope.spawn(|| {
                 let install = |(service, want): &(&String, &Want)| {
-                    Ok(((*service).clone(), install(want, store, host, events)?))
+                    let installed = match want {
+                        Want::Go(program) => {
+                            program.install(store, host, events, mode == Mode::Relock, go)?
+                        }
+                        want => install(want, store, host, events)?,
+                    };
+                    Ok(((*service).clone(), installed))
                 };
                 others.iter().map(install).collect::<anyhow::Result<Vec<_>>>()
             });
@@ -383,6 +389,7 @@ impl Provisioner<'_> {
             Want::Application(application) => Some(application.id()?),
             Want::Site(site) => Some(site.id()?),
             Want::Archive(archive) => Some(archive.id()),
+            Want::Go(program) => program.id(&self.lock.go),
         })
     }
 
@@ -392,7 +399,7 @@ impl Provisioner<'_> {
         };
         Ok(match want {
             Want::PostgresqlBuild(_) | Want::Opensearch(_) => sum(artifacts(want)?),
-            Want::Packages(_) | Want::Application(_) | Want::Site(_) | Want::Archive(_) => None,
+            Want::Packages(_) | Want::Application(_) | Want::Site(_) | Want::Go(_) | Want::Archive(_) => None,
             Want::OnPath(_) | Want::HostJava(_) => Some(0),
         })
     }

@@ -13,7 +13,7 @@ use super::maven::Gav;
 use super::on_path::{self, OnPath};
 use super::site::Site;
 use super::venv::Application;
-use super::{opensearch, postgresql};
+use super::{go, opensearch, postgresql};
 
 /// One thing that a service needs.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(super) enum Want {
     Application(Application),
     Archive(Distribution),
     Site(Box<Site>),
+    Go(go::Program),
 }
 
 /// An OpenSearch home and what goes into it.
@@ -48,6 +49,7 @@ impl Want {
             Self::Application(application) => application.name(),
             Self::Archive(distribution) => distribution.name(),
             Self::Site(_) => "invenio",
+            Self::Go(program) => program.name(),
         }
     }
 }
@@ -84,12 +86,17 @@ pub(super) fn wants(service: &Service, host: &Host) -> anyhow::Result<Vec<Want>>
         Kind::Invenio if service.site.is_some() => {
             let folder = service.site.as_ref().map_or_else(Default::default, |site| site.value.clone());
             let python = service.python.as_deref().unwrap_or_default();
-            vec![Want::Site(Box::new(Site::of(&folder, python, host)?))]
+            vec![Want::Site(Box::new(Site::of(&folder, python, host)?)), nginx(host, path)?]
         }
-        Kind::Invenio => vec![Want::Application(Application::of("invenio", source(service)?, host)?)],
+        Kind::Invenio => {
+            vec![Want::Application(Application::of("invenio", source(service)?, host)?), nginx(host, path)?]
+        }
         Kind::Dashboards if path => vec![Want::OnPath(on_path::dashboards(host)?)],
         // Its programs are the person's.
         Kind::Process => vec![],
+        Kind::Minio if service.program.is_some() => vec![],
+        Kind::Minio if path => vec![Want::OnPath(on_path::minio(host)?)],
+        Kind::Minio => vec![Want::Go(go::minio(source(service)?)?)],
         kind => {
             let message = format!("services.{}: this version runs {kind} as a container only", service.name);
             return Err(Failure::new(Class::Manifest, "service-unsupported", message).into());
@@ -101,6 +108,7 @@ pub(super) fn wants(service: &Service, host: &Host) -> anyhow::Result<Vec<Want>>
 pub fn possible(service: &Service, host: &Host) -> anyhow::Result<()> {
     wants(service, host)?.iter().try_for_each(|want| match want {
         Want::Packages(recipe) => debian::require(host, recipe).map_err(Into::into),
+        Want::Go(program) => program.require(host).map(drop).map_err(Into::into),
         _ => Ok(()),
     })
 }
@@ -125,6 +133,14 @@ fn source(service: &Service) -> Result<&str, Failure> {
 /// The Java of the machine where it has a suitable one.
 fn java(host: &Host) -> Want {
     java::on_host(host).map_or(Want::Packages(&debian::JAVA), Want::HostJava)
+}
+
+/// The HTTPS front of an application: from PATH where that was asked for, or where there is no apt to fetch it with.
+fn nginx(host: &Host, path: bool) -> Result<Want, Failure> {
+    if path || host.find("apt-get").is_none() {
+        return Ok(Want::OnPath(on_path::nginx(host)?));
+    }
+    Ok(Want::Packages(&debian::NGINX))
 }
 
 /// psql and its kin: from PATH where that was asked for, or where there is no apt to fetch them with.

@@ -4,6 +4,7 @@ pub mod logs;
 mod operation;
 pub mod places;
 mod state;
+pub mod tls;
 
 use std::os::unix::fs::MetadataExt;
 

@@ -6,7 +6,9 @@ use ecosystem_core::catalog::Kind as Service;
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::place::Place;
-use ecosystem_core::tenant::{REDIS_BLOCK, block as block_from, database, free_block, mark, marked, prefix};
+use ecosystem_core::tenant::{
+    REDIS_BLOCK, block as block_from, bucket, database, free_block, mark, marked, prefix,
+};
 use serde::Serialize;
 
 use super::Servers;
@@ -14,6 +16,7 @@ use crate::client::opensearch::Search;
 use crate::client::postgresql::Admin;
 use crate::client::rabbitmq::{MANAGEMENT, Management};
 use crate::client::redis::Databases;
+use crate::client::s3::Store;
 
 /// What a server has of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -25,8 +28,15 @@ pub enum Part {
 
 /// Why a server cannot hold tenants.
 pub fn lacks(endpoint: &Endpoint) -> Option<&'static str> {
-    let without = endpoint.kind == Service::Rabbitmq && !endpoint.ports.contains_key(MANAGEMENT);
-    without.then_some("no port of its management API is known, and virtual hosts are made there")
+    match endpoint.kind {
+        Service::Rabbitmq if !endpoint.ports.contains_key(MANAGEMENT) => {
+            Some("no port of its management API is known, and virtual hosts are made there")
+        }
+        Service::Minio if endpoint.storage.buckets.is_empty() => {
+            Some("the manifest names no `buckets` of it")
+        }
+        _ => None,
+    }
 }
 
 /// The tenants of this place that a server knows of by itself.
@@ -34,6 +44,16 @@ pub(super) fn tenants(main: &Endpoint, place: &Place) -> anyhow::Result<Vec<Stri
     let marks = match main.kind {
         Service::Postgresql => Admin::open(main)?.databases()?,
         Service::Rabbitmq => Management::open(main)?.vhosts()?,
+        Service::Minio => {
+            let store = Store::open(main)?;
+            let names = store.buckets()?;
+            // Whatever else is in there, the tenants' begin with the names of ours.
+            let beside = |name: &&String| {
+                main.storage.buckets.iter().any(|main| name.starts_with(&format!("{main}-")))
+            };
+            let read = |name: &String| Ok((name.clone(), store.mark(name)?.unwrap_or_default()));
+            names.iter().filter(beside).map(read).collect::<anyhow::Result<_>>()?
+        }
         _ => BTreeMap::new(),
     };
     Ok(marks.values().filter_map(|mark| marked(&place.id, mark)).map(ToOwned::to_owned).collect())
@@ -42,7 +62,7 @@ pub(super) fn tenants(main: &Endpoint, place: &Place) -> anyhow::Result<Vec<Stri
 /// What a server has that does not know of its tenants.
 pub(super) fn implied(main: &Endpoint) -> Part {
     match main.kind {
-        Service::Postgresql | Service::Rabbitmq => Part::Missing,
+        Service::Postgresql | Service::Rabbitmq | Service::Minio => Part::Missing,
         _ => Part::There,
     }
 }
@@ -81,6 +101,17 @@ pub(super) fn foreign(
             found
                 .map(|index| format!("OpenSearch has an index {index} already"))
                 .or_else(|| template.map(|name| format!("OpenSearch has a template {name} already")))
+        }
+        Service::Minio => {
+            let store = Store::open(main)?;
+            let names = store.buckets()?;
+            let mut found = None;
+            for wanted in main.storage.buckets.iter().map(|main| bucket(main, name)) {
+                if names.contains(&wanted) && !ours(&store.mark(&wanted)?.unwrap_or_default()) {
+                    found.get_or_insert(format!("MinIO has a bucket {wanted} already"));
+                }
+            }
+            found
         }
         // One that is free in all of them is looked for, unless it has its databases in another one already.
         Service::Redis => match redis {
@@ -144,6 +175,19 @@ pub(super) fn make(
             }
         }
         Service::Rabbitmq => Management::open(own)?.make(own.user.as_deref().unwrap_or("guest"), &mark),
+        Service::Minio => {
+            let store = Store::open(own)?;
+            for bucket in &own.storage.buckets {
+                let there = store.list(bucket, None)?.is_some();
+                if !there {
+                    store.create(bucket)?;
+                }
+                if (!there || fresh) && store.mark(bucket)?.is_none() {
+                    store.set_mark(bucket, &mark)?;
+                }
+            }
+            Ok(())
+        }
         _ => Ok(()),
     }
 }
@@ -195,6 +239,15 @@ pub(super) fn remove_marked(
             let management = Management::open(own)?;
             if management.vhosts()?.get(wanted).is_some_and(ours) {
                 management.remove()?;
+            }
+        }
+        Service::Minio => {
+            let store = Store::open(own)?;
+            for bucket in &own.storage.buckets {
+                let there = store.list(bucket, None)?.is_some();
+                if there && ours(&store.mark(bucket)?.unwrap_or_default()) {
+                    store.remove(bucket)?;
+                }
             }
         }
         _ => {}

@@ -85,6 +85,7 @@ mod tests {
             database: None,
             identity: String::new(),
             watched: None,
+            storage: crate::endpoint::Storage::default(),
         };
         let processes = vec![process("rabbitmq"), process("epmd")];
         let launch = again(processes, endpoint, "rabbitmq 3", "/s/rabbitmq".into());

@@ -137,7 +137,8 @@ pub fn contained(service: &Service, place: &Place, bind: &str, secret: &Secret, 
     let mut labels = super::said(service, bind, endpoint.ports.clone());
     let plugins = Some(service.plugins.value.join(", ")).filter(|_| service.kind == Kind::Rabbitmq);
     let heap = service.heap.as_ref().map(|heap| heap.value.clone());
-    let own = [("image", Some(image.clone())), ("plugins", plugins), ("heap", heap)];
+    let buckets = Some(service.buckets.value.join(", ")).filter(|buckets| !buckets.is_empty());
+    let own = [("image", Some(image.clone())), ("plugins", plugins), ("heap", heap), ("buckets", buckets)];
     labels.extend(own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     labels.insert(super::RECIPE.to_owned(), Key::of([text]).to_string());
     Contained { made_by: made_by(service), image, endpoint, labels, settings: super::origins(service) }

@@ -1,13 +1,14 @@
 //! The Invenio application: how it is run and configured.
 //!
 //! Three processes of one virtual environment: `web` answers requests, `worker` does background tasks, `beat` hands out those that are due.
-//! Everything that they are told of the servers is what `env` prints. It says nothing of itself by which one could be told from
-//! another: it is ours because our supervisor runs it and holds its port.
+//! Everything that they are told of the servers is what `env` prints. `nginx` stands before `web`, which says nothing of itself: it is ours
+//! because our supervisor runs it and holds its port, and the front because of its certificate.
 
 use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
 
+use super::nginx::{self, Front};
 use super::{Access, Data, Fresh, Inputs, Kind, Launch};
 use crate::artifact::Key;
 use crate::endpoint::{Endpoint, Ready, Watched};
@@ -15,6 +16,7 @@ use crate::model::Service;
 use crate::place::Place;
 use crate::process::{Content, File, Process, Rules, Signal, Stop};
 use crate::render::env::{oarepo, variables};
+use crate::tls;
 
 /// Settings that this project sets itself; the manifest may not. Lower case: names are compared without case.
 pub(super) const RESERVED: &[&str] = &[
@@ -48,8 +50,9 @@ const LINKED: [&str; 3] = ["invenio.cfg", "templates", "app_data"];
 const QUEUES: &str = "celery,low";
 
 /// Its secret signs sessions and tokens. No server is ever sent it.
-pub(super) fn access() -> Access {
-    Access { user: None, database: None, authenticated: true, identity: String::new() }
+pub(super) fn access(place: &Place) -> Access {
+    let identity = tls::certificate(place).certificate.into_string();
+    Access { user: None, database: None, authenticated: true, identity }
 }
 
 /// It answers for itself, and has asked nobody else.
@@ -94,6 +97,12 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     };
     let (invenio, celery) = (bin.join("invenio"), bin.join("celery"));
     let port = endpoint.port("http").to_string();
+    // What `invenio collect` puts there; all else the application serves itself.
+    let statics = Some(instance.join("static"));
+    let (front, mut files) = nginx::front(
+        inputs,
+        &Front { statics, ..Front::before(&application.version, endpoint.port("http")) },
+    );
     let celery = [celery.as_str(), "--app", "invenio_app.celery"];
     let schedule = home.join("beat-schedule");
     let web = [invenio.as_str(), "run", "--host", "127.0.0.1", "--port", &port];
@@ -103,13 +112,14 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     let linked = |site: &Utf8PathBuf| {
         LINKED.map(|name| File { path: instance.join(name), content: Content::Link(site.join(name)) })
     };
-    let files = service.site.iter().flat_map(|site| linked(&site.value)).collect();
+    files.extend(service.site.iter().flat_map(|site| linked(&site.value)));
     Launch {
         processes: vec![
             process("web", &web, 1_000),
             // A task that is under way is finished.
             process("worker", &[&celery[..], &worker].concat(), 10_000),
             process("beat", &[&celery[..], &beat].concat(), 5_000),
+            front,
         ],
         // Each takes seconds of a processor to start, and people wait for the first one.
         gate: Some(endpoint.port("http")),

@@ -6,7 +6,8 @@ mod again;
 pub mod container;
 pub mod dashboards;
 pub mod invenio;
-mod minio;
+pub mod minio;
+mod nginx;
 pub mod opensearch;
 mod pgadmin;
 pub mod postgresql;
@@ -104,6 +105,11 @@ impl Kind {
         matches!(self, Self::Rabbitmq)
     }
 
+    /// Whether it stands behind an HTTPS front, which needs a certificate.
+    pub const fn has_front(self) -> bool {
+        matches!(self, Self::Pgadmin | Self::Invenio)
+    }
+
     /// How much work its start is, compared with the others.
     pub const fn start_cost(self) -> u8 {
         match self {
@@ -121,6 +127,7 @@ impl Kind {
                 | Self::Redis
                 | Self::Rabbitmq
                 | Self::Opensearch
+                | Self::Minio
                 | Self::Invenio
                 | Self::Process
         )
@@ -167,6 +174,7 @@ pub fn memory(service: &Service) -> u64 {
         Kind::Rabbitmq => 140,
         // Not measured: what its heap is bounded by.
         Kind::Dashboards => dashboards::HEAP_MB,
+        Kind::Minio => 130,
         // Beside its heap, of which it uses half at first.
         Kind::Opensearch => 230 + opensearch::heap_megabytes(service).unwrap_or(512).min(1 << 20) / 2,
         // Three processes and two workers of one of them.
@@ -241,6 +249,8 @@ pub struct Around {
     pub ports: BTreeMap<String, BTreeMap<String, u16>>,
     /// How to reach each service that can run.
     pub endpoints: BTreeMap<String, Endpoint>,
+    /// What tells the certificate of this place from the one before it; empty where there is none.
+    pub certificate: String,
 }
 
 impl Around {
@@ -264,12 +274,16 @@ impl Around {
                 .filter(|(_, service)| service.runs())
                 .map(|(name, service)| (name.clone(), endpoint(service)))
                 .collect(),
+            certificate: String::new(),
         }
     }
 }
 
 /// The label that stands for everything that has no readable name.
 pub const RECIPE: &str = "recipe";
+
+/// The label with the command of a manifest.
+pub const COMMAND: &str = "command";
 
 /// How a service of this kind is launched.
 pub fn launch(inputs: Inputs<'_>) -> Launch {
@@ -280,6 +294,7 @@ pub fn launch(inputs: Inputs<'_>) -> Launch {
         Kind::Opensearch => opensearch::launch(inputs),
         Kind::Dashboards => dashboards::launch(inputs),
         Kind::Invenio => invenio::launch(inputs),
+        Kind::Minio => minio::launch(inputs),
         Kind::Process => process::launch(inputs),
         kind => unreachable!("{kind} is refused before it is launched"),
     };
@@ -306,10 +321,10 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         Kind::Rabbitmq => rabbitmq::access(place),
         Kind::Opensearch => opensearch::access(place),
         Kind::Process => process::access(),
-        Kind::Minio => minio::access(),
+        Kind::Minio => minio::access(service, place),
         Kind::Pgadmin => pgadmin::access(),
         Kind::Dashboards => dashboards::access(place),
-        Kind::Invenio => invenio::access(),
+        Kind::Invenio => invenio::access(place),
     };
     let mut ports = service.ports_at(place.offset);
     if service.kind == Kind::Rabbitmq && !service.plugins.value.iter().any(|p| p == rabbitmq::MANAGEMENT) {
@@ -333,6 +348,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
             Kind::Invenio => Some(invenio::watched(service, place)),
             _ => process::watched(service, place),
         },
+        storage: minio::storage(service, secret),
     }
 }
 
@@ -352,6 +368,7 @@ fn elsewhere(service: &Service, external: &External) -> Endpoint {
         database: external.database.clone(),
         identity: String::new(),
         watched: None,
+        storage: minio::storage_elsewhere(service),
     }
 }
 

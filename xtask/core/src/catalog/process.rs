@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Access, Data, Fresh, Inputs, Launch, is_secret_setting};
+use super::{Access, Data, Fresh, Inputs, Kind, Launch, is_secret_setting};
 use crate::artifact::Key;
 use crate::endpoint::{Endpoint, Ready, Watched};
 use crate::model::template::{self, PortRef};
@@ -25,7 +25,7 @@ pub(super) fn access() -> Access {
 
 /// How it is known to be ready; `None` for servers.
 pub(super) fn watched(service: &Service, place: &Place) -> Option<Watched> {
-    let program = service.program.as_ref()?;
+    let program = service.program.as_ref().filter(|_| service.kind == Kind::Process)?;
     let ports = BTreeMap::from([(service.name.clone(), service.ports_at(place.offset))]);
     let ready = match &program.ready.value {
         Ready::Command(words) => {
@@ -52,7 +52,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     let inherited = if program.env.contains_key("PATH") { vec![] } else { vec!["PATH".to_owned()] };
 
     let mut labels = BTreeMap::from([
-        ("command".to_owned(), command_line(&argv)),
+        (super::COMMAND.to_owned(), command_line(&argv)),
         ("cwd".to_owned(), program.cwd.to_string()),
         ("restart".to_owned(), program.restart.value.word().to_owned()),
         // Values that may hold a secret differ in this alone.
@@ -88,7 +88,12 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
         log: place.log(&service.name, &service.name),
         log_limit: super::LOG_LIMIT,
         labels,
-        rules: Rules { restart: program.restart.value, after: program.after.value.clone(), inherited },
+        rules: Rules {
+            restart: program.restart.value,
+            after: program.after.value.clone(),
+            inherited,
+            ..Rules::default()
+        },
     };
     Launch {
         processes: vec![process],

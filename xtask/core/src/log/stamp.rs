@@ -18,6 +18,16 @@ impl Time {
         Self(seconds.saturating_mul(SECOND))
     }
 
+    /// The seconds since 1970.
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(SECOND)
+    }
+
+    /// `2026-11-24`.
+    pub fn day(self) -> String {
+        self.to_string().chars().take(10).collect()
+    }
+
     /// Reads `2026-11-24T22:05:00.123456789Z`.
     pub fn read(text: &str) -> Option<Self> {
         iso(text).map(|(at, _)| at)

@@ -6,6 +6,7 @@ use toml::de::DeValue;
 
 use super::Backend;
 use super::archive::is_archive;
+use crate::pack::objects::is_bucket;
 use crate::process::Restart;
 
 /// One key of the manifest.
@@ -43,6 +44,8 @@ pub enum Shape {
     Members,
     /// Names of plugins or modules.
     Names,
+    /// Names of buckets.
+    Buckets,
     /// A string, number or boolean, taken over verbatim.
     Scalar,
     /// A command line, word by word.
@@ -143,9 +146,14 @@ pub const KEYS: &[Key] = &[
         doc: "The folder of the application's own project, from the folder of the manifest; left out, that folder itself where it has an `invenio.cfg`, else the application of the release.",
     },
     Key {
+        path: "services.<service>.buckets",
+        shape: Shape::Buckets,
+        doc: "Buckets that are made in an object store when it is ready; an account for applications reaches these and no others.",
+    },
+    Key {
         path: "services.<service>.command",
         shape: Shape::Words,
-        doc: "What a process runs, word by word and without a shell; `{port.ROLE}` stands for a port of it, `{port.SERVICE.ROLE}` for one of another service.",
+        doc: "What a process runs, word by word and without a shell; `{port.ROLE}` stands for a port of it, `{port.SERVICE.ROLE}` for one of another service. In an object store: another server that speaks S3, where `{data}` stands for its folder, and in `env` `{user}` and `{secret}` for its login.",
     },
     Key {
         path: "services.<service>.ready.tcp",
@@ -267,6 +275,9 @@ impl Shape {
             Self::Port => "a port from 1 to 65535".to_owned(),
             Self::Members => "a list of service names such as [\"redis\", \"@core\"]".to_owned(),
             Self::Names => "a list of names such as [\"analysis-icu\"], each of a-z, 0-9, _ and -".to_owned(),
+            Self::Buckets => {
+                "a list of names such as [\"default\"], each of 3 to 63 of a-z, 0-9, - and .".to_owned()
+            }
             Self::Scalar => "a text on one line, a number, true or false".to_owned(),
             Self::Words => "a list of texts such as [\"python3\", \"-m\", \"http.server\"]".to_owned(),
             Self::Services => "a list of service names such as [\"redis\"]".to_owned(),
@@ -288,6 +299,7 @@ impl Shape {
             Self::Port => number(value)?.try_into().ok().filter(|port| *port > 0).map(Value::Number),
             Self::Members => list(value, |name| is_name(name.strip_prefix('@').unwrap_or(name))),
             Self::Names => list(value, is_plugin),
+            Self::Buckets => list(value, is_bucket),
             // A script as one word may have many lines; nothing can pass a zero byte on.
             Self::Words => list(value, |word| !word.contains('\0')).filter(|value| {
                 matches!(value, Value::Names(words) if words.first().is_some_and(|word| !word.is_empty()))

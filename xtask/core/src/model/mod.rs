@@ -104,7 +104,12 @@ pub struct Service {
     /// The services that the application works with, which start before it; empty for servers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,
-    /// What a service of the kind `process` runs; the others have none.
+    /// The buckets of an object store, which are made where they are missing.
+    pub buckets: Sourced<Vec<String>>,
+    /// Why nobody looks after the server of the release any more, and what else there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unmaintained: Option<String>,
+    /// What a service of the kind `process` runs, and an object store that is not the one of the release; the others have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program: Option<Program>,
 }
@@ -181,6 +186,13 @@ impl Service {
     pub fn runs_as_processes(&self) -> bool {
         let named = self.archive.is_some() || self.from.value == From::Path;
         self.kind.runs() || (self.kind.takes_archive() && named)
+    }
+
+    /// Why nobody looks after the server any more that is run here.
+    pub fn unmaintained_server(&self) -> Option<&str> {
+        // One that the manifest names is the person's own choice.
+        let of_release = self.program.is_none() && self.backend.value != Backend::External;
+        self.unmaintained.as_deref().filter(|_| of_release)
     }
 
     /// The services that it starts after.

@@ -1,4 +1,5 @@
-//! A service of the kind `process`: a program of the project's own, as the manifest describes it, and what must not be said of it.
+//! A service of the kind `process`: a program of the project's own, as the manifest describes it, and what must not be said of it. An object
+//! store with a `command` is described in the same way.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +9,7 @@ use serde::Serialize;
 use super::keys::{Value, is_name};
 use super::manifest::Entry;
 use super::relations::rank;
-use super::{Origin, Problem, Service, Sourced, suggest, template};
+use super::{Origin, Problem, Service, Sourced, external, suggest, template};
 use crate::catalog::Kind;
 use crate::endpoint::Ready;
 use crate::process::Restart;
@@ -41,6 +42,18 @@ pub(super) fn lay_over(
     files: &[String],
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
+    if service.kind != Kind::Process {
+        // Of the release's own server's ports it has the one that is asked.
+        service
+            .ports
+            .retain(|role, _| external::scheme(service.kind).is_some_and(|(_, main, _)| role == main));
+        let ready = said.iter().find(|(path, _)| path.first() == Some(&"ready"));
+        problems.extend(ready.map(|(_, entry)| {
+            let what =
+                format!("services.{}.ready: {} is asked in its own protocol", service.name, service.kind);
+            Problem::at(&entry.origin, what, "take it out")
+        }));
+    }
     for (path, entry) in said {
         if let ([key @ "ports", role], Value::Number(value)) = (path.as_slice(), &entry.value) {
             if is_name(role) {
@@ -176,7 +189,7 @@ pub(super) fn check(
     let mut problems = Vec::new();
     let programs = || services.values().filter_map(|service| Some((service, service.program.as_ref()?)));
     for (service, program) in programs() {
-        problems.extend(texts(service, program).into_iter().flat_map(|(key, text, origin)| {
+        problems.extend(texts(program).into_iter().flat_map(|(key, text, origin)| {
             wrong_ports(&format!("services.{}.{key}", service.name), text, origin, service, services, refused)
         }));
         if let Ready::Tcp { role } | Ready::Http { role, .. } = &program.ready.value
@@ -187,6 +200,17 @@ pub(super) fn check(
                 role,
                 service,
                 &program.ready.origin,
+            ));
+        }
+        if service.kind != Kind::Process && program.command.value.iter().any(|word| word.contains("{secret}"))
+        {
+            problems.push(Problem::at(
+                &program.command.origin,
+                format!(
+                    "services.{}.command: everybody on this machine could read {{secret}} there",
+                    service.name
+                ),
+                "give it in `env`",
             ));
         }
         for name in &program.after.value {
@@ -219,7 +243,7 @@ pub(super) fn check(
 }
 
 /// Every text of a program that ports can stand in.
-fn texts<'a>(service: &'a Service, program: &'a Program) -> Vec<(String, &'a str, &'a Origin)> {
+fn texts(program: &Program) -> Vec<(String, &str, &Origin)> {
     let mut all: Vec<(String, &str, &Origin)> = Vec::new();
     let command = program.command.value.iter();
     all.extend(command.map(|word| ("command".to_owned(), word.as_str(), &program.command.origin)));
@@ -230,7 +254,6 @@ fn texts<'a>(service: &'a Service, program: &'a Program) -> Vec<(String, &'a str
             words.iter().map(|word| ("ready.command".to_owned(), word.as_str(), &program.ready.origin)),
         );
     }
-    debug_assert_eq!(service.kind, Kind::Process);
     all
 }
 

@@ -43,6 +43,7 @@ cwd     = "site/../site"
       "plugins": [],
       "modules": [],
       "heap": null,
+      "buckets": [],
       "program": {
         "command": [
           "celery",

@@ -157,6 +157,7 @@ pub(super) fn service(service: &Service) -> Vec<Problem> {
             ("plugins", Some(&service.plugins.origin)),
             ("modules", Some(&service.modules.origin)),
             ("heap", service.heap.as_ref().map(|heap| &heap.origin)),
+            ("command", service.program.as_ref().map(|program| &program.command.origin)),
         ];
         let ports = ports.map(|(_, port)| ("ports", Some(&port.origin)));
         for (key, origin) in said.into_iter().chain(ports) {
@@ -172,6 +173,20 @@ pub(super) fn service(service: &Service) -> Vec<Problem> {
             }
         }
     }
+    if service.kind == Kind::Minio && service.program.is_some() {
+        let said = [
+            ("image", service.image.as_ref().map(|image| &image.origin)),
+            ("from", Some(&service.from.origin)),
+            ("via", Some(&service.backend.origin)),
+        ];
+        for (key, origin) in said {
+            if let Some(origin @ Origin::File { .. }) = origin.filter(|_| service.external.is_none()) {
+                let what =
+                    format!("services.{}.{key} has no effect beside `command`, which is run", service.name);
+                problems.push(Problem::at(origin, what, "take one of the two out"));
+            }
+        }
+    }
     let mut unwanted = |key: &str, origin: Option<&Origin>| {
         if let Some(origin @ Origin::File { .. }) = origin {
             problems.push(Problem::at(
@@ -181,6 +196,11 @@ pub(super) fn service(service: &Service) -> Vec<Problem> {
             ));
         }
     };
+    if service.kind == Kind::Minio {
+        unwanted("settings", service.settings.values().next().map(|setting| &setting.origin));
+    } else {
+        unwanted("buckets", Some(&service.buckets.origin));
+    }
     if service.kind == Kind::Process {
         unwanted("settings", service.settings.values().next().map(|setting| &setting.origin));
         unwanted("image", service.image.as_ref().map(|image| &image.origin));

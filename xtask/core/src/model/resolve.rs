@@ -143,6 +143,13 @@ impl Draft {
                 service.backend = Sourced { value: Backend::External, origin: external.origin.clone() };
                 continue;
             }
+            if service.program.is_some() {
+                // What it runs is no image.
+                if let Some(via) = via {
+                    service.backend = via;
+                }
+                continue;
+            }
             let only = service.kind.is_contained() && !service.runs_as_processes();
             service.backend = match via {
                 Some(via) => via,
@@ -279,7 +286,8 @@ impl Draft {
                 .filter(|entry| entry.path.starts_with(&["services".to_owned(), name.clone()]))
                 .map(|entry| (entry.path.iter().skip(2).map(String::as_str).collect(), entry))
                 .collect();
-            let problems = if kind == Kind::Process {
+            let other = kind == Kind::Minio && said.contains_key(&vec!["command"]);
+            let problems = if kind == Kind::Process || other {
                 program::lay_over(&mut service, &said, &origin, &self.files)
             } else {
                 program::misplaced(&service, &said)
@@ -350,6 +358,7 @@ impl Draft {
                 }
                 (["plugins"], Value::Names(value)) => service.plugins = Sourced { value, origin },
                 (["modules"], Value::Names(value)) => service.modules = Sourced { value, origin },
+                (["buckets"], Value::Names(value)) => service.buckets = Sourced { value, origin },
                 _ => {}
             }
         }
@@ -434,6 +443,8 @@ fn blank(name: &str, kind: Kind, defaults: &Defaults, release: &str) -> Service 
         site: None,
         python: None,
         needs: Vec::new(),
+        buckets: Sourced::release(defaults.buckets.clone(), release),
+        unmaintained: defaults.unmaintained.clone(),
         program: None,
     }
 }

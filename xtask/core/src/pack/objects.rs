@@ -108,7 +108,7 @@ pub fn folder(bucket: &str) -> String {
 }
 
 /// Whether S3 allows this name, and a path can hold it.
-pub(super) fn is_bucket(name: &str) -> bool {
+pub(crate) fn is_bucket(name: &str) -> bool {
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (3..=63).contains(&name.len())
         && name.chars().all(|c| edge(c) || "-.".contains(c))

@@ -18,7 +18,7 @@ pub use display::{Retry, obstacles_failure, render, silence, taken_meanwhile};
 pub use reconcile::{port_obstacles, reconcile_down, reconcile_up, silent_supervisor};
 
 use crate::catalog::container::Contained;
-use crate::catalog::{Kind, Launch};
+use crate::catalog::{COMMAND, Kind, Launch};
 use crate::endpoint::Ready;
 use crate::host::ports::Container;
 use crate::model::Backend;
@@ -206,7 +206,9 @@ pub struct Commands {
 impl Plan {
     /// Remembers what a process of the manifest is going to run, so that a person sees it before it does.
     pub fn show_command(&mut self, launch: &Launch) {
-        if launch.endpoint.kind != Kind::Process {
+        // What comes with this program is no command of the manifest.
+        let named = launch.processes.iter().any(|process| process.labels.contains_key(COMMAND));
+        if launch.endpoint.kind != Kind::Process && !named {
             return;
         }
         let check = match launch.endpoint.watched.as_ref().map(|watched| &watched.ready) {

@@ -74,6 +74,7 @@ fn launch(service: &str, (setting, recipe, helper, template, major): (u8, u8, bo
             database: None,
             identity: "x".into(),
             watched: None,
+            storage: crate::endpoint::Storage::default(),
         },
         made_by: format!("{service} {major}"),
         settings: std::collections::BTreeMap::new(),

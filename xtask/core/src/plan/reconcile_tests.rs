@@ -40,6 +40,7 @@ fn launch(processes: Vec<Process>, port: u16) -> Launch {
             database: None,
             identity: "x".into(),
             watched: None,
+            storage: crate::endpoint::Storage::default(),
         },
         made_by: "redis 7".into(),
         settings: BTreeMap::new(),

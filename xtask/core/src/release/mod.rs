@@ -67,6 +67,10 @@ pub struct Defaults {
     pub heap: Option<String>,
     /// The pack that an application starts from.
     pub pack: Option<String>,
+    #[serde(default)]
+    pub buckets: Vec<String>,
+    /// Why nobody looks after the server of the release any more, and what else there is.
+    pub unmaintained: Option<String>,
 }
 
 /// The names of all releases.

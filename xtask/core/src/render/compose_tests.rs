@@ -108,7 +108,7 @@ fn a_console_beside_servers_that_are_no_containers_goes_onto_the_network_of_this
         offset: 100,
     };
     let (text, all) = super::of_place(&ecosystem, &place, |_| crate::endpoint::Secret::new("word"));
-    assert_eq!(all.keys().collect::<Vec<_>>(), ["dashboards", "minio", "pgadmin"]);
+    assert_eq!(all.keys().collect::<Vec<_>>(), ["dashboards", "pgadmin"]);
     for line in [
         r#""OPENSEARCH_HOSTS": "[\"http://127.0.0.1:9500\"]""#,
         r#""SERVER_HOST": "127.0.0.1""#,
@@ -121,7 +121,7 @@ fn a_console_beside_servers_that_are_no_containers_goes_onto_the_network_of_this
     for line in [r#""PGADMIN_LISTEN_PORT": "5350""#, r#"\"Host\":\"127.0.0.1\""#, r#"\"Port\":5732"#] {
         assert!(part(&text, "pgadmin").contains(line), "{line}\n{text}");
     }
-    assert!(!part(&text, "minio").contains("network_mode") && !part(&text, "pgadmin").contains("ports:"));
+    assert!(!part(&text, "pgadmin").contains("ports:"));
 }
 
 #[test]

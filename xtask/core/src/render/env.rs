@@ -10,7 +10,7 @@ pub use oarepo::oarepo;
 
 use crate::catalog::Kind;
 use crate::endpoint::{Endpoint, encoded};
-use crate::tenant::MAIN_PREFIX;
+use crate::tenant::{MAIN_PREFIX, bucket};
 
 /// How settings are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +49,16 @@ pub fn variables(endpoints: &BTreeMap<String, Endpoint>) -> BTreeMap<String, Str
 
 /// The names under which tests look for what an application calls `INVENIO_…`: pytest-invenio reads the first two, what starts services for
 /// tests elsewhere (docker-services-cli) sets the others, and many a `conftest.py` reads them.
-const OF_TESTS: [(&str, &str); 6] = [
+const OF_TESTS: [(&str, &str); 9] = [
     ("SQLALCHEMY_DATABASE_URI", "INVENIO_SQLALCHEMY_DATABASE_URI"),
     ("BROKER_URL", "INVENIO_BROKER_URL"),
     ("SEARCH_HOSTS", "INVENIO_SEARCH_HOSTS"),
     ("SEARCH_INDEX_PREFIX", "INVENIO_SEARCH_INDEX_PREFIX"),
     ("CACHE_TYPE", "INVENIO_CACHE_TYPE"),
     ("CACHE_REDIS_URL", "INVENIO_CACHE_REDIS_URL"),
+    ("S3_ENDPOINT_URL", "INVENIO_S3_ENDPOINT_URL"),
+    ("S3_ACCESS_KEY_ID", "INVENIO_S3_ACCESS_KEY_ID"),
+    ("S3_SECRET_ACCESS_KEY", "INVENIO_S3_SECRET_ACCESS_KEY"),
 ];
 
 /// The settings for tests on these services: those of an application, and the names that tests know them by.
@@ -82,6 +85,7 @@ pub fn names_of_tests() -> BTreeSet<String> {
             database: None,
             identity: String::new(),
             watched: None,
+            storage: crate::endpoint::Storage { buckets: vec![String::new()], application: None },
         };
         (kind.name().to_owned(), endpoint)
     };
@@ -196,14 +200,21 @@ fn rabbitmq(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
     all
 }
 
-/// Those of Invenio-S3. The ones of Amazon's own clients are left alone: a shell may need them for something else.
+/// Those of Invenio-S3, with the account of applications. The ones of Amazon's own clients are left alone: a shell may need them for something
+/// else.
 fn minio(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+    let endpoint = &endpoint.of_application();
     let (user, password) = login(endpoint);
-    vec![
+    let mut all = vec![
         ("INVENIO_S3_ENDPOINT_URL", format!("http://{}", endpoint.address("s3"))),
         ("INVENIO_S3_ACCESS_KEY_ID", user.to_owned()),
         ("INVENIO_S3_SECRET_ACCESS_KEY", password.to_owned()),
-    ]
+    ];
+    if let Some(first) = endpoint.storage.buckets.first() {
+        let tenant = endpoint.database.as_deref();
+        all.push(("S3_BUCKET", tenant.map_or_else(|| first.clone(), |tenant| bucket(first, tenant))));
+    }
+    all
 }
 
 /// Where the application is, and what it keeps for itself. Names are those of Flask and of Invenio-App.
@@ -264,6 +275,7 @@ mod tests {
             },
             identity: "x".into(),
             watched: None,
+            storage: crate::endpoint::Storage::default(),
         };
         (kind.name().to_owned(), endpoint)
     }
@@ -386,7 +398,11 @@ mod tests {
         assert!(more.eq([
             "INVENIO_S3_ACCESS_KEY_ID",
             "INVENIO_S3_ENDPOINT_URL",
-            "INVENIO_S3_SECRET_ACCESS_KEY"
+            "INVENIO_S3_SECRET_ACCESS_KEY",
+            "S3_ACCESS_KEY_ID",
+            "S3_BUCKET",
+            "S3_ENDPOINT_URL",
+            "S3_SECRET_ACCESS_KEY"
         ]));
     }
 

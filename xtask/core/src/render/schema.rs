@@ -94,6 +94,7 @@ fn leaf(key: &Key) -> Value {
         Shape::Port => json!({ "type": "integer", "minimum": 1, "maximum": 65535 }),
         Shape::Members => list("^@?[a-z][a-z0-9-]*$"),
         Shape::Names => list("^[a-z0-9_-]+$"),
+        Shape::Buckets => list("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"),
         Shape::Scalar => json!({ "type": ["string", "number", "boolean"] }),
         Shape::Words => json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 }),
         Shape::Services => list(NAME),

@@ -8,7 +8,7 @@ use camino::Utf8Path;
 use ecosystem_core::catalog::{Data, Fresh, Launch};
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::place::Place;
-use ecosystem_core::process::{Content, File};
+use ecosystem_core::process::{Content, File, Process};
 
 use crate::sys::fs::{create_private_dir, read_optional, remove_optional, write_atomic};
 use crate::sys::{interrupt, launch, os};
@@ -92,6 +92,23 @@ pub fn prepare(service: &str, launch: &Launch) -> anyhow::Result<()> {
     })?;
     let data = &launch.data.folder;
     std::fs::rename(folder, data).with_context(|| format!("cannot move {folder} to {data}"))
+}
+
+/// Lets the processes that can do so read their configuration, before any of the service is started.
+pub(super) fn test(service: &str, processes: &[Process]) -> anyhow::Result<()> {
+    for process in processes.iter().filter(|process| !process.rules.test.is_empty()) {
+        let argv = process.argv.iter().chain(&process.rules.test).cloned().collect();
+        let name = format!("{}-test", process.name);
+        launch::run(&Process { argv, name, ..process.clone() }, "").map_err(|error| {
+            let message = format!(
+                "{service} ended before it was ready: {} does not accept its configuration: {error:#}",
+                process.name
+            );
+            Failure::new(Kind::Service, "service-ended", message)
+                .hint(format!("the whole log: {{program}} logs {service}"))
+        })?;
+    }
+    Ok(())
 }
 
 /// Removes the lock file of a server that was killed, once nothing is left of that server. Its own check of the process id in there

@@ -54,8 +54,7 @@ fn service(stack: &Stack) -> Result<&Service, Failure> {
 fn open<'s>(context: &Context, stack: &'s Stack, events: &dyn Events) -> anyhow::Result<Opened<'s>> {
     let service = service(stack)?;
     stack.refuse_copy()?;
-    let place = stack.create_place()?;
-    let secrets = stack.state.make_secrets(std::iter::once(service.name.as_str()))?;
+    let (place, secrets) = stack.furnish(&[service], events)?;
     let installed = stack.installation(context, &service.name, events)?;
     let around = stack.around(context, &place, &secrets);
     let inputs = Inputs {

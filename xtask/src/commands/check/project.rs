@@ -93,6 +93,19 @@ impl Project {
             let (what, on, next) = (warning.place(), warning.what.clone(), warning.way_out.clone());
             findings.push(Finding::of(Verdict::Warning, section, what, on, why, next));
         }
+        let chosen: Vec<&str> = self.services().iter().map(|service| service.name.as_str()).collect();
+        let used = |service: &Service| {
+            let there = |place: &Place| place.service(&service.name).exists();
+            chosen.contains(&service.name.as_str()) || self.place.as_ref().is_some_and(there)
+        };
+        for service in self.ecosystem.services.values().filter(|service| used(service)) {
+            if let Some(why) = service.unmaintained_server() {
+                let next =
+                    "the choice stands in ecosystem.toml: docs/how-to.md, \"Use another object store\"";
+                let (what, on) = (service.name.clone(), "nobody maintains this server any more");
+                findings.push(Finding::of(Verdict::Warning, section, what, on, why, next));
+            }
+        }
         for failure in self.trouble.iter().chain(&self.unselectable) {
             let next = failure.hints.first().cloned().unwrap_or_default();
             let why = "`up` does nothing before this is put right";

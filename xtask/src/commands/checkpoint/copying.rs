@@ -362,6 +362,7 @@ fn unknown() -> Endpoint {
         database: None,
         identity: String::new(),
         watched: None,
+        storage: ecosystem_core::endpoint::Storage::default(),
     }
 }
 

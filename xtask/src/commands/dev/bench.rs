@@ -4,6 +4,7 @@
 
 mod check;
 mod containers;
+mod minio;
 mod pack;
 mod seed;
 mod tools;
@@ -66,6 +67,11 @@ pub(super) fn tools(global: &Global, rounds: usize, against: Option<&str>) -> an
 /// Measures `up` with containers.
 pub(super) fn containers(context: &Context, global: &Global, rounds: usize) -> anyhow::Result<()> {
     containers::measure(context, global, rounds)
+}
+
+/// Measures the start of MinIO.
+pub(super) fn minio(context: &Context, global: &Global, rounds: usize) -> anyhow::Result<()> {
+    minio::measure(context, global, rounds)
 }
 
 /// Measures `seed`.

@@ -183,6 +183,7 @@ fn addresses(endpoint: &Endpoint) -> String {
     let shown = endpoint.shown();
     match (endpoint.kind, shown.as_slice()) {
         (Kind::Process, all) => all.join("  "),
+        (Kind::Invenio, [https, ..]) => format!("https://{https}"),
         (Kind::Rabbitmq, [amqp, http, ..]) => format!("{amqp:<24} console http://{http}"),
         (Kind::Opensearch | Kind::Dashboards | Kind::Pgadmin, [http, ..]) => format!("http://{http}"),
         // Somebody else's URL names no console.

@@ -14,7 +14,7 @@ use ecosystem_core::failure::{Failure, Kind};
 
 pub use packages::parse_uris;
 pub(super) use pins::{Overlay, Pins, substitute};
-pub(super) use recipes::{JAVA, POSTGRESQL_CLIENT, RABBITMQ, REDIS, Recipe, libraries};
+pub(super) use recipes::{JAVA, NGINX, POSTGRESQL_CLIENT, RABBITMQ, REDIS, Recipe, libraries};
 
 use super::archive;
 use super::host::{self, Host};
@@ -44,7 +44,7 @@ pub(super) struct Debian<'a> {
 }
 
 /// Every recipe.
-pub(super) const ALL: [&Recipe; 4] = [&REDIS, &POSTGRESQL_CLIENT, &RABBITMQ, &JAVA];
+pub(super) const ALL: [&Recipe; 5] = [&REDIS, &POSTGRESQL_CLIENT, &RABBITMQ, &NGINX, &JAVA];
 
 /// The lock's name for a recipe on this machine.
 pub(super) fn lock_name(recipe: &Recipe, suite: &str) -> String {

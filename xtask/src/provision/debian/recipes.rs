@@ -103,6 +103,18 @@ pub(in crate::provision) const RABBITMQ: Recipe = Recipe {
     elsewhere: ("rabbitmq-server", "rabbitmq-server", "rabbitmq"),
 };
 
+/// The front of applications. In newer suites the program lies in a package of its own.
+pub(in crate::provision) const NGINX: Recipe = Recipe {
+    name: "nginx",
+    service: None,
+    roots: &["nginx-light"],
+    keep: Keep::Only(&["nginx", "nginx-light", "libpcre*", "libssl*"]),
+    named_after: &["nginx", "nginx-light"],
+    inspect: nginx,
+    probe: Some(("server", &["-v"])),
+    elsewhere: ("nginx-light", "nginx", "nginx"),
+};
+
 pub(in crate::provision) const JAVA: Recipe = Recipe {
     name: "java",
     service: None,
@@ -123,6 +135,11 @@ pub(in crate::provision) fn libraries(root: &Utf8Path) -> Vec<Utf8PathBuf> {
 
 fn redis(root: &Utf8Path) -> anyhow::Result<Facts> {
     let server = glob_one(root, "usr/bin/redis-server")?;
+    Ok(facts([("server", server)], root))
+}
+
+fn nginx(root: &Utf8Path) -> anyhow::Result<Facts> {
+    let server = glob_one(root, "usr/sbin/nginx")?;
     Ok(facts([("server", server)], root))
 }
 

@@ -7,6 +7,7 @@ use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::Failure;
 use ecosystem_core::pack::objects::{Bucket, Object, Objects, folder};
 use ecosystem_core::pack::{Content, FilePath};
+use ecosystem_core::tenant::MARK;
 
 use super::super::Counts;
 use super::super::making::Making;
@@ -35,6 +36,10 @@ pub(super) fn take(
     let taking = Taking { store: &store, making, task, bytes: AtomicU64::new(0) };
     let (mut buckets, mut counts) = (Vec::new(), Counts::new());
     for name in store.buckets()? {
+        // A tenant's, which is no part of the main instance.
+        if store.mark(&name)?.is_some_and(|mark| mark.starts_with(MARK)) {
+            continue;
+        }
         let mut listing = Listing::open(&store, &name)?;
         // Deleted since it was listed.
         if !listing.exists() {

@@ -101,6 +101,7 @@ mod tests {
                 database: None,
                 identity: "x".into(),
                 watched: None,
+                storage: None,
             };
             (kind.name().to_owned(), endpoint)
         };

@@ -30,6 +30,10 @@ fn a_site_of_rdm() {
 
     release = "v13"
 
+    [profiles]
+    core = ["postgresql", "redis", "rabbitmq", "opensearch", "minio"]
+    recommended = ["@core", "dashboards", "pgadmin"]
+
     # db, docker-services.yml:27
     [services.postgresql]
     ports = { sql = 5433 }
@@ -188,7 +192,7 @@ fn a_repository_of_oarepo_with_and_without_its_variables() {
     release = "documented"
 
     [profiles]
-    recommended = ["@core", "minio"]
+    core = ["postgresql", "redis", "rabbitmq", "opensearch", "minio"]
 
     # db, docker/docker-compose.yml:11
     # the image is what `up --backend compose` runs; as a process it is 12.22.0, of release documented, and no release has
@@ -227,7 +231,7 @@ fn a_repository_of_oarepo_with_and_without_its_variables() {
     release = "oarepo-14"
 
     [profiles]
-    recommended = ["@core", "minio"]
+    core = ["postgresql", "redis", "rabbitmq", "opensearch", "minio"]
 
     # db, docker/docker-compose.yml:11
     # which port is sql is not told there; it is as the release has it

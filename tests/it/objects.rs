@@ -9,26 +9,28 @@ use ecosystem_core::endpoint::{Endpoint, Secret};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::engine::Contained;
 use crate::checkpoint::killed_when;
-use crate::faults::not_run;
 use crate::json::fits;
 use crate::support::{Place, walk};
 
-const S3: u16 = 9003;
+/// Ports that no two places share, whatever their offsets.
+pub(crate) const S3: u16 = 9003;
+pub(crate) const CONSOLE: u16 = 9002;
 const BUCKET: &str = "default";
 
-/// A place in which MinIO runs, and a client for it.
-fn with_minio() -> Option<(Contained, Store)> {
-    let contained = Contained::new()?;
-    if contained.docker(&["images", "--quiet", "minio/minio:latest"]).is_empty() {
-        not_run("there is no stand-in for MinIO: what `.ci/engine` printed says why");
-        return None;
-    }
-    let place = &contained.place;
-    contained.manifest(&format!("services.minio.ports = {{ s3 = {S3}, console = 9002 }}\n"));
+/// A place in which MinIO runs without a bucket, and its administrator's client for it.
+fn with_minio() -> (Place, Store) {
+    let place = Place::new();
+    place
+        .manifest(&format!("[services.minio]\nports = {{ s3 = {S3}, console = {CONSOLE} }}\nbuckets = []\n"));
     place.ok(&["up", "minio"]);
-    let endpoint = Endpoint {
+    let store = Store::open(&administrator(&place)).unwrap();
+    (place, store)
+}
+
+/// How to reach the MinIO of a place with all rights.
+pub(crate) fn administrator(place: &Place) -> Endpoint {
+    Endpoint {
         kind: Kind::Minio,
         host: "127.0.0.1".into(),
         ports: [("s3".to_owned(), place.port(S3))].into(),
@@ -37,9 +39,8 @@ fn with_minio() -> Option<(Contained, Store)> {
         database: None,
         identity: String::new(),
         watched: None,
-    };
-    let store = Store::open(&endpoint).unwrap();
-    Some((contained, store))
+        storage: ecosystem_core::endpoint::Storage::default(),
+    }
 }
 
 fn sum(bytes: &[u8]) -> String {
@@ -126,8 +127,8 @@ fn get(store: &Store, key: &str) -> Vec<u8> {
 
 #[test]
 fn objects_are_loaded_once_compared_and_captured() {
-    let Some((contained, store)) = with_minio() else { return };
-    let place = &contained.place;
+    let (place, store) = with_minio();
+    let place = &place;
     let objects = objects();
     pack(place, "o", &objects);
     let seeded = place.json(&["seed", "o"]);
@@ -205,8 +206,8 @@ fn objects_are_loaded_once_compared_and_captured() {
 
 #[test]
 fn a_load_of_objects_that_is_killed_ends_the_same_the_next_time() {
-    let Some((contained, store)) = with_minio() else { return };
-    let place = &contained.place;
+    let (place, store) = with_minio();
+    let place = &place;
     pack(place, "o", &objects());
     store.create(BUCKET).unwrap();
     let mut killed = 0;
@@ -221,8 +222,8 @@ fn a_load_of_objects_that_is_killed_ends_the_same_the_next_time() {
 
 #[test]
 fn a_minio_of_somebody_else_is_filled_by_its_url_and_has_to_know_the_password() {
-    let Some((contained, store)) = with_minio() else { return };
-    let (lender, borrower) = (&contained.place, Place::named("borrower"));
+    let (lender, store) = with_minio();
+    let borrower = Place::named("borrower");
     let (password, port) = (lender.secrets().pop().unwrap(), lender.port(S3));
     let url = |password: &str| {
         format!("services.minio.external = \"http://invenio:{password}@127.0.0.1:{port}\"\n")
@@ -241,8 +242,8 @@ fn a_minio_of_somebody_else_is_filled_by_its_url_and_has_to_know_the_password() 
 
 #[test]
 fn objects_of_others_and_damaged_packs_are_told_before_anything_is_written() {
-    let Some((contained, store)) = with_minio() else { return };
-    let place = &contained.place;
+    let (place, store) = with_minio();
+    let place = &place;
     let objects = objects();
     pack(place, "o", &objects);
     let file = place.root.join("seeds/o/objects/default").join(sum(b"same"));
