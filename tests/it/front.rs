@@ -10,7 +10,7 @@ use ecosystem::client::https::{Https, listens};
 use ecosystem::event::Silent;
 use ecosystem::site::{State, tls};
 use ecosystem_core::catalog::Kind;
-use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::endpoint::{Endpoint, Storage};
 use ecosystem_core::place::Place as Stack;
 use ecosystem_core::tls::{authority, certificate, own_name};
 use rustls::crypto::ring;
@@ -39,6 +39,7 @@ fn endpoint(stack: &Stack, port: u16) -> Endpoint {
         secret: None,
         database: None,
         identity: certificate(stack).certificate.into_string(),
+        storage: Storage::default(),
         watched: None,
     }
 }

@@ -40,9 +40,6 @@ pub(super) const RESERVED: &[&str] = &[
     "proxyfix_config",
 ];
 
-/// The bucket of its files.
-const BUCKET: &str = "default";
-
 /// What of a project's folder belongs into its instance, as `invenio-cli install` links it.
 const LINKED: [&str; 3] = ["invenio.cfg", "templates", "app_data"];
 
@@ -160,8 +157,9 @@ pub fn settings(
 /// Where an application keeps uploaded files, as its location is written: a bucket where there is an object storage among what it works
 /// with, else a folder of its instance.
 pub fn location(launch: &Launch, servers: &[&Endpoint]) -> String {
-    if servers.iter().any(|server| server.kind == Kind::Minio) {
-        return format!("s3://{BUCKET}");
+    let storage = servers.iter().find(|server| server.kind == Kind::Minio);
+    if let Some(bucket) = storage.and_then(|storage| storage.storage.buckets.first()) {
+        return format!("s3://{bucket}");
     }
     launch.data.folder.join("data").into_string()
 }

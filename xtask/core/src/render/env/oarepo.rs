@@ -101,7 +101,7 @@ mod tests {
                 database: None,
                 identity: "x".into(),
                 watched: None,
-                storage: None,
+                storage: crate::endpoint::Storage::default(),
             };
             (kind.name().to_owned(), endpoint)
         };
