@@ -296,7 +296,7 @@ pub fn launch(inputs: Inputs<'_>) -> Launch {
         Kind::Invenio => invenio::launch(inputs),
         Kind::Minio => minio::launch(inputs),
         Kind::Process => process::launch(inputs),
-        kind => unreachable!("{kind} is refused before it is launched"),
+        kind @ Kind::Pgadmin => unreachable!("{kind} is refused before it is launched"),
     };
     let recipe = recipe(&launch.files);
     for process in &mut launch.processes {
