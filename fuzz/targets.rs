@@ -10,12 +10,12 @@ use ecosystem::client::http::Reply;
 use ecosystem::client::rabbitmq::Definitions;
 use ecosystem::client::{resp, s3};
 use ecosystem::event::Silent;
-use ecosystem::provision::{Gav, Lock, parse_uris, unbundle, untar, zip_member};
+use ecosystem::provision::{Gav, Lock, parse_uris, unbundle, unpack, untar, zip_member};
 use ecosystem::seed::{Pack, archive::find};
 use ecosystem::sys::control::{self, Request, Response};
 use ecosystem_core::host::compose_file::{File, Variables, changed, describe, scan, siblings};
 use ecosystem_core::log::{Reader as LogReader, interleave, matches, period, started};
-use ecosystem_core::model::{Flags, Layer, resolve};
+use ecosystem_core::model::{Flags, Format, Layer, resolve};
 use ecosystem_core::pack::{self, Part};
 use ecosystem_core::render::init::from_compose;
 use ecosystem_core::tool::Version;
@@ -353,7 +353,7 @@ pub(crate) fn log(bytes: &[u8]) {
     assert!(first.is_sorted() && second.is_sorted());
 }
 
-/// A member of a zip file is read to its end, or refused.
+/// A member of a zip file is read to its end, or refused; all of it stays in its folder.
 pub(crate) fn zip(bytes: &[u8]) {
     const LIMIT: u64 = 1 << 20;
     let folder = tempfile::tempdir().expect("a folder for an archive");
@@ -363,4 +363,10 @@ pub(crate) fn zip(bytes: &[u8]) {
         let mut content = Vec::new();
         Ok(member.take(LIMIT).read_to_end(&mut content)?)
     });
+    let inside = path.with_file_name("inside");
+    std::fs::create_dir(&inside).expect("a folder for its content");
+    let _unpacked = unpack(&path, Format::Zip, &inside, "x.zip", |_| {});
+    let root = inside.canonicalize_utf8().expect("the folder is there");
+    leads_nowhere_else(&inside, &root);
+    assert_eq!(root.parent().and_then(|outside| outside.read_dir_utf8().ok()).map(Iterator::count), Some(2));
 }

@@ -15,6 +15,7 @@ mod comfort;
 mod command_line;
 mod compose_file;
 mod containers;
+mod dashboards;
 mod external;
 mod faults;
 mod faults_environment;

@@ -12,6 +12,7 @@ use ecosystem_core::model::{Asked, Backend, Ecosystem, Flags, Origin, Service};
 use ecosystem_core::place::Place;
 use ecosystem_core::process::{RunAs, quoted};
 use ecosystem_core::seen::Seen;
+use serde::Serialize;
 
 use crate::backend::compose::{self, Compose, record};
 use crate::backend::native;
@@ -19,7 +20,7 @@ use crate::checkpoint;
 use crate::cli::Global;
 use crate::context::Context;
 use crate::event::{Event, Events};
-use crate::provision::{InUse, Lock, Mode, Provisioner};
+use crate::provision::{InUse, Lock, Mode, Provisioner, possible};
 use crate::reset;
 use crate::seed::{Found, Pack, archive};
 use crate::site::places;
@@ -30,6 +31,21 @@ use crate::sys::fs::canonical;
 pub fn warn_of(ecosystem: &Ecosystem, events: &dyn Events) {
     for warning in &ecosystem.warnings {
         events.emit(Event::Warning(format!("{}: {}", warning.place(), warning.what)));
+    }
+}
+
+/// A service of a profile that cannot be had on this machine and that the others do not miss.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unavailable {
+    pub service: String,
+    pub reason: String,
+    pub next: String,
+}
+
+/// In one line, for people.
+impl std::fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}; {}", self.service, self.reason, self.next)
     }
 }
 
@@ -334,6 +350,29 @@ impl Stack {
         Ok(self.endpoints(&services, &place, &self.state.secrets()?))
     }
 
+    /// These services without those that nobody has asked for by name, that cannot be had here, and that nothing needs.
+    pub fn leave_out<'s>(
+        &self,
+        context: &Context,
+        services: Vec<&'s Service>,
+        named: &[String],
+    ) -> (Vec<&'s Service>, Vec<Unavailable>) {
+        let needed = |name: &str| services.iter().any(|service| service.after().iter().any(|n| n == name));
+        let reasons: BTreeMap<String, Unavailable> = services
+            .iter()
+            .filter(|service| service.kind.can_be_left_out())
+            .filter(|service| !named.contains(&service.name) && !needed(&service.name))
+            .filter_map(|service| Some((service.name.clone(), absent_here(context, service)?)))
+            .collect();
+        if reasons.len() == services.len() {
+            // Nothing would be left: why it cannot be had is an error then.
+            return (services, Vec::new());
+        }
+        let mut services = services;
+        services.retain(|service| !reasons.contains_key(&service.name));
+        (services, reasons.into_values().collect())
+    }
+
     /// The address that servers bind.
     pub fn bind(&self) -> &str {
         &self.site.ecosystem.bind.value
@@ -384,4 +423,30 @@ impl Stack {
     pub fn by_kind(endpoints: &BTreeMap<String, Endpoint>) -> BTreeMap<String, Endpoint> {
         endpoints.values().map(|endpoint| (endpoint.kind.name().to_owned(), endpoint.clone())).collect()
     }
+}
+
+/// Why a service cannot be had on this machine in the way that is meant for it; `None` where it can, or where somebody has decided that way.
+pub fn absent_here(context: &Context, service: &Service) -> Option<Unavailable> {
+    let (reason, next) = match service.backend.value {
+        Backend::External => return None,
+        Backend::Native => {
+            // What is a fault of something else is told by whoever fetches.
+            let failure = possible(service, &context.provisioning()).err()?.downcast::<Failure>().ok()?;
+            (failure.message, failure.hints.join(", "))
+        }
+        Backend::Compose => {
+            let decided = !matches!(service.backend.origin, Origin::Release(_));
+            if decided || compose::fit(context.find("docker").as_deref()).is_ok() {
+                return None;
+            }
+            let reason = "no registry of packages has it, and no container engine answers here".to_owned();
+            let next = format!(
+                "name its official archive in ecosystem.toml: [services.{}] get = \"https://…\" and sha512 = \"…\", or {{program}} up --backend compose where Docker runs",
+                service.name
+            );
+            (reason, next)
+        }
+    };
+    let next = next.replace("{program}", &context.program);
+    Some(Unavailable { service: service.name.clone(), reason, next })
 }

@@ -1,4 +1,4 @@
-//! Servers that people look at: pgAdmin, OpenSearch Dashboards. Are they usable.
+//! pgAdmin, a server that people look at. Is it usable.
 //!
 //! They say nothing by which one could be told from another. They are ours because their port leads to our container, which whoever waits for
 //! them looks at. Deliberately not here: logging in, and writing.
@@ -13,7 +13,6 @@ use super::{Effort, trouble};
 const fn question(kind: Kind) -> Option<(&'static str, &'static str)> {
     match kind {
         Kind::Pgadmin => Some(("http", "/misc/ping")),
-        Kind::Dashboards => Some(("http", "/api/status")),
         _ => None,
     }
 }

@@ -20,6 +20,7 @@ pub(super) struct Http {
     agent: ureq::Agent,
     base: String,
     authorization: Option<String>,
+    header: Option<(&'static str, &'static str)>,
 }
 
 /// An answer, whatever its status.
@@ -65,7 +66,12 @@ impl Http {
             let login = format!("{}:{}", endpoint.user.as_deref().unwrap_or(""), secret.reveal());
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(login))
         });
-        Self { agent, base: format!("http://{}", endpoint.address(role)), authorization }
+        Self { agent, base: format!("http://{}", endpoint.address(role)), authorization, header: None }
+    }
+
+    /// The same with a header of the server's own on every call.
+    pub(super) fn with_header(self, header: (&'static str, &'static str)) -> Self {
+        Self { header: Some(header), ..self }
     }
 
     pub(super) fn get(&self, path: &str) -> io::Result<Reply> {
@@ -97,6 +103,9 @@ impl Http {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
+        }
+        if let Some((name, value)) = self.header {
+            request = request.header(name, value);
         }
         let invalid = |error: ureq::http::Error| io::Error::new(io::ErrorKind::InvalidInput, error);
         let answer = match body {

@@ -5,6 +5,7 @@
 
 pub mod amqp;
 mod console;
+mod dashboards;
 mod halt;
 pub mod http;
 pub mod https;
@@ -46,7 +47,8 @@ pub fn probe(endpoint: &Endpoint, effort: Effort) -> Attempt {
         Kind::Opensearch => opensearch::check(endpoint, effort),
         Kind::Process => process::check(endpoint, effort),
         Kind::Minio => s3::check(endpoint, effort),
-        Kind::Pgadmin | Kind::Dashboards => console::check(endpoint, effort),
+        Kind::Pgadmin => console::check(endpoint, effort),
+        Kind::Dashboards => dashboards::check(endpoint, effort),
         Kind::Invenio => invenio::check(endpoint, effort),
     };
     attempt(answer)

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::backend::compose;
 use crate::cli::{Global, Provision};
 use crate::context::Context;
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::output::{self, Report};
 use crate::provision::{Bundled, BundledEntry, Mode, Need};
 use crate::stack::Stack;
@@ -48,7 +48,11 @@ pub fn run(context: &Context, global: &Global, args: &Provision, events: &dyn Ev
     }
     let stack = Stack::open(context, global)?;
     let services = stack.site.ecosystem.select(None, &args.services)?;
+    let (services, left_out) = stack.leave_out(context, services, &args.services);
     let (services, _) = stack.site.ecosystem.with_needed(&services)?;
+    for unavailable in left_out {
+        events.emit(Event::Warning(format!("left out {unavailable}")));
+    }
     let of = |backend| services.iter().copied().filter(move |service| service.backend.value == backend);
     let contained: Vec<&Service> = of(Backend::Compose).collect();
     let services: Vec<&Service> = of(Backend::Native).collect();

@@ -4,10 +4,10 @@ mod application;
 mod backend;
 mod containers;
 mod offset;
+mod refuse;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ use crate::output;
 use crate::provision::Mode;
 use crate::seed;
 use crate::site::{LOCAL, MANIFEST, Secrets};
-use crate::stack::{Stack, warn_of};
+use crate::stack::{Stack, Unavailable, warn_of};
 use crate::sys::os;
 
 type Failures = Vec<anyhow::Error>;
@@ -45,6 +45,7 @@ struct Wanted<'a> {
     services: &'a [&'a Service],
     /// Who starts after each service that was not asked for.
     needed_by: &'a BTreeMap<String, String>,
+    left_out: &'a [Unavailable],
     around: Around,
     place: &'a Place,
     secrets: &'a Secrets,
@@ -60,32 +61,6 @@ struct Wanted<'a> {
     bare: bool,
 }
 
-/// A release or backend of the command line would hold for this one command only where the manifest names another one: what `env` and
-/// `status` say next would not be about these servers.
-fn refuse_others(context: &Context, global: &Global, args: &Up, stack: &Stack) -> anyhow::Result<()> {
-    if global.release.is_none() && args.backend.is_none() {
-        return Ok(());
-    }
-    let asked = &stack.site.ecosystem;
-    let without = Stack::look(context, &Global { release: None, ..global.clone() })?.site.ecosystem;
-    let of_manifest = |origin: &Origin| matches!(origin, Origin::File { name, .. } if [MANIFEST, LOCAL].contains(&name.as_str()));
-    let refused = |what: &str, asked: &dyn Display, without: &dyn Display, origin: &Origin| {
-        let message = format!("--{what} {asked}: {origin} names {what} {without}");
-        (message, format!("change that line, or write `{what} = \"{asked}\"` into {LOCAL}"))
-    };
-    let (present, others) = (&asked.release, &without.release);
-    if others.value != present.value && of_manifest(&others.origin) {
-        let (message, hint) = refused("release", present, others, &others.origin);
-        return Err(Failure::new(Kind::Usage, "release-differs", message).hint(hint).into());
-    }
-    let (present, others) = (&asked.backend, &without.backend);
-    if others.value != present.value && of_manifest(&others.origin) {
-        let (message, hint) = refused("backend", present, others, &others.origin);
-        return Err(Failure::new(Kind::Usage, "backend-of-manifest", message).hint(hint).into());
-    }
-    Ok(())
-}
-
 /// Brings services up.
 pub fn run(
     context: &Context,
@@ -99,20 +74,23 @@ pub fn run(
     let (port_offset, block) = offset::asked(context, global, args, events).map_err(one)?;
     let asked = Asked { port_offset, backend: args.backend, release: None };
     let mut stack = Stack::open_with(context, global, &asked).map_err(one)?;
-    refuse_others(context, global, args, &stack).map_err(one)?;
+    refuse::others(context, global, args, &stack).map_err(one)?;
     warn_of(&stack.site.ecosystem, events);
-    let (services, _) = wanted_services(&stack, args).map_err(|e| one(e.into()))?;
+    let (services, _) = with_needed(&stack, &selected(&stack, args).map_err(one)?).map_err(one)?;
     let choice = backend::choose(context, &stack, &services);
     if let Some(choice) = choice {
         stack = Stack::open_with(context, global, &backend::chosen(&asked, choice)).map_err(one)?;
     }
-    let (services, needed_by) = wanted_services(&stack, args).map_err(|e| one(e.into()))?;
+    let services = selected(&stack, args).map_err(one)?;
+    let (services, left_out) = stack.leave_out(context, services, &args.services);
+    let (services, needed_by) = with_needed(&stack, &services).map_err(one)?;
     if restart {
-        refuse_elsewhere(&services, &args.services).map_err(|failure| one(failure.into()))?;
+        refuse::elsewhere(&services, &args.services).map_err(|failure| one(failure.into()))?;
     }
     let run_as = context.host().run_as().ok_or_else(|| one(root_without_namespaces().into()))?;
     let wanted = |place, secrets| Wanted {
         needed_by: &needed_by,
+        left_out: &left_out,
         around: stack.around(context, place, secrets),
         endpoints: stack.endpoints(&services, place, secrets),
         containers: Containers::of(context, &stack, &services, place, secrets),
@@ -210,25 +188,17 @@ pub fn run(
     output::report(&report, global.format).map_err(one)
 }
 
-/// Nothing here can start a server again that somebody else runs.
-fn refuse_elsewhere(services: &[&Service], named: &[String]) -> Result<(), Failure> {
-    let elsewhere =
-        services.iter().filter(|s| s.backend.value == Backend::External && named.contains(&s.name));
-    let names: Vec<&str> = elsewhere.map(|service| service.name.as_str()).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let message = format!("somebody else runs {}: it cannot be started again from here", names.join(", "));
-    Err(Failure::new(Kind::Usage, "service-elsewhere", message).hint("where it is: {program} status"))
+/// What was asked for.
+fn selected<'s>(stack: &'s Stack, args: &Up) -> anyhow::Result<Vec<&'s Service>> {
+    Ok(stack.site.ecosystem.select(args.profile.as_deref(), &args.services)?)
 }
 
-/// What was asked for, with what it starts after, and who needs that.
-fn wanted_services<'s>(
+/// The same with what it starts after, and who needs that.
+fn with_needed<'s>(
     stack: &'s Stack,
-    args: &Up,
-) -> Result<(Vec<&'s Service>, BTreeMap<String, String>), Failure> {
-    let selected = stack.site.ecosystem.select(args.profile.as_deref(), &args.services)?;
-    stack.site.ecosystem.with_needed(&selected)
+    selected: &[&'s Service],
+) -> anyhow::Result<(Vec<&'s Service>, BTreeMap<String, String>)> {
+    Ok(stack.site.ecosystem.with_needed(selected)?)
 }
 
 /// The words that would ask for the same again.
@@ -445,7 +415,10 @@ fn plan_only(
     } else {
         wanted.first_plan(missing, &observed)?
     };
-    output::report(&report::Planned { plan, last: wanted.stack.state.durations() }, global.format)
+    output::report(
+        &report::Planned { plan, left_out: wanted.left_out.to_vec(), last: wanted.stack.state.durations() },
+        global.format,
+    )
 }
 
 /// Whether servers that ran when the plan was made ended before they were looked at, and nothing else went wrong.

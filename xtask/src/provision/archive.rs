@@ -10,6 +10,7 @@ use ecosystem_core::artifact::hex;
 use ecosystem_core::failure::{Failure, Kind};
 use sha2::{Digest, Sha256};
 
+use super::unpack::Budget;
 use crate::sys;
 
 /// The SHA-256, in hexadecimal, and the size of a file.
@@ -109,6 +110,16 @@ pub fn zip_member<T>(
 
 /// Unpacks a tar stream. A path or link that leaves the folder is refused, not skipped.
 pub fn untar(stream: impl Read, folder: &Utf8Path, name: &str) -> anyhow::Result<()> {
+    untar_within(stream, folder, name, Budget::NONE)
+}
+
+/// The same, of no more than a budget.
+pub(super) fn untar_within(
+    stream: impl Read,
+    folder: &Utf8Path,
+    name: &str,
+    mut budget: Budget,
+) -> anyhow::Result<()> {
     let mut archive = tar::Archive::new(stream);
     archive.set_preserve_permissions(true);
     archive.set_preserve_mtime(true);
@@ -116,6 +127,8 @@ pub fn untar(stream: impl Read, folder: &Utf8Path, name: &str) -> anyhow::Result
     for entry in archive.entries().with_context(|| format!("{name} is no tar archive"))? {
         let mut entry = entry.with_context(|| format!("{name} is damaged"))?;
         let path = entry.path()?.into_owned();
+        budget.take(entry.size(), name)?;
+        sys::interrupt::check()?;
         let base = path.parent().unwrap_or(Path::new("")).to_owned();
         let target = entry.link_name()?.map(|link| {
             // Hard links are relative to the archive's top, symbolic ones to where they stand.

@@ -5,10 +5,12 @@ use std::os::unix::fs::MetadataExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use ecosystem_core::artifact::{Facts, Installed, Key};
+use ecosystem_core::catalog::dashboards;
 use ecosystem_core::catalog::opensearch::SECURITY_PLUGIN;
 use ecosystem_core::failure::{Failure, Kind};
 
 use super::debian::probe;
+use super::distribution::dashboards_version;
 use super::host::Host;
 use super::rabbitmq;
 use super::store::{Built, Id, Store};
@@ -101,18 +103,50 @@ fn erlang(host: &Host, home: &Utf8Path) -> Option<Utf8PathBuf> {
 
 /// OpenSearch on PATH, in the layout of its own releases. Its class archive is made from it as from an assembled one.
 pub(super) fn opensearch(host: &Host) -> Result<OnPath, Failure> {
-    let home = |program: &Utf8PathBuf| {
-        two_up(program).filter(|home| home.join("lib").is_dir() && home.join("modules").is_dir())
-    };
+    let home = |program: &Utf8PathBuf| two_up(program).filter(|home| is_opensearch(home));
     let Some(home) = host.all("opensearch").iter().find_map(home) else {
         return Err(absent(host, "opensearch", "opensearch", ["opensearch"; 3]));
     };
-    let mut paths = one("home", &home);
+    Ok(OnPath { name: "opensearch", paths: opensearch_paths(&home), main: home.join("lib") })
+}
+
+/// Whether this folder is laid out as an OpenSearch of its own releases.
+pub(super) fn is_opensearch(home: &Utf8Path) -> bool {
+    home.join("lib").is_dir() && home.join("modules").is_dir()
+}
+
+/// What the catalog has to know of an OpenSearch.
+pub(super) fn opensearch_paths(home: &Utf8Path) -> BTreeMap<String, Utf8PathBuf> {
+    let mut paths = one("home", home);
     let security = home.join("plugins/opensearch-security");
     if security.is_dir() {
         paths.insert(SECURITY_PLUGIN.to_owned(), security);
     }
-    Ok(OnPath { name: "opensearch", paths, main: home.join("lib") })
+    paths
+}
+
+/// OpenSearch Dashboards on PATH, in the layout of its own releases or behind a script of a packager.
+pub(super) fn dashboards(host: &Host) -> Result<OnPath, Failure> {
+    let name = "opensearch-dashboards";
+    let Some(program) = host.find(name) else {
+        let message = format!("services.dashboards has from = \"path\", but {name} is not installed");
+        return Err(Failure::new(Kind::Host, "program-missing", message)
+            .hint("put its `bin` folder on PATH")
+            .hint("or take `from` out and write `get` and `sha512` of its official archive instead"));
+    };
+    let mut paths = one("program", &program);
+    let above = two_up(&program);
+    let homes = above.iter().flat_map(|above| {
+        ["", "libexec/opensearch-dashboards", "share/opensearch-dashboards"].map(|below| above.join(below))
+    });
+    if let Some(home) = homes.into_iter().find(|home| home.join("package.json").is_file()) {
+        let security = home.join("plugins/securityDashboards");
+        if security.is_dir() {
+            paths.insert(dashboards::SECURITY_PLUGIN.to_owned(), security);
+        }
+        paths.insert("home".to_owned(), home);
+    }
+    Ok(OnPath { name: "dashboards", paths, main: program })
 }
 
 /// MinIO on PATH. No distribution has a package of it.
@@ -163,6 +197,12 @@ impl OnPath {
             if self.name == "opensearch" {
                 let facts = Facts { paths: self.paths.clone(), ..Facts::default() };
                 return Ok(Built { version: opensearch_version(&self.main), facts, ..Built::default() });
+            }
+            if self.name == "dashboards" {
+                let facts = Facts { paths: self.paths.clone(), ..Facts::default() };
+                // It takes seconds to say so itself.
+                let version = self.paths.get("home").and_then(|home| dashboards_version(home));
+                return Ok(Built { version, facts, ..Built::default() });
             }
             if self.name == "rabbitmq" {
                 let facts = match (self.paths.get("home"), self.paths.get("erlang")) {

@@ -187,7 +187,7 @@ impl Provisioner<'_> {
                         builds.push((&service.name, want));
                         None
                     }
-                    Want::Application(_) | Want::Site(_) | Want::Go(_) => {
+                    Want::Application(_) | Want::Site(_) | Want::Go(_) | Want::Archive(_) => {
                         others.push((&service.name, want));
                         None
                     }
@@ -221,7 +221,12 @@ impl Provisioner<'_> {
         let mut missing = BTreeMap::new();
         for (_, want) in others {
             let version = self.id(want, suite, overlay)?.map(|id| id.version);
-            missing.insert(want.name(), Missing { version, unit: "package", parts: Vec::new() });
+            let (unit, parts) = match want {
+                Want::Archive(archive) if archive.is_at_hand(store, &self.host) => continue,
+                Want::Archive(archive) => ("archive", vec![(archive.url().to_owned(), None)]),
+                _ => ("package", Vec::new()),
+            };
+            missing.insert(want.name(), Missing { version, unit, parts });
         }
         for (_, recipe) in packages {
             let name = debian::lock_name(recipe, suite);
@@ -383,6 +388,7 @@ impl Provisioner<'_> {
             Want::Opensearch(home) => Some(home_id(home, &self.lock.maven)?),
             Want::Application(application) => Some(application.id()?),
             Want::Site(site) => Some(site.id()?),
+            Want::Archive(archive) => Some(archive.id()),
             Want::Go(program) => program.id(&self.lock.go),
         })
     }
@@ -393,7 +399,7 @@ impl Provisioner<'_> {
         };
         Ok(match want {
             Want::PostgresqlBuild(_) | Want::Opensearch(_) => sum(artifacts(want)?),
-            Want::Packages(_) | Want::Application(_) | Want::Site(_) | Want::Go(_) => None,
+            Want::Packages(_) | Want::Application(_) | Want::Site(_) | Want::Go(_) | Want::Archive(_) => None,
             Want::OnPath(_) | Want::HostJava(_) => Some(0),
         })
     }
@@ -451,6 +457,7 @@ fn install(want: &Want, store: &Store, host: &Host, events: &dyn Events) -> anyh
     match want {
         Want::Application(application) => application.install(store, host, events),
         Want::Site(site) => site.install(store, host, events),
+        Want::Archive(archive) => archive.install(store, host, events),
         _ => Err(Failure::new(Kind::Bug, "not-a-build", format!("{} is no application", want.name())).into()),
     }
 }

@@ -6,6 +6,7 @@ use ecosystem_core::model::{From, Service};
 use ecosystem_core::release::assembly::Assembly;
 
 use super::debian::{self, Recipe};
+use super::distribution::Distribution;
 use super::host::Host;
 use super::java::{self, HostJava};
 use super::maven::Gav;
@@ -23,6 +24,7 @@ pub(super) enum Want {
     PostgresqlBuild(Gav),
     Opensearch(Box<Home>),
     Application(Application),
+    Archive(Distribution),
     Site(Box<Site>),
     Go(go::Program),
 }
@@ -45,6 +47,7 @@ impl Want {
             Self::PostgresqlBuild(_) => "postgresql",
             Self::Opensearch(_) => "opensearch",
             Self::Application(application) => application.name(),
+            Self::Archive(distribution) => distribution.name(),
             Self::Site(_) => "invenio",
             Self::Go(program) => program.name(),
         }
@@ -54,6 +57,11 @@ impl Want {
 /// What a service needs. What is made from it (templates, archives) follows by itself.
 pub(super) fn wants(service: &Service, host: &Host) -> anyhow::Result<Vec<Want>> {
     let path = service.from.value == From::Path;
+    if let Some(archive) = &service.archive {
+        let archive = Want::Archive(Distribution::of(service.kind, archive));
+        let java = (service.kind == Kind::Opensearch).then(|| java(host));
+        return Ok(std::iter::once(archive).chain(java).collect());
+    }
     Ok(match service.kind {
         Kind::Redis if path => vec![Want::OnPath(on_path::redis(host)?)],
         Kind::Redis => vec![Want::Packages(&debian::REDIS)],
@@ -83,6 +91,7 @@ pub(super) fn wants(service: &Service, host: &Host) -> anyhow::Result<Vec<Want>>
         Kind::Invenio => {
             vec![Want::Application(Application::of("invenio", source(service)?, host)?), nginx(host, path)?]
         }
+        Kind::Dashboards if path => vec![Want::OnPath(on_path::dashboards(host)?)],
         // Its programs are the person's.
         Kind::Process => vec![],
         Kind::Minio if service.program.is_some() => vec![],

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{Kind, minio, opensearch, pgadmin, postgresql, rabbitmq, redis};
+use super::{Kind, dashboards, minio, opensearch, pgadmin, postgresql, rabbitmq, redis};
 use crate::artifact::Key;
 use crate::endpoint::{Endpoint, Secret};
 use crate::model::{Backend, Ecosystem, Origin, Service};
@@ -92,7 +92,7 @@ pub fn container(ecosystem: &Ecosystem, service: &Service, place: Option<&Place>
         Kind::Redis => Some(redis::container(service)),
         Kind::Rabbitmq => Some(rabbitmq::container(service)),
         Kind::Opensearch => Some(opensearch::container(service)),
-        Kind::Dashboards => Some(opensearch::dashboards(first(Kind::Opensearch))),
+        Kind::Dashboards => Some(dashboards::container(service, first(Kind::Opensearch))),
         Kind::Pgadmin => Some(pgadmin::container(service, first(Kind::Postgresql))),
         Kind::Minio => Some(minio::container(service)),
         Kind::Invenio | Kind::Process => None,

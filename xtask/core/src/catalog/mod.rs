@@ -4,6 +4,7 @@
 
 mod again;
 pub mod container;
+pub mod dashboards;
 pub mod invenio;
 pub mod minio;
 mod nginx;
@@ -134,6 +135,16 @@ impl Kind {
 }
 
 impl Kind {
+    /// Whether it can be run from an archive that whoever makes it publishes.
+    pub const fn takes_archive(self) -> bool {
+        matches!(self, Self::Opensearch | Self::Dashboards)
+    }
+
+    /// Whether a stack is whole without it: nothing but a person's browser talks to it.
+    pub const fn can_be_left_out(self) -> bool {
+        matches!(self, Self::Dashboards)
+    }
+
     /// Whether there are images of it that this project knows how to run.
     pub const fn is_contained(self) -> bool {
         !matches!(self, Self::Invenio | Self::Process)
@@ -161,6 +172,8 @@ pub fn memory(service: &Service) -> u64 {
         Kind::Postgresql => 60,
         Kind::Redis => 15,
         Kind::Rabbitmq => 140,
+        // Not measured: what its heap is bounded by.
+        Kind::Dashboards => dashboards::HEAP_MB,
         Kind::Minio => 130,
         // Beside its heap, of which it uses half at first.
         Kind::Opensearch => 230 + opensearch::heap_megabytes(service).unwrap_or(512).min(1 << 20) / 2,
@@ -279,10 +292,11 @@ pub fn launch(inputs: Inputs<'_>) -> Launch {
         Kind::Postgresql => postgresql::launch(inputs),
         Kind::Rabbitmq => rabbitmq::launch(inputs),
         Kind::Opensearch => opensearch::launch(inputs),
+        Kind::Dashboards => dashboards::launch(inputs),
         Kind::Invenio => invenio::launch(inputs),
         Kind::Minio => minio::launch(inputs),
         Kind::Process => process::launch(inputs),
-        kind => unreachable!("{kind} is refused before it is launched"),
+        kind @ Kind::Pgadmin => unreachable!("{kind} is refused before it is launched"),
     };
     let recipe = recipe(&launch.files);
     for process in &mut launch.processes {
@@ -309,7 +323,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         Kind::Process => process::access(),
         Kind::Minio => minio::access(service, place),
         Kind::Pgadmin => pgadmin::access(),
-        Kind::Dashboards => opensearch::dashboards_access(),
+        Kind::Dashboards => dashboards::access(place),
         Kind::Invenio => invenio::access(place),
     };
     let mut ports = service.ports_at(place.offset);
@@ -423,8 +437,9 @@ pub fn reserved_settings(kind: Kind) -> &'static [&'static str] {
         Kind::Postgresql => postgresql::RESERVED,
         Kind::Rabbitmq => rabbitmq::RESERVED,
         Kind::Opensearch => opensearch::RESERVED,
+        Kind::Dashboards => dashboards::RESERVED,
         Kind::Invenio => invenio::RESERVED,
-        Kind::Dashboards | Kind::Pgadmin | Kind::Minio | Kind::Process => &[],
+        Kind::Pgadmin | Kind::Minio | Kind::Process => &[],
     }
 }
 

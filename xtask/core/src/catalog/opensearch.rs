@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use camino::Utf8Path;
 
-use super::container::{Container, IDENTITY, Peer, literal};
+use super::container::{Container, IDENTITY, literal};
 use super::{Access, Data, Fresh, Inputs, Launch, yaml_text};
 use crate::artifact::Installed;
 use crate::model::Service;
@@ -163,36 +163,6 @@ pub(super) fn container(service: &Service) -> Container {
         container.falls_short =
             Some(format!("the image does not have these plugins of the manifest: {names}"));
     }
-    container
-}
-
-pub(super) fn dashboards_access() -> Access {
-    Access { user: None, database: None, authenticated: false, identity: String::new() }
-}
-
-/// OpenSearch Dashboards, which this version does not run natively. `server` is the service that it shows.
-pub(super) fn dashboards(server: Option<Peer<'_>>) -> Container {
-    let mut container = Container::new("/usr/share/opensearch-dashboards/data", 1024);
-    let mut own = "127.0.0.1:5601".to_owned();
-    match server {
-        None => {}
-        Some(Peer::Container(server)) => {
-            container = container.with("OPENSEARCH_HOSTS", format!("[\"http://{server}:9200\"]"));
-            container.after = vec![server.to_owned()];
-        }
-        Some(Peer::Outside { server, listen, .. }) => {
-            own = listen.address("http");
-            container = container
-                .with("OPENSEARCH_HOSTS", format!("[\"http://{}\"]", server.address("http")))
-                .with("SERVER_HOST", listen.host.clone())
-                .with("SERVER_PORT", listen.port("http").to_string());
-            container.host_network = true;
-        }
-    }
-    // Its own has to go where that of the server is off.
-    container = container.with("DISABLE_SECURITY_DASHBOARDS_PLUGIN", "true");
-    container.healthy = format!("curl -fsS http://{own}/api/status").into();
-    container.interval_s = 5;
     container
 }
 

@@ -5,6 +5,7 @@
 use toml::de::DeValue;
 
 use super::Backend;
+use super::archive::is_archive;
 use crate::pack::objects::is_bucket;
 use crate::process::Restart;
 
@@ -31,6 +32,10 @@ pub enum Shape {
     OneOf(&'static [&'static str]),
     /// A size as the JVM writes it: `512m`.
     Heap,
+    /// The address of an archive.
+    Archive,
+    /// So many hexadecimal digits.
+    Digits(usize),
     /// A number that is added to ports.
     Offset,
     /// A port.
@@ -103,6 +108,21 @@ pub const KEYS: &[Key] = &[
         path: "services.<service>.from",
         shape: Shape::OneOf(&["store", "path"]),
         doc: "Where the server comes from: the per-user store, or the programs on PATH.",
+    },
+    Key {
+        path: "services.<service>.get",
+        shape: Shape::Archive,
+        doc: "The official archive that the server is run from, for OpenSearch Dashboards and OpenSearch; `file:///…` where somebody has downloaded it.",
+    },
+    Key {
+        path: "services.<service>.sha512",
+        shape: Shape::Digits(128),
+        doc: "The SHA-512 of that archive; other bytes are refused.",
+    },
+    Key {
+        path: "services.<service>.sha256",
+        shape: Shape::Digits(64),
+        doc: "The same as SHA-256, where that is what is published.",
     },
     Key {
         path: "services.<service>.plugins",
@@ -246,6 +266,11 @@ impl Shape {
                 words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
             }
             Self::Heap => "a size such as \"512m\" or \"2g\"".to_owned(),
+            Self::Archive => {
+                "an address such as \"https://…/x.tar.gz\" or \"file:///…\", of .tar.gz, .tar.xz or .zip, without a login"
+                    .to_owned()
+            }
+            Self::Digits(count) => format!("{count} hexadecimal digits in quotes"),
             Self::Offset => "a number from 0 to 65535".to_owned(),
             Self::Port => "a port from 1 to 65535".to_owned(),
             Self::Members => "a list of service names such as [\"redis\", \"@core\"]".to_owned(),
@@ -266,6 +291,10 @@ impl Shape {
             Self::Image => line(value).filter(|text| is_image(text)).map(Value::Text),
             Self::OneOf(words) => line(value).filter(|text| words.contains(&text.as_str())).map(Value::Text),
             Self::Heap => line(value).filter(|text| is_heap(text)).map(Value::Text),
+            Self::Archive => line(value).filter(|text| is_archive(text)).map(Value::Text),
+            Self::Digits(count) => line(value)
+                .filter(|text| text.len() == count && text.chars().all(|c| c.is_ascii_hexdigit()))
+                .map(|text| Value::Text(text.to_ascii_lowercase())),
             Self::Offset => number(value)?.try_into().ok().map(Value::Number),
             Self::Port => number(value)?.try_into().ok().filter(|port| *port > 0).map(Value::Number),
             Self::Members => list(value, |name| is_name(name.strip_prefix('@').unwrap_or(name))),

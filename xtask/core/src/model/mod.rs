@@ -3,6 +3,7 @@
 //! Values are resolved from layers and every one of them remembers where it came from:
 //! built-in release ← `ecosystem.toml` ← `ecosystem.local.toml` ← flags.
 
+mod archive;
 pub(crate) mod external;
 mod keys;
 mod manifest;
@@ -21,6 +22,7 @@ use std::fmt;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
+pub use archive::{Archive, Format, Sum};
 pub use external::External;
 pub use keys::{KEYS, Key, Shape, is_name};
 pub use origin::{Origin, Sourced};
@@ -81,6 +83,9 @@ pub struct Service {
     pub external: Option<Sourced<External>>,
     /// Where the native backend takes the server from.
     pub from: Sourced<From>,
+    /// The archive that it is run from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Archive>,
     /// Plugins by name: RabbitMQ's and OpenSearch's.
     pub plugins: Sourced<Vec<String>>,
     /// OpenSearch modules by name.
@@ -171,10 +176,16 @@ impl Service {
     /// Whether this version can run it.
     pub fn runs(&self) -> bool {
         match self.backend.value {
-            Backend::Native => self.kind.runs(),
+            Backend::Native => self.runs_as_processes(),
             Backend::Compose => self.image.is_some() && self.kind.is_contained(),
             Backend::External => true,
         }
+    }
+
+    /// Whether this version can run it as processes, with what the manifest says of it.
+    pub fn runs_as_processes(&self) -> bool {
+        let named = self.archive.is_some() || self.from.value == From::Path;
+        self.kind.runs() || (self.kind.takes_archive() && named)
     }
 
     /// Why nobody looks after the server any more that is run here.

@@ -132,6 +132,20 @@ pub(super) fn service(service: &Service) -> Vec<Problem> {
             "take it out; this version cannot put it on loopback",
         ));
     }
+    if service.archive.is_some() {
+        for (key, list) in [("plugins", &service.plugins), ("modules", &service.modules)] {
+            if let Origin::File { .. } = list.origin {
+                problems.push(Problem::at(
+                    &list.origin,
+                    format!(
+                        "services.{}.{key} has no effect beside `get`: the archive has its own",
+                        service.name
+                    ),
+                    "take one of the two out",
+                ));
+            }
+        }
+    }
     if service.external.is_some() {
         let main = external::scheme(service.kind).map(|(_, role, _)| role);
         let ports = service.ports.iter().filter(|(role, _)| Some(role.as_str()) == main);
@@ -139,6 +153,7 @@ pub(super) fn service(service: &Service) -> Vec<Problem> {
             ("settings", service.settings.values().next().map(|setting| &setting.origin)),
             ("image", service.image.as_ref().map(|image| &image.origin)),
             ("from", Some(&service.from.origin)),
+            ("get", service.archive.as_ref().map(|archive| &archive.url.origin)),
             ("plugins", Some(&service.plugins.origin)),
             ("modules", Some(&service.modules.origin)),
             ("heap", service.heap.as_ref().map(|heap| &heap.origin)),

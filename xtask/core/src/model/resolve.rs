@@ -4,11 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::archive::Said;
 use super::external;
 use super::keys::Value;
 use super::manifest::{self, Entry};
 use super::{
-    Backend, Ecosystem, External, From, Origin, Problem, Service, Sourced, program, relations, suggest,
+    Archive, Backend, Ecosystem, External, From, Origin, Problem, Service, Sourced, program, relations,
+    suggest,
 };
 use crate::catalog::Kind;
 use crate::release::{self, Defaults, Detected, Release};
@@ -129,6 +131,10 @@ impl Draft {
         let mut services = self.services(&release, &pins);
         for service in services.values_mut() {
             let via = self.backend(&["services", &service.name, "via"]);
+            match self.archive(service) {
+                Ok(archive) => service.archive = archive,
+                Err(problem) => self.problems.push(problem),
+            }
             match self.external(service) {
                 Ok(external) => service.external = external,
                 Err(problem) => self.problems.push(problem),
@@ -144,7 +150,7 @@ impl Draft {
                 }
                 continue;
             }
-            let only = service.kind.is_contained() && !service.kind.runs();
+            let only = service.kind.is_contained() && !service.runs_as_processes();
             service.backend = match via {
                 Some(via) => via,
                 None if only => Sourced::release(Backend::Compose, &pins),
@@ -152,10 +158,20 @@ impl Draft {
                 None => service.backend.clone(),
             };
         }
-        let needs = needed_by_applications(&services);
+        // What an application works with.
+        let needs = first_of(
+            &services,
+            &[Kind::Postgresql, Kind::Redis, Kind::Rabbitmq, Kind::Opensearch, Kind::Minio],
+        );
         for service in services.values_mut().filter(|service| service.kind == Kind::Invenio) {
             service.needs.clone_from(&needs);
             service.python = release.tools.iter().find(|tool| tool.name == "python").map(Requirement::series);
+        }
+        // A console is of no use without what it shows.
+        let shown = first_of(&services, &[Kind::Opensearch]);
+        let console = |service: &&mut Service| service.kind == Kind::Dashboards && service.external.is_none();
+        for service in services.values_mut().filter(console) {
+            service.needs.clone_from(&shown);
         }
         let mut profiles: BTreeMap<String, Sourced<Vec<String>>> = release
             .profiles
@@ -379,6 +395,12 @@ impl Draft {
         }
     }
 
+    /// The archive that a service is run from.
+    fn archive(&self, service: &Service) -> Result<Option<Archive>, Problem> {
+        let text = |key| self.text(&["services", &service.name, key]);
+        Said { get: text("get"), sha256: text("sha256"), sha512: text("sha512") }.read(service)
+    }
+
     fn number(&self, path: &[&str]) -> Option<Sourced<u16>> {
         let entry = self.entry(path)?;
         let Value::Number(value) = entry.value else { return None };
@@ -386,14 +408,13 @@ impl Draft {
     }
 }
 
-/// What an application works with: of each kind the service that has its name, else the first one.
-fn needed_by_applications(services: &BTreeMap<String, Service>) -> Vec<String> {
-    let kinds = [Kind::Postgresql, Kind::Redis, Kind::Rabbitmq, Kind::Opensearch, Kind::Minio];
-    let of = |kind: Kind| {
-        let named = services.get(kind.name()).filter(|service| service.kind == kind);
-        named.or_else(|| services.values().find(|service| service.kind == kind))
+/// Of each kind the service that has its name, else the first one.
+fn first_of(services: &BTreeMap<String, Service>, kinds: &[Kind]) -> Vec<String> {
+    let of = |kind: &Kind| {
+        let named = services.get(kind.name()).filter(|service| service.kind == *kind);
+        named.or_else(|| services.values().find(|service| service.kind == *kind))
     };
-    kinds.into_iter().filter_map(of).map(|service| service.name.clone()).collect()
+    kinds.iter().filter_map(of).map(|service| service.name.clone()).collect()
 }
 
 /// A service as the release has it.
@@ -414,6 +435,7 @@ fn blank(name: &str, kind: Kind, defaults: &Defaults, release: &str) -> Service 
         backend: Sourced::release(Backend::Native, release),
         external: None,
         from: Sourced::release(From::Store, release),
+        archive: None,
         plugins: Sourced::release(defaults.plugins.clone(), release),
         modules: Sourced::release(defaults.modules.clone(), release),
         heap: sourced(&defaults.heap),

@@ -82,8 +82,20 @@ impl Ecosystem {
     }
 }
 
+/// What gives a server that no registry of packages has.
+const ARCHIVE_WAY_OUT: &str =
+    "write `get` and `sha512` of its official archive into its section of ecosystem.toml, or take `via` out";
+
 /// The one line about services that stand in the manifest before this program can run them.
 fn not_yet(selected: &[&Service]) -> Option<Failure> {
+    let nothing = |service: &&&Service| !service.runs() && service.kind.takes_archive();
+    if let Some(service) = selected.iter().find(nothing) {
+        let message = format!(
+            "services.{}: no registry of packages has {}, and nothing says where to get it",
+            service.name, service.kind
+        );
+        return Some(Failure::new(FailureKind::Host, "archive-unnamed", message).hint(ARCHIVE_WAY_OUT));
+    }
     let waiting: Vec<String> = selected
         .iter()
         .filter(|service| !service.runs())

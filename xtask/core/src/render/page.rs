@@ -43,6 +43,7 @@ fn services(text: &mut String) -> Result<(), Failure> {
             service.image.as_ref().map_or_else(|| "–".to_owned(), |image| format!("`{}`", image.value));
         let starts = match (kind.runs(), kind.is_contained()) {
             (true, _) => "starts it",
+            (false, true) if kind.takes_archive() => "starts it from its archive or as a container",
             (false, true) => "starts it as a container",
             (false, false) => "knows its ports only",
         };
@@ -65,8 +66,8 @@ const INTRO: &str = "\
 # The manifest
 
 `ecosystem.toml` says what a repository needs around it. It is data: reading it runs nothing. What stands in the `command` of a
-[process](processes.md) is run when that process is started, and nothing else of it ever is. All of it may be left out; a project without a
-manifest gets the values of the release.
+[process](processes.md) is run when that process is started, and so is the server in an [archive](provisioning.md#official-archives) that `get` names; nothing
+else of it ever is. All of it may be left out; a project without a manifest gets the values of the release.
 
 Values come from layers, the later ones win, and error messages name the file and line that a value came from:
 

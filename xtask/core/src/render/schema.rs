@@ -86,6 +86,10 @@ fn leaf(key: &Key) -> Value {
         Shape::Kind => json!({ "enum": Kind::ALL.map(Kind::name) }),
         Shape::OneOf(words) => json!({ "enum": words }),
         Shape::Heap => json!({ "type": "string", "pattern": "^[1-9][0-9]{0,5}[mgMG]$" }),
+        Shape::Archive => {
+            json!({ "type": "string", "pattern": "^(https?://[^/@]+|file://)/.*\\.(tar\\.gz|tgz|tar\\.xz|txz|zip)([?#].*)?$" })
+        }
+        Shape::Digits(count) => json!({ "type": "string", "pattern": format!("^[0-9a-fA-F]{{{count}}}$") }),
         Shape::Offset => json!({ "type": "integer", "minimum": 0, "maximum": 65535 }),
         Shape::Port => json!({ "type": "integer", "minimum": 1, "maximum": 65535 }),
         Shape::Members => list("^@?[a-z][a-z0-9-]*$"),

@@ -13,6 +13,7 @@ use ecosystem_core::model::Backend;
 use super::project::Project;
 use crate::backend::compose;
 use crate::context::Context;
+use crate::stack::{Unavailable, absent_here};
 use crate::sys::fs::{Unreadable, read_at_most};
 
 /// How long the engine may take.
@@ -34,9 +35,11 @@ pub(super) fn publishing(context: &Context, engine: &Engine) -> Vec<Container> {
 pub(super) fn check(context: &Context, project: &Project, engine: &Engine) -> Vec<Finding> {
     let podman = context.find("podman");
     let mut findings = engine.judge(podman.as_deref().map(Utf8Path::as_str));
-    let wanted = project.services();
-    let wanted: Vec<&str> =
-        wanted.iter().filter(|s| s.backend.value == Backend::Compose).map(|s| s.name.as_str()).collect();
+    let services = project.services();
+    let absent = services.iter().filter(|service| service.kind.can_be_left_out());
+    let absent: Vec<Unavailable> = absent.filter_map(|service| absent_here(context, service)).collect();
+    let wanted = services.iter().filter(|s| s.backend.value == Backend::Compose).map(|s| s.name.as_str());
+    let wanted: Vec<&str> = wanted.filter(|name| !absent.iter().any(|one| one.service == *name)).collect();
     if !wanted.is_empty()
         && let Err(unfit) = compose::fit(context.find("docker").as_deref())
     {
@@ -46,6 +49,11 @@ pub(super) fn check(context: &Context, project: &Project, engine: &Engine) -> Ve
             .unwrap_or_else(|error| Failure::new(Kind::Host, "docker-silent", format!("{error:#}")));
         let next = unfit.hints.first().cloned().unwrap_or_default();
         findings[0] = Finding::of(Verdict::Problem, Section::Containers, "engine", unfit.message, why, next);
+    }
+    for Unavailable { service, reason, next } in absent {
+        let left_out =
+            Finding::ok(Section::Containers, service, "left out by `up`, which is whole without it");
+        findings.push(left_out.note(format!("{reason}; {next}")));
     }
     for file in files(project) {
         let name = file.strip_prefix(&project.start).unwrap_or(&file).to_string();

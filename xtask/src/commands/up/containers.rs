@@ -73,7 +73,23 @@ impl Containers {
         let only: Vec<&str> = only.map(|(name, _)| name.as_str()).collect();
         match only.as_slice() {
             [] => unfit.hint("or run the servers without containers: {program} up --backend native").into(),
-            names => unfit.hint(format!("these run in no other way: {}", names.join(", "))).into(),
+            names => {
+                let archives: Vec<&str> = self
+                    .wanted
+                    .iter()
+                    .filter(|(_, contained)| contained.endpoint.kind.takes_archive())
+                    .map(|(name, _)| name.as_str())
+                    .filter(|name| names.contains(name))
+                    .collect();
+                let unfit = unfit.hint(format!("these run in no other way: {}", names.join(", ")));
+                match archives.first() {
+                    Some(name) => unfit.hint(format!(
+                        "{name} also runs from its official archive: write get = \"https://…\" and sha512 = \"…\" into [services.{name}] of ecosystem.toml"
+                    )),
+                    None => unfit,
+                }
+                .into()
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use crate::backend::native;
 use crate::context::Context;
 use crate::engine::Outcome;
 use crate::output::{self, Report};
+use crate::stack::Unavailable;
 use crate::sys::os;
 
 /// What `up` reports.
@@ -28,6 +29,8 @@ pub(super) struct Running {
     /// Nothing had to be done.
     unchanged: bool,
     services: Vec<Ready>,
+    /// What of the profile cannot be had on this machine.
+    left_out: Vec<Unavailable>,
     /// The servers can be reached from other machines.
     open: bool,
     /// What the person typed, for the closing lines.
@@ -57,6 +60,7 @@ pub(super) struct Ready {
 #[derive(Debug, Serialize)]
 pub(super) struct Planned {
     pub(super) plan: Plan,
+    pub(super) left_out: Vec<Unavailable>,
     #[serde(skip)]
     pub(super) last: BTreeMap<String, u64>,
 }
@@ -96,13 +100,22 @@ pub(super) fn running(
         unchanged,
         open: wanted.stack.bind() == "0.0.0.0",
         services,
+        left_out: wanted.left_out.to_vec(),
         processes: wanted.endpoints.values().any(|endpoint| endpoint.kind == Kind::Process),
         program: context.program.clone(),
     })
 }
 
-impl Report for Planned {
-    fn human(&self) -> String {
+/// One line for each.
+fn told(left_out: &[Unavailable]) -> String {
+    left_out.iter().fold(String::new(), |mut text, left_out| {
+        let _ = writeln!(text, "Left out {left_out}");
+        text
+    })
+}
+
+impl Planned {
+    fn steps(&self) -> String {
         if self.plan.steps.iter().all(|step| step.action.only_looks()) {
             let packs = self.plan.steps.iter().filter_map(|step| match &step.action {
                 Action::Seed(pack) => {
@@ -116,6 +129,12 @@ impl Report for Planned {
             );
         }
         render(&self.plan, &self.last)
+    }
+}
+
+impl Report for Planned {
+    fn human(&self) -> String {
+        self.steps() + &told(&self.left_out)
     }
 }
 
@@ -143,6 +162,9 @@ impl Report for Running {
         text.push('\n');
         for service in &self.services {
             let _ = writeln!(text, "{}", format!("  {:<12} {}", service.name, service.addresses).trim_end());
+        }
+        if !self.left_out.is_empty() {
+            let _ = write!(text, "\n{}", told(&self.left_out));
         }
         if !self.unchanged {
             let program = &self.program;
