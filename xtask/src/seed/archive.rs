@@ -35,9 +35,15 @@ const DIGITS: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     Folder(Utf8PathBuf),
-    Archive { name: String, file: Utf8PathBuf },
+    Archive {
+        name: String,
+        file: Utf8PathBuf,
+    },
     /// One that this program brings along.
-    BuiltIn { name: &'static str, bytes: &'static [u8] },
+    BuiltIn {
+        name: &'static str,
+        bytes: &'static [u8],
+    },
 }
 
 /// Archives that are part of the program: what a new application starts from, wherever the project is.
