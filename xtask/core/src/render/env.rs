@@ -175,6 +175,8 @@ fn redis(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
         ("INVENIO_CELERY_RESULT_BACKEND", url(2)),
         ("INVENIO_RATELIMIT_STORAGE_URI", url(3)),
         ("INVENIO_COMMUNITIES_IDENTITIES_CACHE_REDIS_URL", url(4)),
+        // Only where its handler is set to Redis; it is there to be found then.
+        ("INVENIO_IIIF_CACHE_REDIS_URL", url(0)),
         ("REDISCLI_AUTH", endpoint.password().to_owned()),
         ("REDIS_URL", url(0)),
     ]
