@@ -187,18 +187,23 @@ mod tests {
         change(&mut service);
         let paths = [("bin", "/s/venv/bin"), ("python", "/s/venv/bin/python")];
         let paths = paths.map(|(role, path)| (role.to_owned(), path.into())).into_iter().collect();
-        let application = Installed {
-            name: "invenio".into(),
-            version: "12.1.0".into(),
+        let installed = |name: &str, version: &str, paths: BTreeMap<String, Utf8PathBuf>| Installed {
+            name: name.into(),
+            version: version.into(),
             key: Key::of([]),
             root: "/s".into(),
             facts: Facts { paths, ..Facts::default() },
         };
+        let nginx = BTreeMap::from([("server".to_owned(), "/s/nginx".into())]);
+        let installed = Installation::from([
+            ("invenio".into(), installed("invenio", "12.1.0", paths)),
+            ("nginx".into(), installed("nginx", "1.22.1", nginx)),
+        ]);
         launch(Inputs {
             service: &service,
             place: &place,
             bind: "127.0.0.1",
-            installed: &Installation::from([("invenio".into(), application)]),
+            installed: &installed,
             run_as: RunAs::Me,
             secret: &Secret::new("k3y"),
             around: &around,
@@ -206,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_a_web_server_a_worker_and_a_clock_that_are_told_the_same() {
+    fn it_is_a_web_server_a_worker_a_clock_and_its_front() {
         let launch =
             launched("services.invenio.settings = { THEME_SITENAME = \"Ours\", DEBUG = true }", |_| {});
         let argv: Vec<String> =
@@ -215,8 +220,9 @@ mod tests {
         invenio/web: /s/venv/bin/python /s/venv/bin/invenio run --host 127.0.0.1 --port 5101
         invenio/worker: /s/venv/bin/python /s/venv/bin/celery --app invenio_app.celery worker --loglevel INFO --concurrency 2 --queues celery,low
         invenio/beat: /s/venv/bin/python /s/venv/bin/celery --app invenio_app.celery beat --loglevel INFO --pidfile= --schedule /p/.ecosystem/invenio/beat-schedule
+        invenio/nginx: /s/nginx -p /p/.ecosystem/invenio/nginx -e stderr -c nginx.conf
         ");
-        assert!(launch.processes.iter().all(|process| process.env == launch.processes[0].env));
+        assert!(launch.processes[..3].iter().all(|process| process.env == launch.processes[0].env));
         let env: Vec<String> =
             launch.processes[0].env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         insta::assert_snapshot!(env.join("\n"), @r"
@@ -235,9 +241,9 @@ mod tests {
         INVENIO_INSTANCE_PATH=/p/.ecosystem/invenio/data
         INVENIO_PROXYFIX_CONFIG={'x_for': 1, 'x_proto': 1, 'x_host': 1, 'x_port': 1}
         INVENIO_RATELIMIT_STORAGE_URI=redis://default:s3cret@127.0.0.1:6679/3
-        INVENIO_S3_ACCESS_KEY_ID=invenio
+        INVENIO_S3_ACCESS_KEY_ID=invenio-app
         INVENIO_S3_ENDPOINT_URL=http://127.0.0.1:9100
-        INVENIO_S3_SECRET_ACCESS_KEY=s3cret
+        INVENIO_S3_SECRET_ACCESS_KEY=44275c504738fc810e781486c9ddc4c8b867ee5b
         INVENIO_SEARCH_HOSTS=[{'host': '127.0.0.1', 'port': 9500}]
         INVENIO_SEARCH_INDEX_PREFIX=invenio-
         INVENIO_SECRET_KEY=k3y
@@ -257,6 +263,7 @@ mod tests {
         RABBITMQ_MANAGEMENT_URL=http://invenio:s3cret@127.0.0.1:15972
         REDISCLI_AUTH=s3cret
         REDIS_URL=redis://default:s3cret@127.0.0.1:6679/0
+        S3_BUCKET=default
         TZ=UTC
         ");
         assert!(argv.iter().all(|line| !line.contains("s3cret") && !line.contains("k3y")), "{argv:?}");
@@ -274,9 +281,15 @@ mod tests {
                 Some(crate::model::Sourced { value: "/p".into(), origin: crate::model::Origin::Flag("x") });
         };
         let (own, other) = (launched("", site), launched("", |_| {}));
-        let links: Vec<_> = own.files.iter().map(|file| (file.path.as_str(), file.content.text())).collect();
-        assert_eq!(links[0], ("/p/.ecosystem/invenio/data/invenio.cfg", "/p/invenio.cfg"));
-        assert!(other.files.is_empty());
+        let links = |launch: &Launch| -> Vec<String> {
+            let link = |file: &File| match &file.content {
+                Content::Link(to) => Some(format!("{} -> {to}", file.path)),
+                _ => None,
+            };
+            launch.files.iter().filter_map(link).collect()
+        };
+        assert_eq!(links(&own)[0], "/p/.ecosystem/invenio/data/invenio.cfg -> /p/invenio.cfg");
+        assert_eq!(links(&other), [""; 0]);
         assert_eq!(own.processes[0].env["INVENIO_DATABASE_PORT"], "5732");
         assert!(!other.processes[0].env.contains_key("INVENIO_DATABASE_PORT"));
     }

@@ -149,15 +149,15 @@ mod tests {
 
     #[test]
     fn services_of_later_versions_say_what_they_are_in_one_line() {
-        let text = "services.minio = { via = \"native\" }";
+        let text = "services.invenio = { via = \"compose\" }";
         let failure = select(text, None, &["minio", "redis", "invenio"]).unwrap_err();
         assert_eq!((failure.code, failure.kind), ("service-not-yet", FailureKind::Host));
         assert_eq!(failure.message.lines().count(), 1);
         insta::assert_snapshot!(format!("{failure}\n{}", failure.hints.join("\n")), @r"
-        this version cannot start minio (MinIO, the object storage) yet
+        this version cannot start invenio (the Invenio application) yet
         what it can start: postgresql, redis, rabbitmq, opensearch, dashboards, pgadmin, minio
         ");
-        assert_eq!(select("", Some("app"), &[]).unwrap_err().code, "service-not-yet");
+        assert_eq!(select(text, Some("app"), &[]).unwrap_err().code, "service-not-yet");
         assert_eq!(select("", None, &["minio", "pgadmin"]).unwrap(), "minio pgadmin");
     }
 
@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_started_cannot_be_brought_along() {
-        let text = "services.web = { kind = \"process\", command = [\"w\"], after = [\"invenio\"] }";
+        let text = "services.web = { kind = \"process\", command = [\"w\"], after = [\"invenio\"] }\n\
+                    services.invenio.via = \"compose\"";
         let ecosystem = resolve(&[Layer { name: "m", text }], &Flags::default()).unwrap();
         let selected = ecosystem.select(None, &["web".into()]).unwrap();
         assert_eq!(ecosystem.with_needed(&selected).unwrap_err().code, "service-not-yet");
