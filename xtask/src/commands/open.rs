@@ -38,7 +38,7 @@ pub fn run(context: &Context, global: &Global, args: &Open) -> anyhow::Result<()
     let opener = opener.filter(|_| context.display && !args.print && global.format == Format::Human);
     let report = Console {
         address: format!("http://{}", endpoint.address(&role)),
-        user: endpoint.user.clone(),
+        user: endpoint.of_application().user,
         password: format!("{} env {service}", context.program),
         opens: opener.is_some(),
         service,

@@ -21,6 +21,7 @@ pub fn oarepo(endpoints: &BTreeMap<String, Endpoint>) -> BTreeMap<String, String
 }
 
 fn parts(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
+    let endpoint = &endpoint.of_application();
     let (user, password) = login(endpoint);
     let (user, password) = (user.to_owned(), password.to_owned());
     let host = endpoint.host.clone();
