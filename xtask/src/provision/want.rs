@@ -91,6 +91,9 @@ pub(super) fn wants(service: &Service, host: &Host) -> anyhow::Result<Vec<Want>>
         Kind::Invenio => {
             vec![Want::Application(Application::of("invenio", source(service)?, host)?), nginx(host, path)?]
         }
+        Kind::Pgadmin => {
+            vec![Want::Application(Application::of("pgadmin", source(service)?, host)?), nginx(host, path)?]
+        }
         Kind::Dashboards if path => vec![Want::OnPath(on_path::dashboards(host)?)],
         // Its programs are the person's.
         Kind::Process => vec![],
