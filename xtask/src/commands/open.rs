@@ -54,7 +54,8 @@ pub fn run(context: &Context, global: &Global, args: &Open) -> anyhow::Result<()
     output::report(&report, global.format)?;
     match opener {
         Some(opener) => {
-            let file = |page: Utf8PathBuf| page.as_str().split('/').map(encoded).collect::<Vec<_>>().join("/");
+            let file =
+                |page: Utf8PathBuf| page.as_str().split('/').map(encoded).collect::<Vec<_>>().join("/");
             let address = report.page.map_or(report.address, |page| format!("file://{}", file(page)));
             Err(become_program(&opener, &[address], &[], &[]))
         }

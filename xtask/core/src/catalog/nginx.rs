@@ -117,8 +117,11 @@ fn configuration(inputs: Inputs<'_>, front: &Front<'_>, version: &str) -> String
 
 {PROXY}"
     );
-    let upstream =
-        format!("proxy_pass http://{}:{};\n      error_page 502 $front_down;", super::local(bind), front.upstream);
+    let upstream = format!(
+        "proxy_pass http://{}:{};\n      error_page 502 $front_down;",
+        super::local(bind),
+        front.upstream
+    );
     if let Some(folder) = front.statics.as_deref().and_then(quoted) {
         let _ = write!(
             text,

@@ -57,8 +57,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     let application = &installed["pgadmin"];
     let endpoint = super::endpoint(service, place, bind, secret);
     let home = place.service(&service.name);
-    let (folder, program, passwords) =
-        (home.join("data"), home.join("pgadmin.py"), home.join("pgpass"));
+    let (folder, program, passwords) = (home.join("data"), home.join("pgadmin.py"), home.join("pgpass"));
     let servers = service.needs.iter().filter_map(|name| around.endpoints.get_key_value(name));
     let servers: Vec<(&str, &Endpoint)> = servers.map(|(name, e)| (name.as_str(), e)).collect();
 
@@ -120,7 +119,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
 /// pgAdmin's own settings.
 fn configuration(inputs: Inputs<'_>, endpoint: &Endpoint, folder: &Utf8Path) -> Value {
     // Opened to the network it is reached under names that nobody knows here.
-    let hosts = if inputs.bind == endpoint.host { vec!["localhost", "127.0.0.1", &endpoint.host] } else { vec![] };
+    let hosts = if inputs.bind == endpoint.host { vec!["localhost", &endpoint.host] } else { vec![] };
     json!({
         "SERVER_MODE": false,
         "DEFAULT_SERVER": endpoint.host,
@@ -159,7 +158,13 @@ fn pgpass(servers: &[(&str, &Endpoint)]) -> String {
     let word = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
     let line = |(_, server): &(&str, &Endpoint)| {
         let user = server.user.as_deref().unwrap_or_default();
-        format!("{}:{}:*:{}:{}\n", word(&server.host), server.port("sql"), word(user), word(server.password()))
+        format!(
+            "{}:{}:*:{}:{}\n",
+            word(&server.host),
+            server.port("sql"),
+            word(user),
+            word(server.password())
+        )
     };
     servers.iter().map(line).collect()
 }

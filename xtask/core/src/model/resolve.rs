@@ -168,9 +168,7 @@ impl Draft {
             service.python = release.tools.iter().find(|tool| tool.name == "python").map(Requirement::series);
         }
         // A console is of no use without what it shows.
-        for (console, shown) in
-            [(Kind::Dashboards, Kind::Opensearch), (Kind::Pgadmin, Kind::Postgresql)]
-        {
+        for (console, shown) in [(Kind::Dashboards, Kind::Opensearch), (Kind::Pgadmin, Kind::Postgresql)] {
             let shown = first_of(&services, &[shown]);
             let console = |service: &&mut Service| service.kind == console && service.external.is_none();
             for service in services.values_mut().filter(console) {

@@ -148,12 +148,10 @@ impl Report for Running {
         let mut text = String::new();
         let took = output::seconds(self.took_ms);
         let _ = if self.unchanged {
-            writeln!(
-                text,
-                "{}: nothing to do, all of it usable and yours ({} ms)",
-                "Ready".green().bold(),
-                self.took_ms
-            )
+            let starting = self.services.iter().any(|service| service.starting);
+            let what = if starting { "all else" } else { "all of it" };
+            let (ready, ms) = ("Ready", self.took_ms);
+            writeln!(text, "{}: nothing to do, {what} usable and yours ({ms} ms)", ready.green().bold())
         } else {
             let memory = output::bytes(self.memory_bytes);
             let reach = match (self.open, self.processes) {
@@ -167,7 +165,11 @@ impl Report for Running {
         text.push('\n');
         for service in &self.services {
             let starting = if service.starting { "  starting" } else { "" };
-            let _ = writeln!(text, "{}", format!("  {:<12} {}{starting}", service.name, service.addresses).trim_end());
+            let _ = writeln!(
+                text,
+                "{}",
+                format!("  {:<12} {}{starting}", service.name, service.addresses).trim_end()
+            );
         }
         if !self.left_out.is_empty() {
             let _ = write!(text, "\n{}", told(&self.left_out));

@@ -119,6 +119,14 @@ def register(app, servers, user):
         db.session.commit()
 
 
+def show_own_database():
+    """Databases that are made before a server first runs have low numbers, and later versions hide those as the system's own."""
+    from pgadmin.browser.server_groups.servers.databases import DatabaseView
+
+    if hasattr(DatabaseView, "_DATABASE_LAST_SYSTEM_OID"):
+        DatabaseView._DATABASE_LAST_SYSTEM_OID = 5
+
+
 def main():
     with open(os.path.join(HERE, "settings.json"), encoding="utf-8") as file:
         settings = json.load(file)
@@ -133,6 +141,7 @@ def main():
     from werkzeug.middleware.proxy_fix import ProxyFix
 
     app = pgAdmin4.app
+    show_own_database()
     register(app, settings["servers"], pgAdmin4.config.DESKTOP_USER)
     # The front tells whether a browser came by HTTPS; nothing else that it says is needed.
     app.wsgi_app = Door(ProxyFix(app.wsgi_app, x_for=0, x_proto=1), settings)
