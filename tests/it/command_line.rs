@@ -22,8 +22,9 @@ fn every_problem_of_a_manifest_arrives_in_one_run() {
 }
 
 #[test]
-fn a_service_of_a_later_version_says_so() {
+fn a_service_that_cannot_run_as_asked_says_so() {
     let place = Place::new();
+    place.manifest("services.invenio.via = \"compose\"\n");
     let run = place.run(&["up", "invenio"]);
     insta::assert_snapshot!(run, @"
 

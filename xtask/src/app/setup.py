@@ -25,6 +25,7 @@ tell(step="boot", state="begun")
 began = time.monotonic()
 
 import click  # noqa: E402
+from celery import current_app as current_celery_app  # noqa: E402
 from flask.cli import ScriptInfo  # noqa: E402
 from invenio_app.cli import cli  # noqa: E402
 from invenio_app.factory import create_app  # noqa: E402
@@ -145,6 +146,19 @@ def mark(step, done):
     db.session.commit()
 
 
+def hasten():
+    """What makes handing out fifteen thousand tasks take a third of the time, and changes none of them."""
+    import yaml
+
+    if hasattr(yaml, "CSafeLoader"):
+        # The same language, read by the library in C. Half of the time went into reading it.
+        yaml.SafeLoader = yaml.CSafeLoader
+    backend = current_celery_app.backend
+    if hasattr(backend, "on_task_call"):
+        # It would subscribe to the result of each, for which nobody waits here.
+        backend.on_task_call = lambda *_args, **_options: None
+
+
 def long(step, filled, command):
     """Hands out tasks, and counts them."""
     state = begun(step)
@@ -161,6 +175,7 @@ def long(step, filled, command):
         if count % 200 == 0:
             tell(step=step, state="progress", count=count)
 
+    hasten()
     after_task_publish.connect(published)
     try:
         mark(step, False)

@@ -40,6 +40,12 @@ pub enum Proof {
 
 #[derive(Debug, Subcommand)]
 pub enum Bench {
+    /// An application set up by `app setup`, by the documented commands, and from its pack until the first search over https
+    App {
+        /// Rounds of each; one takes three minutes
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
     /// `check` on this machine, on which it must find no problem
     Check {
         /// Rounds of each

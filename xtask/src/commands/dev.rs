@@ -11,6 +11,7 @@ use crate::event::Events;
 pub fn run(context: &Context, global: &Global, chore: &Dev, events: &dyn Events) -> anyhow::Result<()> {
     match chore {
         Dev::Prove(args) => prove::run(context, global, args, events),
+        Dev::Bench(Bench::App { rounds }) => bench::app(context, global, *rounds),
         Dev::Bench(Bench::Check { rounds, against }) => bench::check(global, *rounds, against.as_deref()),
         Dev::Bench(Bench::Seed(args)) => bench::seed(context, global, args),
         Dev::Bench(Bench::Pack { pack, rounds }) => bench::pack(context, global, *rounds, pack),

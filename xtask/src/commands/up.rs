@@ -118,7 +118,7 @@ pub fn run(
 
     let verb = if restart { "restart" } else { "up" };
     let starts: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
-    let _lock = stack.lock(context, verb, &starts, events).map_err(one)?;
+    let lock = stack.lock(context, verb, &starts, events).map_err(one)?;
     let (place, secrets) = stack.furnish(&services, events).map_err(one)?;
     let wanted = wanted(&place, &secrets);
     native::end_leftovers(&place, &wanted.ports()).map_err(one)?;
@@ -184,6 +184,8 @@ pub fn run(
         return Err(outcome.failures);
     }
     if args.wait == Some(Wait::Tasks) {
+        // Nothing is started any more: other commands may change what they like.
+        drop(lock);
         wanted.wait_for_tasks(events).map_err(one)?;
     }
     let looked_only = plan.steps.iter().all(|step| step.action.only_looks());

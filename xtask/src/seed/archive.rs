@@ -17,7 +17,7 @@ use super::Pack;
 use super::pack::invalid;
 use crate::event::{Events, Section, Task, Unit};
 use crate::provision::Hashed;
-use crate::sys::fs::{create_private_dir, lock, open_optional, utf8};
+use crate::sys::fs::{create_private_dir, lock, open_optional, utf8, write_atomic};
 use crate::sys::interrupt;
 use read::{Header, LIMITS, Limits};
 pub use write::{Archived, archive};
@@ -35,8 +35,19 @@ const DIGITS: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     Folder(Utf8PathBuf),
-    Archive { name: String, file: Utf8PathBuf },
+    Archive {
+        name: String,
+        file: Utf8PathBuf,
+    },
+    /// One that this program brings along.
+    BuiltIn {
+        name: &'static str,
+        bytes: &'static [u8],
+    },
 }
+
+/// Archives that are part of the program: what a new application starts from, wherever the project is.
+const BUILT_IN: [(&str, &[u8]); 1] = [("rdm-12", include_bytes!("../../packs/rdm-12.tar.zst"))];
 
 /// Finds the pack of a name, in either form; there must be exactly one.
 pub fn find(seeds: &Utf8Path, name: &str) -> Result<Found, Failure> {
@@ -51,8 +62,11 @@ pub fn find(seeds: &Utf8Path, name: &str) -> Result<Found, Failure> {
                 .hint("remove one of them, or give it another name"))
         }
         (false, false) => {
+            if let Some((name, bytes)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
+                return Ok(Found::BuiltIn { name, bytes });
+            }
             let known = names(seeds);
-            let known = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
+            let known = known.join(", ");
             let text = format!("there is no pack {name} in {seeds}");
             Err(Failure::new(Kind::Usage, "no-such-pack", text).hint(format!("packs: {known}")))
         }
@@ -61,9 +75,11 @@ pub fn find(seeds: &Utf8Path, name: &str) -> Result<Found, Failure> {
 
 fn names(seeds: &Utf8Path) -> Vec<String> {
     let entries = seeds.read_dir_utf8().into_iter().flatten().flatten();
+    let built_in = BUILT_IN.iter().map(|(name, _)| (*name).to_owned());
     let mut names: Vec<String> = entries
         .filter(|entry| !entry.file_name().starts_with('.'))
         .map(|entry| entry.file_name().strip_suffix(ENDING).unwrap_or(entry.file_name()).to_owned())
+        .chain(built_in)
         .collect();
     names.sort();
     names.dedup();
@@ -76,6 +92,14 @@ impl Found {
         match self {
             Self::Folder(folder) => Pack::open(folder),
             Self::Archive { name, file } => open(name, file, unpacked, &LIMITS, events),
+            Self::BuiltIn { name, bytes } => {
+                create_private_dir(unpacked)?;
+                let file = unpacked.join(format!(".{name}{ENDING}"));
+                write_atomic(&file, bytes, 0o600)?;
+                let pack = open(name, &file, unpacked, &LIMITS, events);
+                let _only_space = std::fs::remove_file(&file);
+                pack
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Rounds of the two sides alternate, so that a machine whose speed drifts drifts for both. Medians are what is quoted.
 
+mod app;
 mod check;
 mod containers;
 mod minio;
@@ -67,6 +68,11 @@ pub(super) fn tools(global: &Global, rounds: usize, against: Option<&str>) -> an
 /// Measures `up` with containers.
 pub(super) fn containers(context: &Context, global: &Global, rounds: usize) -> anyhow::Result<()> {
     containers::measure(context, global, rounds)
+}
+
+/// Measures setting an application up.
+pub(super) fn app(context: &Context, global: &Global, rounds: usize) -> anyhow::Result<()> {
+    app::measure(context, global.format, rounds)
 }
 
 /// Measures the start of MinIO.
