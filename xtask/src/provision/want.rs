@@ -100,7 +100,7 @@ pub(super) fn wants(service: &Service, host: &Host) -> anyhow::Result<Vec<Want>>
         Kind::Minio if service.program.is_some() => vec![],
         Kind::Minio if path => vec![Want::OnPath(on_path::minio(host)?)],
         Kind::Minio => vec![Want::Go(go::minio(source(service)?)?)],
-        kind => {
+        kind @ Kind::Dashboards => {
             let message = format!("services.{}: this version runs {kind} as a container only", service.name);
             return Err(Failure::new(Class::Manifest, "service-unsupported", message).into());
         }

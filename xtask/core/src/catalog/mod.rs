@@ -186,7 +186,7 @@ pub fn memory(service: &Service) -> u64 {
         Kind::Opensearch => 230 + opensearch::heap_megabytes(service).unwrap_or(512).min(1 << 20) / 2,
         // Three processes and two workers of one of them.
         Kind::Invenio => 1_150,
-        _ => 0,
+        Kind::Process => 0,
     };
     megabytes << 20
 }
