@@ -11,8 +11,9 @@ import os
 import sys
 import types
 from html import escape
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlencode
+
+from werkzeug.http import parse_cookie
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Which of its servers are ours, so that those that a person has added stay as they are.
@@ -58,11 +59,9 @@ class Door:
         return self.answer(start_response, "401 Unauthorized", [], page)
 
     def has_proof(self, environ):
-        try:
-            cookies = SimpleCookie(environ.get("HTTP_COOKIE", ""))
-        except CookieError:
-            return False
-        found = [cookies[name].value.encode() for name in self.names if name in cookies]
+        # Other servers of this machine set cookies as well, and not all of them well.
+        cookies = parse_cookie(environ)
+        found = [cookies[name].encode() for name in self.names if name in cookies]
         return any(hmac.compare_digest(value, self.proof.encode()) for value in found)
 
     @staticmethod
