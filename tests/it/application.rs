@@ -6,8 +6,20 @@ use serde_json::{Value, json};
 
 use crate::clients::search;
 use crate::json::fits;
+use crate::objects::{CONSOLE, S3};
 use crate::support::{Place, Run, Watched, kill, repository};
 use crate::whole::every_listener_is_on_loopback;
+
+/// A place in which the application runs, beside the blocks of ports of other tests.
+fn place(more: &str) -> Place {
+    let place = Place::heavy();
+    manifest(&place, more);
+    place
+}
+
+fn manifest(place: &Place, more: &str) {
+    place.manifest(&format!("{more}[services.minio]\nports = {{ s3 = {S3}, console = {CONSOLE} }}\n"));
+}
 
 /// Runs a script of this folder with the application's Python and settings.
 fn python(place: &Place, script: &str, args: &[&str], env: &BTreeMap<String, String>) -> Value {
@@ -21,7 +33,7 @@ fn python(place: &Place, script: &str, args: &[&str], env: &BTreeMap<String, Str
 
 #[test]
 fn the_application_answers_over_https_and_keeps_its_files_in_the_bucket() {
-    let place = Place::heavy();
+    let place = place("");
     let up = place.json(&["up", "--profile", "app"]);
     fits("Running", &up);
     let base = format!("https://127.0.0.1:{}", place.port(5000));
@@ -56,18 +68,18 @@ fn the_application_answers_over_https_and_keeps_its_files_in_the_bucket() {
     assert!(!told["INVENIO_SECRET_KEY"].is_empty());
 
     // Where an application lives, the pack of the manifest has no place.
-    place.manifest("seed = \"demo\"\n");
+    manifest(&place, "seed = \"demo\"\n");
     place.ok(&["up"]);
 }
 
 #[test]
 fn setting_up_is_finished_after_it_was_killed_and_does_nothing_twice() {
-    let place = Place::heavy();
+    let place = place("");
     place.ok(&["up", "postgresql", "redis", "rabbitmq", "opensearch", "minio", "--no-seed"]);
     let mut command = place.command(&["app", "setup", "--no-fixtures"]);
     let child = Watched::new(command.stdout(std::process::Stdio::piped()).spawn().unwrap());
     // Its tables are there, and its indices are about to be made.
-    let tables = || place.run(&["psql", "--", "-Atc", "SELECT to_regclass('public.oaiserver_set')"]).stdout;
+    let tables = || place.run(&["psql", "--", "-Atc", "SELECT to_regclass('public.alembic_version')"]).stdout;
     let begin = std::time::Instant::now();
     while tables().trim().is_empty() {
         assert!(begin.elapsed().as_secs() < 120, "it made no tables");
@@ -98,7 +110,7 @@ fn setting_up_is_finished_after_it_was_killed_and_does_nothing_twice() {
 
 #[test]
 fn a_database_with_other_tables_is_left_alone() {
-    let place = Place::heavy();
+    let place = place("");
     place.ok(&["up", "postgresql", "--no-seed"]);
     place.ok(&["psql", "--", "-c", "CREATE TABLE mine (n int)"]);
     let run = place.run(&["up", "invenio"]);

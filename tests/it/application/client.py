@@ -10,6 +10,8 @@ import requests
 
 base, authority, token = sys.argv[1:]
 session = requests.Session()
+# Else a bundle that the machine names in its environment would stand in the place of the authority.
+session.trust_env = False
 session.verify = authority
 session.headers["Authorization"] = f"Bearer {token}"
 

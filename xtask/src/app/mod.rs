@@ -12,11 +12,13 @@ use anyhow::Context;
 use camino::Utf8PathBuf;
 use ecosystem_core::catalog::Launch;
 use ecosystem_core::failure::{Failure, Kind, harmless};
+use ecosystem_core::process::Content;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use pages::lay_assets;
 
+use crate::backend::native;
 use crate::event::{Events, Section, Task, Unit};
 use crate::sys::cmd::{Cmd, Output};
 use crate::sys::fs::{create_private_dir, write_atomic};
@@ -95,6 +97,12 @@ impl Application {
         let web = launch.processes.first().context("the application has no processes")?;
         let python = web.argv.first().context("the web server has no command")?;
         create_private_dir(&launch.data.folder)?;
+        for file in &launch.files {
+            // Its configuration, where it is a project of its own.
+            if let Content::Link(target) = &file.content {
+                native::link(&file.path, target)?;
+            }
+        }
         Ok(Self { python: python.into(), env: web.env.clone(), folder: web.cwd.clone() })
     }
 

@@ -1,5 +1,6 @@
 //! Background tasks: how many are left in the broker's queues, and waiting until there is none.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ecosystem_core::endpoint::Endpoint;
@@ -18,7 +19,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// What is left to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Tasks {
-    /// Messages in all queues, those among them that a worker has taken and not yet confirmed.
+    /// Messages in all queues of tasks, those among them that a worker has taken and not yet confirmed.
     pub left: u64,
     /// How many are confirmed, a second.
     pub rate: f64,
@@ -43,12 +44,11 @@ impl Tasks {
 
 /// Counts them now.
 pub fn count(endpoint: &Endpoint) -> anyhow::Result<Tasks> {
-    let management = Management::open(endpoint)?;
-    let (left, rate) = management.pace()?;
-    Ok(Tasks::at(left, rate))
+    let (queues, rate) = Management::open(endpoint)?.tasks()?;
+    Ok(Tasks::at(queues.values().sum(), rate))
 }
 
-/// Waits until no queue holds a message, and stays so. Fails where nobody takes one for as long as `patience`.
+/// Waits until no queue holds a task, and stays so. Fails where nobody takes one for as long as `patience`.
 pub fn drain(
     endpoint: &Endpoint,
     section: Section,
@@ -62,7 +62,8 @@ pub fn drain(
     let nobody = Halt::default();
     loop {
         interrupt::check()?;
-        let waiting: u64 = management.waiting()?.values().sum();
+        let (queues, _) = management.tasks()?;
+        let waiting: u64 = queues.values().sum();
         most = most.max(waiting);
         task.progress(most - waiting, Some(most), Unit::Items);
         if waiting > 0 {
@@ -75,14 +76,14 @@ pub fn drain(
             (least, since) = (waiting, Instant::now());
         }
         if waiting > 0 && patience.is_some_and(|patience| since.elapsed() > patience) {
-            return Err(stuck(waiting, &management, since.elapsed()).into());
+            return Err(stuck(&queues, since.elapsed()).into());
         }
         nobody.pause(PERIOD);
     }
 }
 
-fn stuck(waiting: u64, management: &Management, since: Duration) -> Failure {
-    let queues = management.waiting().unwrap_or_default();
+fn stuck(queues: &BTreeMap<String, u64>, since: Duration) -> Failure {
+    let waiting: u64 = queues.values().sum();
     let queues: Vec<String> = queues.iter().map(|(queue, count)| format!("{queue} {count}")).collect();
     let message = format!(
         "{waiting} background tasks are left, and it has not become fewer for {} s: {}",

@@ -45,7 +45,7 @@ pub fn run(context: &Context, global: &Global, args: &Open) -> anyhow::Result<()
     let page = place.map(|place| pgadmin::opener(&place.service(&service)));
     let report = Console {
         address: format!("http://{}", endpoint.address(&role)),
-        user: endpoint.user.clone(),
+        user: endpoint.of_application().user,
         password: format!("{} env {service}", context.program),
         opens: opener.is_some(),
         page,

@@ -76,7 +76,8 @@ pub fn run(context: &Context, global: &Global, args: &args::Report) -> anyhow::R
             passwords.flat_map(|word| [word.reveal().to_owned(), encoded(word.reveal())]).collect()
         },
     );
-    let known = secrets.all().chain(elsewhere.iter().map(String::as_str));
+    let secrets: Vec<String> = secrets.all().chain(elsewhere).collect();
+    let known = secrets.iter().map(String::as_str);
     let mut redaction = Redaction::new(known, context.home.as_deref().map(Utf8Path::as_str));
 
     let mut parts = vec![part("System", &system(context)), part("Project", &project(context, &root, &state))];

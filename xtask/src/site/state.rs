@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use anyhow::Context;
 use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::catalog::minio::application_secret;
 use ecosystem_core::endpoint::Secret;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Asked, Backend};
@@ -65,9 +66,11 @@ impl Secrets {
         self.0.contains_key(service)
     }
 
-    /// All of them, to take them out of a text.
-    pub fn all(&self) -> impl Iterator<Item = &str> {
-        self.0.values().map(Secret::reveal)
+    /// All of them, and what is made of them, to take them out of a text.
+    pub fn all(&self) -> impl Iterator<Item = String> {
+        self.0
+            .values()
+            .flat_map(|secret| [secret.clone(), application_secret(secret)].map(|s| s.reveal().to_owned()))
     }
 }
 

@@ -238,6 +238,7 @@ mod tests {
         INVENIO_COMMUNITIES_IDENTITIES_CACHE_REDIS_URL=redis://default:s3cret@127.0.0.1:6679/4
         INVENIO_DEBUG=True
         INVENIO_FILES_REST_STORAGE_FACTORY=invenio_s3.s3fs_storage_factory
+        INVENIO_IIIF_CACHE_REDIS_URL=redis://default:s3cret@127.0.0.1:6679/0
         INVENIO_INSTANCE_PATH=/p/.ecosystem/invenio/data
         INVENIO_PROXYFIX_CONFIG={'x_for': 1, 'x_proto': 1, 'x_host': 1, 'x_port': 1}
         INVENIO_RATELIMIT_STORAGE_URI=redis://default:s3cret@127.0.0.1:6679/3

@@ -175,6 +175,8 @@ fn redis(endpoint: &Endpoint) -> Vec<(&'static str, String)> {
         ("INVENIO_CELERY_RESULT_BACKEND", url(2)),
         ("INVENIO_RATELIMIT_STORAGE_URI", url(3)),
         ("INVENIO_COMMUNITIES_IDENTITIES_CACHE_REDIS_URL", url(4)),
+        // Only where its handler is set to Redis; it is there to be found then.
+        ("INVENIO_IIIF_CACHE_REDIS_URL", url(0)),
         ("REDISCLI_AUTH", endpoint.password().to_owned()),
         ("REDIS_URL", url(0)),
     ]
@@ -327,6 +329,7 @@ mod tests {
         export INVENIO_CELERY_BROKER_URL='amqp://invenio:s3cret@127.0.0.1:5872/%2F'
         export INVENIO_CELERY_RESULT_BACKEND='redis://default:s3cret@127.0.0.1:6579/2'
         export INVENIO_COMMUNITIES_IDENTITIES_CACHE_REDIS_URL='redis://default:s3cret@127.0.0.1:6579/4'
+        export INVENIO_IIIF_CACHE_REDIS_URL='redis://default:s3cret@127.0.0.1:6579/0'
         export INVENIO_RATELIMIT_STORAGE_URI='redis://default:s3cret@127.0.0.1:6579/3'
         export INVENIO_SEARCH_HOSTS='[{'\''host'\'': '\''127.0.0.1'\'', '\''port'\'': 9400}]'
         export INVENIO_SEARCH_INDEX_PREFIX='invenio-'

@@ -221,7 +221,7 @@ mod tests {
         let text = "[services.web]\nkind = \"process\"\ncommand = [\"web\", \"{port.http}\"]\nports.http = 7000\n\
                     after = [\"redis\"]\nenv = { API_TOKEN = \"hunter2\" }\n";
         let ecosystem = resolve(&[Layer { name: "m", text }], &Flags::default()).unwrap();
-        insta::assert_snapshot!(portable(&ecosystem, &ecosystem.services["web"], &Installation::new()), @"
+        insta::assert_snapshot!(portable(&ecosystem, &ecosystem.services["web"], &Installation::new()), @r"
         process web (stops by Term within 10000 ms)
           web
           7000
@@ -232,6 +232,7 @@ mod tests {
           INVENIO_CACHE_TYPE=redis
           INVENIO_CELERY_RESULT_BACKEND=redis://default:{secret}@127.0.0.1:6579/2
           INVENIO_COMMUNITIES_IDENTITIES_CACHE_REDIS_URL=redis://default:{secret}@127.0.0.1:6579/4
+          INVENIO_IIIF_CACHE_REDIS_URL=redis://default:{secret}@127.0.0.1:6579/0
           INVENIO_RATELIMIT_STORAGE_URI=redis://default:{secret}@127.0.0.1:6579/3
           LANG=C.UTF-8
           PATH={path}

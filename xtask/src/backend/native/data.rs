@@ -1,6 +1,7 @@
 //! The folders of services on the disk: data, configuration, and what made them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -143,7 +144,8 @@ pub fn refuse_link(folder: &Utf8Path) -> Result<(), Failure> {
         .hint("remove the link; ECOSYSTEM_STATE names another place for the whole state folder"))
 }
 
-fn link(path: &Utf8Path, target: &Utf8Path) -> anyhow::Result<()> {
+/// Makes a link, in the place of whatever has its name.
+pub fn link(path: &Utf8Path, target: &Utf8Path) -> anyhow::Result<()> {
     if path.read_link_utf8().is_ok_and(|present| present == target) {
         return Ok(());
     }
@@ -151,5 +153,14 @@ fn link(path: &Utf8Path, target: &Utf8Path) -> anyhow::Result<()> {
         create_private_dir(folder)?;
     }
     remove_optional(path)?;
-    std::os::unix::fs::symlink(target, path).with_context(|| format!("cannot link {path}"))
+    match std::os::unix::fs::symlink(target, path) {
+        // An application is started while it is set up, and either needs its links.
+        Err(error)
+            if error.kind() == ErrorKind::AlreadyExists
+                && path.read_link_utf8().is_ok_and(|present| present == target) =>
+        {
+            Ok(())
+        }
+        made => made.with_context(|| format!("cannot link {path}")),
+    }
 }

@@ -16,6 +16,9 @@ use super::super::http::{Http, Reply};
 use super::super::{portable, trouble, unusable};
 use super::name;
 
+/// How the names of Invenio-Stats' queues begin. What is in them is no task: views and downloads are counted twice an hour.
+const EVENTS: &str = "stats-";
+
 /// The port of the management API.
 pub const ROLE: &str = "http";
 
@@ -110,29 +113,22 @@ impl Management {
         format!("/api/definitions/{}", self.vhost)
     }
 
-    /// How many messages all queues hold, delivered ones that nobody has confirmed among them, and how many are confirmed a second.
-    pub fn pace(&self) -> anyhow::Result<(u64, f64)> {
-        let path = format!("/api/queues/{}?columns=messages,message_stats.ack_details.rate", self.vhost);
+    /// The queues of tasks that hold messages, delivered ones that nobody has confirmed among them, and how many are confirmed a second in
+    /// all. The broker counts every five seconds.
+    pub fn tasks(&self) -> anyhow::Result<(BTreeMap<String, u64>, f64)> {
+        let path = format!("/api/queues/{}?columns=name,messages,message_stats.ack_details.rate", self.vhost);
         let answer = self.client.get(&path).context("cannot read RabbitMQ's queues")?;
         if !answer.ok() {
             return Err(rejected("read", &answer.reason()).into());
         }
         let queues = answer.json().context("RabbitMQ's queues have an unknown form")?;
-        let left = array(&queues).iter().filter_map(|queue| queue["messages"].as_u64()).sum();
+        let name = |queue: &Value| queue["name"].as_str().map(str::to_owned);
+        let of_tasks =
+            array(&queues).iter().filter(|queue| name(queue).is_none_or(|name| !name.starts_with(EVENTS)));
+        let waiting = |queue: &Value| Some((name(queue)?, queue["messages"].as_u64()?));
         let rate = |queue: &Value| queue.pointer("/message_stats/ack_details/rate")?.as_f64();
-        Ok((left, array(&queues).iter().filter_map(rate).sum()))
-    }
-
-    /// The queues that hold messages, delivered ones that nobody has confirmed among them. The broker counts every five seconds.
-    pub fn waiting(&self) -> anyhow::Result<BTreeMap<String, u64>> {
-        let path = format!("/api/queues/{}?columns=name,messages", self.vhost);
-        let answer = self.client.get(&path).context("cannot read RabbitMQ's queues")?;
-        if !answer.ok() {
-            return Err(rejected("read", &answer.reason()).into());
-        }
-        let queues = answer.json().context("RabbitMQ's queues have an unknown form")?;
-        let queue = |queue: &Value| Some((queue["name"].as_str()?.to_owned(), queue["messages"].as_u64()?));
-        Ok(array(&queues).iter().filter_map(queue).filter(|(_, messages)| *messages > 0).collect())
+        let rate = of_tasks.clone().filter_map(rate).sum();
+        Ok((of_tasks.filter_map(waiting).filter(|(_, messages)| *messages > 0).collect(), rate))
     }
 
     /// What is declared now.

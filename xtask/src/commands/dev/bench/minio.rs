@@ -4,8 +4,8 @@
 //! nothing is written to try it.
 
 use std::fmt::Write;
-use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use ecosystem_core::endpoint::Endpoint;
@@ -50,6 +50,9 @@ pub(super) fn measure(context: &Context, global: &Global, rounds: usize) -> anyh
     server.argv.pop();
     server.argv.push(data.to_string());
     (server.cwd, server.log) = (hand.clone(), hand.join("log"));
+    // The file of its password goes with the data of the place.
+    server.env.remove("MINIO_ROOT_PASSWORD_FILE");
+    server.env.insert("MINIO_ROOT_PASSWORD".to_owned(), endpoint.password().to_owned());
     // Whose it is is known, and its data is elsewhere.
     endpoint.identity.clear();
 
@@ -76,14 +79,26 @@ pub(super) fn measure(context: &Context, global: &Global, rounds: usize) -> anyh
 fn by_hand(server: &Process, endpoint: &Endpoint) -> anyhow::Result<f64> {
     let begin = Instant::now();
     let mut child = launch::spawn(server, "")?;
-    let took = first_success(endpoint, &AtomicBool::new(false), begin);
+    let over = AtomicBool::new(false);
+    let took = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| first_success(endpoint, &over, begin));
+        while !asking.is_finished() && matches!(child.try_wait(), Ok(None)) {
+            if interrupt::pause(Duration::from_millis(20), || false).is_err() {
+                break;
+            }
+        }
+        // One that has ended is not asked for ever.
+        over.store(!asking.is_finished(), Ordering::SeqCst);
+        asking.join().ok().flatten()
+    });
     let pid = child.id();
     if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        // It may have ended by itself.
+        let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
     child.wait()?;
-    os::wait_for_end(pid, std::time::Duration::from_secs(5))?;
-    took.context("it was interrupted")
+    os::wait_for_end(pid, Duration::from_secs(5))?;
+    took.context("it ended before it was ready")
 }
 
 impl Report for Figures {
