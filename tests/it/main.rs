@@ -39,6 +39,7 @@ mod on_path;
 mod opensearch;
 mod packs;
 mod pages;
+mod pgadmin;
 mod postgresql;
 mod process;
 mod provision;

@@ -10,8 +10,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
-/// The ports of the release that servers listen on, one for processes of a test, and two for an object store.
-const PORTS: [u16; 13] = [5632, 6579, 5872, 15872, 4399, 25872, 9400, 9800, 8025, 9002, 9003, 5000, 5001];
+/// The ports of the release that servers listen on, one for processes of a test, two for an object store, and those of two fronts.
+const PORTS: [u16; 15] =
+    [5632, 6579, 5872, 15872, 4399, 25872, 9400, 9800, 8025, 9002, 9003, 5000, 5001, 5250, 5251];
 
 /// A project that exists for one test. Whatever runs in it ends with it.
 pub(crate) struct Place {

@@ -47,6 +47,8 @@ pub struct Engine<'a> {
 struct Waits {
     /// The services whose containers the plan makes or starts: waiting for them comes after that.
     applied: BTreeSet<String>,
+    /// The services that somebody waits for.
+    awaited: BTreeSet<String>,
     /// When each was first found usable and ours, in milliseconds.
     detected: Mutex<BTreeMap<String, u64>>,
 }
@@ -57,7 +59,11 @@ impl Waits {
             Action::Apply(services) | Action::Resume(services) => Some(services.iter().cloned()),
             _ => None,
         });
-        Self { applied: applied.flatten().collect(), detected: Mutex::default() }
+        let awaited = plan.steps.iter().filter_map(|step| match &step.action {
+            Action::Await(service) => Some(service.clone()),
+            _ => None,
+        });
+        Self { applied: applied.flatten().collect(), awaited: awaited.collect(), detected: Mutex::default() }
     }
 }
 
@@ -203,7 +209,13 @@ impl Engine<'_> {
             }
             Action::Start(service) => {
                 task(service, Section::Start);
-                native::start(self.place, service, &self.launches[service])
+                native::start(self.place, service, &self.launches[service]).map(|()| {
+                    if let Some(task) =
+                        Some(service).filter(|s| !waits.awaited.contains(*s)).and_then(|s| take(s))
+                    {
+                        task.finish("starting");
+                    }
+                })
             }
             Action::Pull(_)
             | Action::Apply(_)

@@ -201,7 +201,9 @@ fn a_console_beside_processes_reaches_them_and_nobody_else_reaches_it() {
     contained.docker(&["commit", "--change", "USER root", &made, &image]);
     contained.docker(&["rm", &made]);
 
-    place.manifest(&format!("backend = \"native\"\nservices.pgadmin.image = \"{image}\"\n"));
+    place.manifest(&format!(
+        "backend = \"native\"\nservices.pgadmin = {{ image = \"{image}\", via = \"compose\" }}\n"
+    ));
     place.ok(&["up", "postgresql", "pgadmin"]);
     assert_eq!(states(place), ["pgadmin ready", "postgresql ready"]);
     assert_eq!(contained.containers(), [contained.container("pgadmin")]);

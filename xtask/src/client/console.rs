@@ -1,39 +1,40 @@
-//! pgAdmin, a server that people look at. Is it usable.
+//! pgAdmin, a server that people look at. Is it usable, and does it answer behind its front.
 //!
-//! They say nothing by which one could be told from another. They are ours because their port leads to our container, which whoever waits for
-//! them looks at. Deliberately not here: logging in, and writing.
+//! It says nothing by which one could be told from another. It is ours because our supervisor runs it and holds its port, or because that
+//! leads to our container, which whoever waits for it looks at. Deliberately not here: logging in, and writing.
 
-use ecosystem_core::catalog::Kind;
+use ecosystem_core::catalog::pgadmin::PING;
 use ecosystem_core::endpoint::{Attempt, Endpoint};
 
-use super::http::Http;
-use super::{Effort, trouble};
-
-/// The role that is asked, and the path that answers once all is usable.
-const fn question(kind: Kind) -> Option<(&'static str, &'static str)> {
-    match kind {
-        Kind::Pgadmin => Some(("http", "/misc/ping")),
-        _ => None,
-    }
-}
+use super::http::{Http, Reply};
+use super::https::Https;
+use super::{Effort, process, trouble};
 
 pub(super) fn check(endpoint: &Endpoint, effort: Effort) -> Result<(), Attempt> {
-    let Some((role, path)) = question(endpoint.kind) else {
-        return Err(Attempt::Never(format!("this version cannot speak to {}", endpoint.kind)));
-    };
-    let address = endpoint.address(role);
+    if endpoint.watched.is_some() {
+        process::check(endpoint, effort)?;
+        let address = endpoint.address("https");
+        let reply = Https::new(endpoint, "https", effort.limit()).and_then(|front| front.get(PING));
+        return answered(&address, &reply.map_err(|error| trouble(&error, "HTTPS", &address))?);
+    }
+    let address = endpoint.address("http");
     // It asks for no password, and gets none.
     let asked = Endpoint { secret: None, ..endpoint.clone() };
-    let reply = Http::new(&asked, role, effort.limit()).get(path);
-    let reply = reply.map_err(|error| trouble(&error, "HTTP", &address))?;
+    let reply = Http::new(&asked, "http", effort.limit()).get(PING);
+    answered(&address, &reply.map_err(|error| trouble(&error, "HTTP", &address))?)
+}
+
+fn answered(address: &str, reply: &Reply) -> Result<(), Attempt> {
     match reply.status {
         200..300 => Ok(()),
-        status => Err(Attempt::NotYet(format!("{address} answers {path} with status {status}"))),
+        status => Err(Attempt::NotYet(format!("{address} answers {PING} with status {status}"))),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ecosystem_core::catalog::Kind;
+
     use super::super::tests::{endpoint, server};
     use super::*;
 

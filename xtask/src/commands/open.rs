@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use camino::Utf8PathBuf;
-use ecosystem_core::endpoint::{Endpoint, Ready};
+use ecosystem_core::catalog::{Kind as ServiceKind, pgadmin};
+use ecosystem_core::endpoint::{Endpoint, Ready, encoded};
 use ecosystem_core::failure::{Failure, Kind};
 use serde::Serialize;
 
@@ -21,6 +22,8 @@ struct Console {
     address: String,
     /// Whom to log in as.
     user: Option<String>,
+    /// What a browser opens instead, where the address alone does not let it in.
+    page: Option<Utf8PathBuf>,
     /// How to see the password.
     #[serde(skip)]
     password: String,
@@ -36,16 +39,26 @@ pub fn run(context: &Context, global: &Global, args: &Open) -> anyhow::Result<()
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let opener = which::which(opener).ok().and_then(|path| Utf8PathBuf::from_path_buf(path).ok());
     let opener = opener.filter(|_| context.display && !args.print && global.format == Format::Human);
+    // Only what runs here as processes has one.
+    let guarded = endpoint.kind == ServiceKind::Pgadmin && endpoint.watched.is_some();
+    let place = stack.place().filter(|_| guarded);
+    let page = place.map(|place| pgadmin::opener(&place.service(&service)));
     let report = Console {
         address: format!("http://{}", endpoint.address(&role)),
         user: endpoint.of_application().user,
         password: format!("{} env {service}", context.program),
         opens: opener.is_some(),
+        page,
         service,
     };
     output::report(&report, global.format)?;
     match opener {
-        Some(opener) => Err(become_program(&opener, &[report.address], &[], &[])),
+        Some(opener) => {
+            let file =
+                |page: Utf8PathBuf| page.as_str().split('/').map(encoded).collect::<Vec<_>>().join("/");
+            let address = report.page.map_or(report.address, |page| format!("file://{}", file(page)));
+            Err(become_program(&opener, &[address], &[], &[]))
+        }
         None => Ok(()),
     }
 }
@@ -81,6 +94,9 @@ fn console(stack: &Stack, named: Option<&str>) -> anyhow::Result<(String, Endpoi
 impl Report for Console {
     fn human(&self) -> String {
         let mut text = format!("{}{}\n", if self.opens { "Opening " } else { "" }, self.address);
+        if let Some(page) = self.page.as_ref().filter(|_| !self.opens) {
+            let _ = writeln!(text, "A browser that has never been there gets in by this file: {page}");
+        }
         if let Some(user) = &self.user {
             let _ = writeln!(text, "Log in as {user}; the password is in what `{}` prints.", self.password);
         }

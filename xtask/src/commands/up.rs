@@ -46,6 +46,8 @@ struct Wanted<'a> {
     /// Who starts after each service that was not asked for.
     needed_by: &'a BTreeMap<String, String>,
     left_out: &'a [Unavailable],
+    /// Nobody waits for these.
+    lazy: &'a [&'a str],
     around: Around,
     place: &'a Place,
     secrets: &'a Secrets,
@@ -87,10 +89,12 @@ pub fn run(
     if restart {
         refuse::elsewhere(&services, &args.services).map_err(|failure| one(failure.into()))?;
     }
+    let lazy = lazy(&services, &args.services);
     let run_as = context.host().run_as().ok_or_else(|| one(root_without_namespaces().into()))?;
     let wanted = |place, secrets| Wanted {
         needed_by: &needed_by,
         left_out: &left_out,
+        lazy: &lazy,
         around: stack.around(context, place, secrets),
         endpoints: stack.endpoints(&services, place, secrets),
         containers: Containers::of(context, &stack, &services, place, secrets),
@@ -162,7 +166,7 @@ pub fn run(
         },
     };
     let mut outcome = engine.carry_out(&plan);
-    if ended_meanwhile(&plan, &outcome) {
+    if ended_meanwhile(&plan, &outcome, &lazy) {
         // Looked at a moment too early: what had just ended was taken for running.
         plan = wanted.plan(&launches, None).map_err(one)?;
         let first = std::mem::replace(&mut outcome, engine.carry_out(&plan));
@@ -193,6 +197,14 @@ pub fn run(
 /// What was asked for.
 fn selected<'s>(stack: &'s Stack, args: &Up) -> anyhow::Result<Vec<&'s Service>> {
     Ok(stack.site.ecosystem.select(args.profile.as_deref(), &args.services)?)
+}
+
+/// Those that take long, that nobody has asked for by name, and that nothing starts after.
+fn lazy<'s>(services: &[&'s Service], named: &[String]) -> Vec<&'s str> {
+    let needed = |name: &String| services.iter().any(|service| service.after().contains(name));
+    let lazy = services.iter().filter(|s| s.kind.is_lazy() && s.backend.value == Backend::Native);
+    let lazy = lazy.filter(|s| !named.contains(&s.name) && !needed(&s.name));
+    lazy.map(|service| service.name.as_str()).collect()
 }
 
 /// The same with what it starts after, and who needs that.
@@ -328,6 +340,7 @@ impl Wanted<'_> {
             processes: &launches,
             containers: &self.containers.named(),
             elsewhere: &self.names(Backend::External),
+            lazy: self.lazy,
         };
         let mut plan = reconcile_up(wanted, &observed, self.restart, self.needed_by);
         self.refuse(&plan.obstacles)?;
@@ -351,6 +364,7 @@ impl Wanted<'_> {
             processes: &[],
             containers: &self.containers.named(),
             elsewhere: &self.names(Backend::External),
+            lazy: &[],
         };
         let others = reconcile_up(others, observed, self.restart, self.needed_by);
         self.refuse(&others.obstacles)?;
@@ -365,13 +379,18 @@ impl Wanted<'_> {
             }
         }
         // Each stands behind what it starts after.
-        for service in self.processes() {
-            let after = service.after().iter().filter_map(|name| ready.get(name.as_str())).copied();
-            let after: Vec<usize> = provided.iter().copied().chain(after).collect();
+        let mut services = self.processes();
+        services.sort_by_key(|service| self.lazy.contains(&service.name.as_str()));
+        for service in services {
+            let lazy = self.lazy.contains(&service.name.as_str());
+            let first = ready.iter().filter(|(name, _)| lazy || service.after().iter().any(|n| n == **name));
+            let after: Vec<usize> = provided.iter().copied().chain(first.map(|(_, id)| *id)).collect();
             let needed = self.needed_by.get(&service.name).map(|by| Cause::Needed { by: by.clone() });
             let name = || service.name.clone();
             let start = plan.push(Action::Start(name()), needed.unwrap_or(Cause::Missing), after);
-            ready.insert(&service.name, plan.push(Action::Await(name()), Cause::Follows, [start]));
+            if !lazy {
+                ready.insert(&service.name, plan.push(Action::Await(name()), Cause::Follows, [start]));
+            }
             if service.program.is_some() {
                 plan.show_command(&self.launch(service, &Installation::new()));
             }
@@ -424,12 +443,13 @@ fn plan_only(
 }
 
 /// Whether servers that ran when the plan was made ended before they were looked at, and nothing else went wrong.
-fn ended_meanwhile(plan: &Plan, outcome: &Outcome) -> bool {
+fn ended_meanwhile(plan: &Plan, outcome: &Outcome, lazy: &[&str]) -> bool {
     let ended = |error: &anyhow::Error| {
         error.downcast_ref::<Failure>().is_some_and(|failure| failure.code == "service-ended")
     };
     let looked_at = plan.steps.iter().any(|step| matches!(step.action, Action::Verify(_)));
-    let started_are_ready = outcome.started.iter().all(|service| outcome.ready.contains_key(service));
+    let is_ready = |service: &String| outcome.ready.contains_key(service) || lazy.contains(&service.as_str());
+    let started_are_ready = outcome.started.iter().all(is_ready);
     looked_at && started_are_ready && !outcome.failures.is_empty() && outcome.failures.iter().all(ended)
 }
 

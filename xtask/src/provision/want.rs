@@ -91,13 +91,16 @@ pub(super) fn wants(service: &Service, host: &Host) -> anyhow::Result<Vec<Want>>
         Kind::Invenio => {
             vec![Want::Application(Application::of("invenio", source(service)?, host)?), nginx(host, path)?]
         }
+        Kind::Pgadmin => {
+            vec![Want::Application(Application::of("pgadmin", source(service)?, host)?), nginx(host, path)?]
+        }
         Kind::Dashboards if path => vec![Want::OnPath(on_path::dashboards(host)?)],
         // Its programs are the person's.
         Kind::Process => vec![],
         Kind::Minio if service.program.is_some() => vec![],
         Kind::Minio if path => vec![Want::OnPath(on_path::minio(host)?)],
         Kind::Minio => vec![Want::Go(go::minio(source(service)?)?)],
-        kind => {
+        kind @ Kind::Dashboards => {
             let message = format!("services.{}: this version runs {kind} as a container only", service.name);
             return Err(Failure::new(Class::Manifest, "service-unsupported", message).into());
         }

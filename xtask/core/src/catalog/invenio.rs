@@ -102,7 +102,7 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     );
     let celery = [celery.as_str(), "--app", "invenio_app.celery"];
     let schedule = home.join("beat-schedule");
-    let web = [invenio.as_str(), "run", "--host", "127.0.0.1", "--port", &port];
+    let web = [invenio.as_str(), "run", "--host", &endpoint.host, "--port", &port];
     let worker = ["worker", "--loglevel", "INFO", "--concurrency", "2", "--queues", QUEUES];
     let beat = ["beat", "--loglevel", "INFO", "--pidfile=", "--schedule", schedule.as_str()];
     // Where Invenio looks for them. What a project does not have is no file for it.

@@ -9,7 +9,7 @@ pub mod invenio;
 pub mod minio;
 mod nginx;
 pub mod opensearch;
-mod pgadmin;
+pub mod pgadmin;
 pub mod postgresql;
 mod process;
 mod rabbitmq;
@@ -127,6 +127,7 @@ impl Kind {
                 | Self::Redis
                 | Self::Rabbitmq
                 | Self::Opensearch
+                | Self::Pgadmin
                 | Self::Minio
                 | Self::Invenio
                 | Self::Process
@@ -142,7 +143,12 @@ impl Kind {
 
     /// Whether a stack is whole without it: nothing but a person's browser talks to it.
     pub const fn can_be_left_out(self) -> bool {
-        matches!(self, Self::Dashboards)
+        matches!(self, Self::Dashboards | Self::Pgadmin)
+    }
+
+    /// Whether nobody waits for it who has not asked for it by name: it takes long, and people come to it later.
+    pub const fn is_lazy(self) -> bool {
+        matches!(self, Self::Pgadmin)
     }
 
     /// Whether there are images of it that this project knows how to run.
@@ -175,11 +181,12 @@ pub fn memory(service: &Service) -> u64 {
         // Not measured: what its heap is bounded by.
         Kind::Dashboards => dashboards::HEAP_MB,
         Kind::Minio => 130,
+        Kind::Pgadmin => 120,
         // Beside its heap, of which it uses half at first.
         Kind::Opensearch => 230 + opensearch::heap_megabytes(service).unwrap_or(512).min(1 << 20) / 2,
         // Three processes and two workers of one of them.
         Kind::Invenio => 1_150,
-        _ => 0,
+        Kind::Process => 0,
     };
     megabytes << 20
 }
@@ -296,7 +303,7 @@ pub fn launch(inputs: Inputs<'_>) -> Launch {
         Kind::Invenio => invenio::launch(inputs),
         Kind::Minio => minio::launch(inputs),
         Kind::Process => process::launch(inputs),
-        kind @ Kind::Pgadmin => unreachable!("{kind} is refused before it is launched"),
+        Kind::Pgadmin => pgadmin::launch(inputs),
     };
     let recipe = recipe(&launch.files);
     for process in &mut launch.processes {
@@ -322,7 +329,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         Kind::Opensearch => opensearch::access(place),
         Kind::Process => process::access(),
         Kind::Minio => minio::access(service, place),
-        Kind::Pgadmin => pgadmin::access(),
+        Kind::Pgadmin => pgadmin::access(service, place),
         Kind::Dashboards => dashboards::access(place),
         Kind::Invenio => invenio::access(place),
     };
@@ -337,8 +344,7 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
     }
     Endpoint {
         kind: service.kind,
-        // Servers that listen everywhere are still reached on loopback.
-        host: if bind == "0.0.0.0" { "127.0.0.1".to_owned() } else { bind.to_owned() },
+        host: local(bind).to_owned(),
         ports,
         user: access.user.map(ToOwned::to_owned),
         secret: access.authenticated.then(|| secret.clone()),
@@ -346,10 +352,16 @@ pub fn endpoint(service: &Service, place: &Place, bind: &str, secret: &Secret) -
         identity: access.identity,
         watched: match service.kind {
             Kind::Invenio => Some(invenio::watched(service, place)),
+            Kind::Pgadmin => pgadmin::watched(service, place),
             _ => process::watched(service, place),
         },
         storage: minio::storage(service, secret),
     }
+}
+
+/// The loopback address of what binds this: servers that listen everywhere are still reached there.
+fn local(bind: &str) -> &str {
+    if bind == "0.0.0.0" { "127.0.0.1" } else { bind }
 }
 
 /// How clients reach a server that somebody else runs. Which one it is, nobody can prove: the manifest says that it is the one.
@@ -439,7 +451,8 @@ pub fn reserved_settings(kind: Kind) -> &'static [&'static str] {
         Kind::Opensearch => opensearch::RESERVED,
         Kind::Dashboards => dashboards::RESERVED,
         Kind::Invenio => invenio::RESERVED,
-        Kind::Pgadmin | Kind::Minio | Kind::Process => &[],
+        Kind::Pgadmin => pgadmin::RESERVED,
+        Kind::Minio | Kind::Process => &[],
     }
 }
 

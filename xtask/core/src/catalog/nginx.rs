@@ -20,7 +20,7 @@ pub(super) struct Front<'a> {
     pub(super) version: &'a str,
     /// The role of the port where it answers.
     pub(super) role: &'static str,
-    /// The port of the application, on 127.0.0.1.
+    /// The port of the application, on the address that clients use.
     pub(super) upstream: u16,
     /// A folder that is served below `/static/`; what is not in it is the application's.
     pub(super) statics: Option<Utf8PathBuf>,
@@ -117,8 +117,11 @@ fn configuration(inputs: Inputs<'_>, front: &Front<'_>, version: &str) -> String
 
 {PROXY}"
     );
-    let upstream =
-        format!("proxy_pass http://127.0.0.1:{};\n      error_page 502 $front_down;", front.upstream);
+    let upstream = format!(
+        "proxy_pass http://{}:{};\n      error_page 502 $front_down;",
+        super::local(bind),
+        front.upstream
+    );
     if let Some(folder) = front.statics.as_deref().and_then(quoted) {
         let _ = write!(
             text,

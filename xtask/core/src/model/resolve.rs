@@ -168,10 +168,12 @@ impl Draft {
             service.python = release.tools.iter().find(|tool| tool.name == "python").map(Requirement::series);
         }
         // A console is of no use without what it shows.
-        let shown = first_of(&services, &[Kind::Opensearch]);
-        let console = |service: &&mut Service| service.kind == Kind::Dashboards && service.external.is_none();
-        for service in services.values_mut().filter(console) {
-            service.needs.clone_from(&shown);
+        for (console, shown) in [(Kind::Dashboards, Kind::Opensearch), (Kind::Pgadmin, Kind::Postgresql)] {
+            let shown = first_of(&services, &[shown]);
+            let console = |service: &&mut Service| service.kind == console && service.external.is_none();
+            for service in services.values_mut().filter(console) {
+                service.needs.clone_from(&shown);
+            }
         }
         let mut profiles: BTreeMap<String, Sourced<Vec<String>>> = release
             .profiles

@@ -250,6 +250,8 @@ pub struct Wanted<'a> {
     pub containers: &'a [(&'a str, &'a Contained)],
     /// Those that somebody else runs.
     pub elsewhere: &'a [&'a str],
+    /// Those of the processes that nobody waits for.
+    pub lazy: &'a [&'a str],
 }
 
 /// What was found, read once, before planning.

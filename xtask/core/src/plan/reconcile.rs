@@ -26,8 +26,10 @@ pub fn reconcile_up(
     if let Some(Voice::Other { build }) = observed.supervisor.as_ref().map(|supervisor| &supervisor.voice) {
         replaced.push(plan.push(Action::Replace, Cause::OtherBuild { build: build.clone() }, []));
     }
-    let Wanted { containers: contained, elsewhere, .. } = wanted;
-    let wanted = in_order(wanted.processes);
+    let Wanted { containers: contained, elsewhere, lazy, .. } = wanted;
+    let mut wanted = in_order(wanted.processes);
+    // When all others are ready: until then it would only take their processor.
+    wanted.sort_by_key(|(service, _)| lazy.contains(service));
     let (processes, containers): (Vec<&str>, Vec<&str>) =
         (wanted.iter().map(|(s, _)| *s).collect(), contained.iter().map(|(s, _)| *s).collect());
     plan.obstacles.extend(backend_obstacles(&processes, &containers, elsewhere, observed));
@@ -58,7 +60,11 @@ pub fn reconcile_up(
     }
     containers::add(&mut plan, contained, observed, restart, needed_by, &mut ready);
     for (service, launch) in &wanted {
+        let lazy = lazy.contains(service);
         let Some(cause) = reasons.get(service) else {
+            if lazy {
+                continue;
+            }
             let cause =
                 needed_by.get(*service).map_or(Cause::Requested, |by| Cause::Needed { by: by.clone() });
             ready.insert(service, plan.push(Action::Verify((*service).to_owned()), cause, []));
@@ -76,8 +82,15 @@ pub fn reconcile_up(
         if fresh && matches!(launch.data.fresh, Fresh::Template { .. }) {
             after = vec![plan.push(Action::Prepare((*service).to_owned()), Cause::Missing, after)];
         }
-        after.extend(needs(launch).filter_map(|name| ready.get(name)));
+        if lazy {
+            after.extend(ready.values());
+        } else {
+            after.extend(needs(launch).filter_map(|name| ready.get(name)));
+        }
         let start = plan.push(Action::Start((*service).to_owned()), cause, after);
+        if lazy {
+            continue;
+        }
         ready.insert(service, plan.push(Action::Await((*service).to_owned()), Cause::Follows, [start]));
     }
     plan

@@ -377,3 +377,35 @@ fn another_path_of_the_person_is_no_drift_and_a_path_of_the_manifest_is() {
     assert_eq!(plan(&[("web", &with("/usr/bin", true))], &seen, false, &[]), verify);
     assert_ne!(plan(&[("web", &with("/usr/bin", false))], &seen, false, &[]), verify);
 }
+
+/// A plan for two services of which nobody waits for the first one.
+fn up_lazily(observed: &Observed) -> String {
+    let (console, redis) = (
+        launch(vec![process("console", "console", &[])], 2),
+        launch(vec![process("redis", "redis", &[])], 1),
+    );
+    let both = [("console", &console), ("redis", &redis)];
+    let wanted = Wanted { lazy: &["console"], ..processes(&both) };
+    render(&reconcile_up(wanted, observed, false, &BTreeMap::new()), &BTreeMap::default())
+}
+
+#[test]
+fn one_that_nobody_waits_for_starts_when_all_others_are_ready() {
+    insta::assert_snapshot!(up_lazily(&Observed::default()), @"
+    1  start redis    not there yet
+    2  await redis    follows
+    3  start console  not there yet
+    ");
+}
+
+#[test]
+fn one_that_nobody_waits_for_and_that_runs_is_left_alone() {
+    let (console, redis) = (process("console", "console", &[]), process("redis", "redis", &[]));
+    let seen = observed(&[(&console, Phase::Running), (&redis, Phase::Running)]);
+    insta::assert_snapshot!(up_lazily(&seen), @"  1  verify redis  asked for");
+    let ended = observed(&[(&console, Phase::Failed), (&redis, Phase::Running)]);
+    insta::assert_snapshot!(up_lazily(&ended), @"
+    1  verify redis   asked for
+    2  start console  it ended by itself: exit status 1
+    ");
+}

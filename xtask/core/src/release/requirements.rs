@@ -12,13 +12,18 @@ pub struct Requirements {
 }
 
 /// Every set that this version knows.
-const ALL: [Requirements; 2] = [
+const ALL: [Requirements; 3] = [
     Requirements {
         package: "invenio-app-rdm",
         version: "12.1.0",
         text: include_str!("requirements/invenio-app-rdm-12.1.0.txt"),
     },
     Requirements { package: "pgadmin4", version: "5.2", text: include_str!("requirements/pgadmin4-5.2.txt") },
+    Requirements {
+        package: "pgadmin4",
+        version: "6.21",
+        text: include_str!("requirements/pgadmin4-6.21.txt"),
+    },
 ];
 
 impl Requirements {

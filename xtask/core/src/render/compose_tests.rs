@@ -99,7 +99,7 @@ fn a_file_tells_the_project_that_it_was_written_for() {
 
 #[test]
 fn a_console_beside_servers_that_are_no_containers_goes_onto_the_network_of_this_machine() {
-    let ecosystem = resolved("port_offset = 100\n");
+    let ecosystem = resolved("port_offset = 100\nservices.pgadmin.via = \"compose\"\n");
     let place = crate::place::Place {
         id: "a-1".into(),
         root: "/p".into(),

@@ -112,6 +112,7 @@ Where a native server comes from decides where it is available:
 | OpenSearch 2 | native | native | native | native |
 | OpenSearch 3 | image only | image only | image only | image only |
 | Redis, RabbitMQ | native on Debian and its kin, else `from = \"path\"` | the same | `from = \"path\"` | `from = \"path\"` |
+| pgAdmin | native with Python 3.9 and NGINX | the same | the same | the same |
 
 Run were `documented`, `v12` and `v14` on Debian 12, x86_64. The builds for the other platforms are in the lock file with their checksums,
 and were never started. `image only` means that `up` runs it as a container only, which takes Docker ([compose.md](compose.md)).

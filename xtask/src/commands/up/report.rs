@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use ecosystem_core::catalog::Kind;
-use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::endpoint::{Attempt, Endpoint};
 use ecosystem_core::plan::{Action, Plan, render};
 use owo_colors::OwoColorize;
 use serde::Serialize;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::Wanted;
 use crate::backend::compose::Compose;
 use crate::backend::native;
+use crate::client::{self, Effort};
 use crate::context::Context;
 use crate::engine::Outcome;
 use crate::output::{self, Report};
@@ -49,6 +50,8 @@ pub(super) struct Ready {
     took_ms: u64,
     /// Milliseconds until it was first found usable and ours, where it was started.
     detected_ms: Option<u64>,
+    /// Nobody has waited for it, and it is not usable yet.
+    starting: bool,
     host: String,
     ports: BTreeMap<String, u16>,
     /// The line that people read.
@@ -88,6 +91,8 @@ pub(super) fn running(
             started: outcome.started.contains(name),
             took_ms: outcome.ready.get(name).copied().unwrap_or(0),
             detected_ms: outcome.detected.get(name).copied(),
+            starting: wanted.lazy.contains(&name.as_str())
+                && client::probe(endpoint, Effort::Look) != Attempt::Ready,
             host: endpoint.host.clone(),
             ports: endpoint.ports.clone(),
             addresses: addresses(endpoint),
@@ -143,12 +148,10 @@ impl Report for Running {
         let mut text = String::new();
         let took = output::seconds(self.took_ms);
         let _ = if self.unchanged {
-            writeln!(
-                text,
-                "{}: nothing to do, all of it usable and yours ({} ms)",
-                "Ready".green().bold(),
-                self.took_ms
-            )
+            let starting = self.services.iter().any(|service| service.starting);
+            let what = if starting { "all else" } else { "all of it" };
+            let (ready, ms) = ("Ready", self.took_ms);
+            writeln!(text, "{}: nothing to do, {what} usable and yours ({ms} ms)", ready.green().bold())
         } else {
             let memory = output::bytes(self.memory_bytes);
             let reach = match (self.open, self.processes) {
@@ -161,7 +164,12 @@ impl Report for Running {
         };
         text.push('\n');
         for service in &self.services {
-            let _ = writeln!(text, "{}", format!("  {:<12} {}", service.name, service.addresses).trim_end());
+            let starting = if service.starting { "  starting" } else { "" };
+            let _ = writeln!(
+                text,
+                "{}",
+                format!("  {:<12} {}{starting}", service.name, service.addresses).trim_end()
+            );
         }
         if !self.left_out.is_empty() {
             let _ = write!(text, "\n{}", told(&self.left_out));
@@ -185,6 +193,7 @@ fn addresses(endpoint: &Endpoint) -> String {
         (Kind::Process, all) => all.join("  "),
         (Kind::Invenio, [https, ..]) => format!("https://{https}"),
         (Kind::Rabbitmq, [amqp, http, ..]) => format!("{amqp:<24} console http://{http}"),
+        (Kind::Pgadmin, [http, https]) => format!("{:<24} https://{https}", format!("http://{http}")),
         (Kind::Opensearch | Kind::Dashboards | Kind::Pgadmin, [http, ..]) => format!("http://{http}"),
         // Somebody else's URL names no console.
         (Kind::Minio, [s3, ..]) if endpoint.ports.contains_key("console") => {

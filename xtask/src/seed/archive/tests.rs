@@ -362,7 +362,7 @@ fn only_a_regular_file_is_an_archive_and_names_are_plain() {
     for name in ["", ".", "..", "../seeds/x", "a/b", "a\\b", "y"] {
         assert_eq!(find(&fixture.seeds, name).unwrap_err().code, "no-such-pack", "{name}");
     }
-    assert_eq!(find(&fixture.seeds, "y").unwrap_err().hints, ["packs: x"]);
+    assert_eq!(find(&fixture.seeds, "y").unwrap_err().hints, ["packs: rdm-12, x"]);
 }
 
 #[test]

@@ -267,7 +267,9 @@ fn ports_line(ports: &Ports, release: &Default) -> Option<String> {
 /// The profiles that differ from the release's: `core` has what runs natively and is not asked for by a profile there, `recommended` the rest.
 fn profiles(ecosystem: &Ecosystem, drafts: &[Draft<'_>]) -> Vec<(&'static str, Vec<String>)> {
     let (core, more): (Vec<&Draft<'_>>, Vec<&Draft<'_>>) =
-        drafts.iter().partition(|draft| draft.known.kind.runs() && !draft.service.optional);
+        drafts.iter().partition(|Draft { known, service, .. }| {
+            known.kind.runs() && !known.kind.can_be_left_out() && !service.optional
+        });
     let names = |drafts: &[&Draft<'_>]| drafts.iter().map(|draft| draft.name.clone()).collect::<Vec<_>>();
     let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
     let of = |profile: &str| ecosystem.profiles.get(profile).map(|members| set(members)).unwrap_or_default();
