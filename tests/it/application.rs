@@ -40,6 +40,14 @@ fn the_application_answers_over_https_and_keeps_its_files_in_the_bucket() {
     // Eight of the core, two of MinIO, two of the application.
     assert_eq!(every_listener_is_on_loopback(&place).len(), 12);
 
+    // An index that was lost while the pack was laid in comes back, whatever is asked for by then.
+    let indices = || place.ok(&["search", "/_cat/indices/invenio-subjects*?h=index"]).stdout;
+    place.ok(&["psql", "--", "-c", "UPDATE ecosystem.step SET done = false WHERE name = 'pack'"]);
+    let before = indices();
+    place.ok(&["search", "DELETE", &format!("/{}", before.trim())]);
+    place.ok(&["up", "invenio", "--no-seed"]);
+    assert_eq!(indices(), before);
+
     let user = place.json(&["app", "user", "me@example.org", "--admin", "--token"]);
     fits("User", &user);
     assert_eq!((&user["created"], &user["admin"]), (&json!(true), &json!(true)));
@@ -94,6 +102,8 @@ fn setting_up_is_finished_after_it_was_killed_and_does_nothing_twice() {
         steps.iter().find(|step| step["step"] == name).map(|step| step["state"].clone()).unwrap()
     };
     assert_eq!(state(&finished, "database"), "kept", "{finished}");
+    // Something was left to do.
+    assert_eq!(state(&finished, "indices"), "done", "{finished}");
     let again = place.json(&["app", "setup", "--no-fixtures"]);
     for name in ["database", "roles", "indices"] {
         assert_eq!(state(&again, name), "kept", "{again}");
@@ -103,6 +113,19 @@ fn setting_up_is_finished_after_it_was_killed_and_does_nothing_twice() {
     let records = aliases.as_array().unwrap().iter();
     let records = records.filter(|row| row["alias"] == "invenio-rdmrecords-records-record-v6.0.0");
     assert_eq!(records.count(), 1, "{aliases}");
+
+    // A search engine that was emptied is noticed, and its indices come back.
+    place.ok(&["down", "opensearch", "--data", "--yes"]);
+    place.ok(&["up", "opensearch", "--no-seed"]);
+    let again = place.ok(&["up", "invenio"]);
+    assert!(again.stderr.contains("the search engine has none of its indices"), "{again}");
+    assert!(place.json(&["up", "invenio"])["unchanged"].as_bool().unwrap());
+
+    // A worker that ends is not hidden behind a web server that answers.
+    manifest(&place, "[services.invenio]\nsettings = { CELERY_WORKER_POOL = \"nosuch\" }\n");
+    let dead = place.run(&["up", "invenio", "--timeout", "25"]);
+    assert_eq!(dead.status, 5, "{dead}");
+    assert!(dead.stderr.contains("its worker"), "{dead}");
 
     let refused = place.run(&["app", "user", "nobody"]);
     assert_eq!(refused.status, 2, "{refused}");

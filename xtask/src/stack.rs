@@ -313,7 +313,17 @@ impl Stack {
     /// The pack that a person has named, else the one of the manifest, else the demo.
     pub fn pack(&self, named: Option<&str>) -> Result<Found, Failure> {
         let of_manifest = self.site.ecosystem.seed.as_ref().map(|seed| seed.value.as_str());
-        archive::find(&self.seeds(), named.or(of_manifest).unwrap_or("demo"))
+        // Where an application lives, its own pack is the state to which things go back.
+        let of_application = self.application_pack();
+        archive::find(&self.seeds(), named.or(of_application.as_deref()).or(of_manifest).unwrap_or("demo"))
+    }
+
+    /// The pack that an application which was started here starts from.
+    fn application_pack(&self) -> Option<String> {
+        let secrets = self.state.secrets().ok()?;
+        let mut services = self.site.ecosystem.services.values();
+        let service = services.find(|s| s.kind == catalog::Kind::Invenio && secrets.has(&s.name))?;
+        service.pack.as_ref().map(|pack| pack.value.clone()).filter(|pack| pack != catalog::invenio::FIXTURES)
     }
 
     /// Reads a pack. An archive is unpacked into the state folder, unless it is there already.

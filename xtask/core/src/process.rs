@@ -148,8 +148,10 @@ pub enum Content {
     Secret(String),
     /// Holds a secret and must not be writable: mode 0400.
     Cookie(String),
-    /// A symbolic link to this target.
+    /// A symbolic link to this target. What stands there and is none was put there by somebody.
     Link(Utf8PathBuf),
+    /// No symbolic link; anything else is left alone.
+    NoLink,
     /// An empty folder, mode 0700.
     Folder,
 }
@@ -160,7 +162,7 @@ impl Content {
         match self {
             Self::Text(text) | Self::Secret(text) | Self::Cookie(text) => text,
             Self::Link(target) => target.as_str(),
-            Self::Folder => "",
+            Self::Folder | Self::NoLink => "",
         }
     }
 }

@@ -99,8 +99,10 @@ impl Application {
         create_private_dir(&launch.data.folder)?;
         for file in &launch.files {
             // Its configuration, where it is a project of its own.
-            if let Content::Link(target) = &file.content {
-                native::link(&file.path, target)?;
+            match &file.content {
+                Content::Link(target) => native::link(&file.path, target)?,
+                Content::NoLink => native::unlink(&file.path)?,
+                _ => {}
             }
         }
         Ok(Self { python: python.into(), env: web.env.clone(), folder: web.cwd.clone() })

@@ -31,6 +31,8 @@ with app.app_context():
         user = current_datastore.create_user(email=wanted["mail"], password=hash_password(password), active=True)
     elif password is not None:
         user.password = hash_password(password)
+    # A user of fixtures may have been made without being let in.
+    user.active = True
     if user.confirmed_at is None:
         from flask_security.confirmable import confirm_user
 
@@ -54,6 +56,11 @@ with app.app_context():
         # Scopes of a person's own token: every one that the application has.
         from invenio_oauth2server.proxies import current_oauth2server
 
+        # One is enough: the last one holds.
+        for known in Token.query.filter_by(user_id=user.id, is_personal=True, is_internal=False):
+            if known.client.name == "ecosystem":
+                db.session.delete(known.client)
+        db.session.commit()
         scopes = [scope for scope, _ in current_oauth2server.scope_choices()]
         token = Token.create_personal("ecosystem", user.id, scopes=scopes)
         db.session.commit()

@@ -16,7 +16,7 @@ use ecosystem_core::place::{self, Place};
 use ecosystem_core::plan::{Holder, Observed, Obstacle, Supervisor, Voice, port_obstacles, silence};
 use ecosystem_core::process::Process;
 
-pub use self::data::{data, link, made, note_made, prepare, refuse_link, with_data};
+pub use self::data::{data, link, made, note_made, prepare, refuse_link, unlink, with_data};
 use self::data::{made_by, remove_stale_lock, test, write_files};
 use crate::sys::control::{self, Control, Request, Response, Supervised};
 use crate::sys::fs::{canonical, create_private_dir, read_optional, write_atomic};

@@ -20,6 +20,8 @@ use crate::sys::control::{Control, Request, Response};
 use crate::sys::fs::{read_optional, write_atomic};
 use crate::sys::os::{self, Listener};
 
+/// A process that ended is taken for one that will end again for this long. Celery imports an application before it fails.
+const SETTLED_MS: u64 = 20_000;
 /// How long a `ready` command may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
 /// As much of the end of a log is searched. Logs are cut long before they are as long as this.
@@ -157,6 +159,31 @@ impl Run {
             Err(error) => Err(Attempt::NotYet(format!("{} cannot be read: {error}", self.process.log))),
         }
     }
+}
+
+/// Whether every process of a service runs and stays, and, where it was started a moment ago, has said of itself that it works: `said` is by
+/// process what it writes then.
+pub(super) fn all_work(watched: &Watched, effort: Effort, said: &[(&str, &str)]) -> Result<(), Attempt> {
+    let not_yet = |error: anyhow::Error| Attempt::NotYet(format!("{error:#}"));
+    let Some(mut control) = Control::connect(&watched.state).map_err(not_yet)? else {
+        return Err(Attempt::NotYet("no supervisor runs".to_owned()));
+    };
+    let all = control.processes(&Request::List).map_err(not_yet)?;
+    for one in all.iter().filter(|one| one.process.service == watched.service) {
+        let name = &one.process.name;
+        let settled = one.status.incarnation == 1 || one.status.uptime_ms.unwrap_or(0) >= SETTLED_MS;
+        if one.status.phase != Phase::Running || !settled {
+            let how = one.status.last_exit.as_deref().unwrap_or("not started");
+            return Err(Attempt::NotYet(format!("its {name} does not stay up: {how}")));
+        }
+        let words = said.iter().find(|(process, _)| process == name).map(|(_, words)| *words);
+        if let (Effort::Write, Some(words)) = (effort, words)
+            && !find(&one.process.log, words).unwrap_or(false)
+        {
+            return Err(Attempt::NotYet(format!("its {name} has not said \"{words}\" since it was started")));
+        }
+    }
+    Ok(())
 }
 
 /// What it means that a check could not even be started. A machine that is short of processes or memory may have some in a moment.

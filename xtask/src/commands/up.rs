@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ecosystem_core::artifact::Installation;
-use ecosystem_core::catalog::{Around, Inputs, Kind as ServiceKind, Launch, launch};
+use ecosystem_core::catalog::{Around, Inputs, Launch, launch};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Asked, Backend, Origin, Service};
@@ -401,9 +401,8 @@ impl Wanted<'_> {
 
     /// Packs are laid into what is ready. What runs already is looked at right away.
     fn push_seed(&self, plan: &mut Plan) {
-        let applications = self.processes().into_iter().filter(|s| s.kind == ServiceKind::Invenio);
-        applications.clone().for_each(|service| plan.set_up(&service.name, &service.needs));
-        let Some(pack) = self.pack.filter(|_| applications.count() == 0) else { return };
+        let applications = self.push_set_up(plan);
+        let Some(pack) = self.pack.filter(|_| !applications) else { return };
         let awaited = plan.steps.iter().filter(|step| matches!(step.action, Action::Await(_)));
         let ready: Vec<usize> = awaited.map(|step| step.id).collect();
         plan.push(Action::Seed(pack.to_owned()), Cause::Requested, ready);

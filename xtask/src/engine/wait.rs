@@ -18,6 +18,7 @@ use super::failures::{out_of_memory, quote_log, refused, stopped, unknowable};
 use super::{Engine, Waits, ms};
 use crate::backend::native;
 use crate::client::{self, Effort};
+use crate::site::logs::first_error;
 use crate::sys::control::Supervised;
 use crate::sys::{interrupt, launch};
 
@@ -254,7 +255,11 @@ impl Engine<'_> {
         if let Some(one) = native::list(self.place).unwrap_or_default().iter().find(|one| killed(one)) {
             return out_of_memory(service, &one.process.id()).into();
         }
-        let log = self.launches[service].processes.last().map(|p| p.log.clone()).unwrap_or_default();
+        let processes = &self.launches[service].processes;
+        let complains =
+            processes.iter().find(|process| first_error(std::iter::once(process.log.as_path())).is_some());
+        let log =
+            complains.or_else(|| processes.last()).map(|process| process.log.clone()).unwrap_or_default();
         let message = self.too_late(service, last, &quote_log(&log));
         self.blame(service, message).into()
     }

@@ -58,6 +58,17 @@ impl Site {
                 .hint("name the folder of the application: site = \"FOLDER\" in [services.invenio]")
                 .into());
         }
+        let mut project = project;
+        if let Some(("Pipfile.lock", text)) = &lock {
+            // What is installed from a folder has its entry points there.
+            for line in pipfile_lock(text).map(|locked| locked.others).unwrap_or_default() {
+                let path = line.strip_prefix("-e ").unwrap_or(&line);
+                for name in PROJECTS.into_iter().filter(|_| !path.contains('@')) {
+                    let text = read_at_most(&folder.join(path).join(name), LONGEST).ok().flatten();
+                    project.extend(text.map(|text| (name, text)));
+                }
+            }
+        }
         let named = match &lock {
             Some(("Pipfile.lock", text)) => pipfile_lock(text).ok().and_then(|locked| locked.python),
             _ => read(".python-version")?.map(|(_, text)| {
@@ -74,7 +85,7 @@ impl Site {
     pub(super) fn id(&self) -> anyhow::Result<Id> {
         let python = python::stamp(&self.python)?;
         let files = self.lock.iter().chain(&self.project).flat_map(|(name, text)| [*name, text.as_str()]);
-        let parts = ["site", "1", &python, self.folder.as_str()].into_iter().chain(files);
+        let parts = ["site", "2", &python, self.folder.as_str()].into_iter().chain(files);
         Ok(Id {
             name: "invenio".to_owned(),
             version: "site".to_owned(),
@@ -118,7 +129,7 @@ impl Site {
                         "uv-missing",
                         "uv.lock is read by uv alone, which is not on PATH",
                     )
-                    .hint("pip install uv, or: {program} provision --tools")
+                    .hint("put it on PATH: pip install uv, or as it is installed on this machine")
                     .into());
                 };
                 venv.uv_sync(&uv, &self.folder, task)

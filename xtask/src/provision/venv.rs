@@ -50,7 +50,7 @@ impl Application {
     pub(super) fn id(&self) -> anyhow::Result<Id> {
         let python = python::stamp(&self.python)?;
         let lines: Vec<&str> = self.set.lines().collect();
-        let parts = ["venv", "1", python.as_str()].into_iter().chain(lines);
+        let parts = ["venv", "2", python.as_str()].into_iter().chain(lines);
         Ok(Id { name: self.name.to_owned(), version: self.set.version.to_owned(), key: Key::of(parts) })
     }
 
@@ -188,7 +188,14 @@ impl<'a> Venv<'a> {
     pub(super) fn paths(&self) -> anyhow::Result<BTreeMap<String, Utf8PathBuf>> {
         let bin = self.folder.join("venv/bin");
         let paths = [("bin", bin.clone()), ("python", bin.join("python")), ("packages", self.packages()?)];
-        Ok(paths.map(|(role, path)| (role.to_owned(), path)).into_iter().collect())
+        let mut paths: BTreeMap<String, Utf8PathBuf> =
+            paths.map(|(role, path)| (role.to_owned(), path)).into_iter().collect();
+        // Without it files cannot be kept in a bucket.
+        let s3 = self.packages()?.join("invenio_s3");
+        if s3.is_dir() {
+            paths.insert(ecosystem_core::catalog::invenio::S3.to_owned(), s3);
+        }
+        Ok(paths)
     }
 
     /// The version of a package that is installed.

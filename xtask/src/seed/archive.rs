@@ -94,11 +94,11 @@ impl Found {
             Self::Archive { name, file } => open(name, file, unpacked, &LIMITS, events),
             Self::BuiltIn { name, bytes } => {
                 create_private_dir(unpacked)?;
-                let file = unpacked.join(format!(".{name}{ENDING}"));
+                // Another command may do the same at this moment.
+                let scratch = tempfile::Builder::new().prefix(".built-in-").tempdir_in(unpacked)?;
+                let file = utf8(scratch.path().to_owned())?.join(format!("{name}{ENDING}"));
                 write_atomic(&file, bytes, 0o600)?;
-                let pack = open(name, &file, unpacked, &LIMITS, events);
-                let _only_space = std::fs::remove_file(&file);
-                pack
+                open(name, &file, unpacked, &LIMITS, events)
             }
         }
     }

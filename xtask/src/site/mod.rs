@@ -9,6 +9,7 @@ pub mod tls;
 use std::os::unix::fs::MetadataExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use ecosystem_core::artifact::Key;
 use ecosystem_core::catalog;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::{Ecosystem, Flags, Layer, Origin, Sourced, failure, resolve};
@@ -95,6 +96,10 @@ fn find_sites(ecosystem: &mut Ecosystem, root: &Utf8Path) {
             }
             None => {}
         }
+        service.configuration = service.site.as_ref().and_then(|site| {
+            let text = read_at_most(&site.value.join(CONFIGURATION), LONGEST).ok().flatten()?;
+            Some(Key::of([text.as_str()]).to_string())
+        });
         // The pack of a release is what its own application has in its stores.
         if service.site.is_some() {
             service.pack = service.pack.take().filter(|pack| !matches!(pack.origin, Origin::Release(_)));

@@ -15,7 +15,7 @@ use crate::endpoint::{Endpoint, Ready, Watched};
 use crate::model::Service;
 use crate::place::Place;
 use crate::process::{Content, File, Process, Rules, Signal, Stop};
-use crate::render::env::{oarepo, variables};
+use crate::render::env::{STORAGE_FACTORY, oarepo, variables};
 use crate::tls;
 
 /// Settings that this project sets itself; the manifest may not. Lower case: names are compared without case.
@@ -39,6 +39,12 @@ pub(super) const RESERVED: &[&str] = &[
     "s3_secret_access_key",
     "proxyfix_config",
 ];
+
+/// The role of the package that keeps files in buckets, where an application has it.
+pub const S3: &str = "s3";
+
+/// The word that stands for an application's own fixtures, where a manifest names a pack.
+pub const FIXTURES: &str = "fixtures";
 
 /// What of a project's folder belongs into its instance, as `invenio-cli install` links it.
 const LINKED: [&str; 3] = ["invenio.cfg", "templates", "app_data"];
@@ -70,10 +76,16 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     env.insert("PATH".to_owned(), format!("{bin}:/usr/local/bin:/usr/bin:/bin"));
     env.insert("PYTHONUNBUFFERED".to_owned(), "1".to_owned());
     env.extend(settings(service, &endpoint, &around.endpoints));
+    if !application.facts.paths.contains_key(S3) {
+        env.remove(STORAGE_FACTORY);
+    }
 
     let mut labels = super::labels(inputs, &application.version, &[]);
     for (name, endpoint) in service.needs.iter().filter_map(|name| around.endpoints.get_key_value(name)) {
         labels.insert(format!("after.{name}"), endpoint.shown().join(", "));
+    }
+    if let Some(digest) = &service.configuration {
+        labels.insert("invenio.cfg".to_owned(), digest.clone());
     }
     // Values that may hold a secret differ in this alone.
     let told = env.iter().flat_map(|(name, value)| [name.as_str(), value]);
@@ -109,7 +121,11 @@ pub(super) fn launch(inputs: Inputs<'_>) -> Launch {
     let linked = |site: &Utf8PathBuf| {
         LINKED.map(|name| File { path: instance.join(name), content: Content::Link(site.join(name)) })
     };
-    files.extend(service.site.iter().flat_map(|site| linked(&site.value)));
+    match &service.site {
+        Some(site) => files.extend(linked(&site.value)),
+        // Those of a project that was the application before.
+        None => files.extend(LINKED.map(|name| File { path: instance.join(name), content: Content::NoLink })),
+    }
     Launch {
         processes: vec![
             process("web", &web, 1_000),
@@ -157,7 +173,8 @@ pub fn settings(
 /// Where an application keeps uploaded files, as its location is written: a bucket where there is an object storage among what it works
 /// with, else a folder of its instance.
 pub fn location(launch: &Launch, servers: &[&Endpoint]) -> String {
-    let storage = servers.iter().find(|server| server.kind == Kind::Minio);
+    let in_buckets = launch.processes.first().is_some_and(|web| web.env.contains_key(STORAGE_FACTORY));
+    let storage = servers.iter().find(|server| in_buckets && server.kind == Kind::Minio);
     if let Some(bucket) = storage.and_then(|storage| storage.storage.buckets.first()) {
         return format!("s3://{bucket}");
     }
@@ -185,7 +202,7 @@ mod tests {
         let around = Around::of(&ecosystem.services, &place, "127.0.0.1", "", |_| Secret::new("s3cret"));
         let mut service = ecosystem.services["invenio"].clone();
         change(&mut service);
-        let paths = [("bin", "/s/venv/bin"), ("python", "/s/venv/bin/python")];
+        let paths = [("bin", "/s/venv/bin"), ("python", "/s/venv/bin/python"), (S3, "/s/venv/s3")];
         let paths = paths.map(|(role, path)| (role.to_owned(), path.into())).into_iter().collect();
         let installed = |name: &str, version: &str, paths: BTreeMap<String, Utf8PathBuf>| Installed {
             name: name.into(),

@@ -427,7 +427,18 @@ pub fn is_reserved(kind: Kind, setting: &str) -> bool {
 
 /// Whether a setting of this name could hold a secret. Its value is neither shown nor read back.
 pub fn is_secret_setting(name: &str) -> bool {
-    const WORDS: [&str; 7] = ["pass", "secret", "auth", "conninfo", "access_key", "private_key", "token"];
+    const WORDS: [&str; 10] = [
+        "pass",
+        "secret",
+        "auth",
+        "conninfo",
+        "access_key",
+        "private_key",
+        "token",
+        "credential",
+        "dsn",
+        "salt",
+    ];
     // An application's are upper case.
     let name = &name.to_ascii_lowercase();
     name != "password_encryption" && WORDS.iter().any(|word| name.contains(word))

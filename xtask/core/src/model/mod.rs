@@ -98,6 +98,9 @@ pub struct Service {
     /// The project that the application is, where it is not the one of the release.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<Sourced<Utf8PathBuf>>,
+    /// A digest of the project's configuration: a change of it is one of how the application runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
     /// The series of Python that an application runs on, where its project names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub python: Option<String>,

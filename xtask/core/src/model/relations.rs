@@ -42,6 +42,26 @@ pub(super) fn bind(bind: &Sourced<String>) -> Result<Option<Problem>, Problem> {
     }
 }
 
+/// Two applications would work on the same database, queues and indices.
+pub(super) fn applications(ecosystem: &Ecosystem) -> Vec<Problem> {
+    let all = ecosystem.services.values().filter(|service| service.kind == Kind::Invenio);
+    // The one of the release is there whether anybody names it or not.
+    let others = all.filter(|service| service.name != Kind::Invenio.name());
+    let problem = |service: &Service| {
+        let origin = service.ports.values().map(|port| &port.origin).next();
+        let what = format!(
+            "services.{} is a second application, on the same database as services.invenio",
+            service.name
+        );
+        Some(Problem::at(
+            origin?,
+            what,
+            "call it services.invenio; a second one runs on a tenant, or in a checkout of its own",
+        ))
+    };
+    others.filter_map(problem).collect()
+}
+
 /// Ports that two roles share, and ports that the offset moves out of range.
 pub(super) fn ports(ecosystem: &Ecosystem, files: &[String]) -> Vec<Problem> {
     let mut problems = Vec::new();

@@ -206,6 +206,7 @@ impl Draft {
         self.problems.extend(relations::ports(&ecosystem, &self.files));
         self.problems.extend(program::check(&ecosystem.services, &self.refused, &self.files));
         self.problems.extend(ecosystem.services.values().flat_map(relations::service));
+        self.problems.extend(relations::applications(&ecosystem));
         ecosystem
             .warnings
             .extend(flags.project.as_ref().and_then(|project| other_release(&ecosystem, project)));
@@ -443,6 +444,7 @@ fn blank(name: &str, kind: Kind, defaults: &Defaults, release: &str) -> Service 
         heap: sourced(&defaults.heap),
         pack: sourced(&defaults.pack),
         site: None,
+        configuration: None,
         python: None,
         needs: Vec::new(),
         buckets: Sourced::release(defaults.buckets.clone(), release),

@@ -25,6 +25,9 @@ pub enum Syntax {
     Variables,
 }
 
+/// What makes Invenio keep files in a bucket.
+pub const STORAGE_FACTORY: &str = "INVENIO_FILES_REST_STORAGE_FACTORY";
+
 /// The settings for these services, in a stable order.
 pub fn variables(endpoints: &BTreeMap<String, Endpoint>) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
@@ -235,7 +238,7 @@ fn invenio(endpoint: &Endpoint, with_s3: bool) -> Vec<(&'static str, String)> {
     }
     if with_s3 {
         // Files go to the bucket that `app setup` names as their location.
-        all.push(("INVENIO_FILES_REST_STORAGE_FACTORY", "invenio_s3.s3fs_storage_factory".to_owned()));
+        all.push((STORAGE_FACTORY, "invenio_s3.s3fs_storage_factory".to_owned()));
     }
     all
 }

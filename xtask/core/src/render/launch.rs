@@ -115,6 +115,7 @@ fn render(launch: &Launch) -> String {
             Content::Link(target) => {
                 let _ = writeln!(text, "link {} -> {target}", file.path);
             }
+            Content::NoLink => {}
             Content::Folder => {
                 let _ = writeln!(text, "folder {}", file.path);
             }

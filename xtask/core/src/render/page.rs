@@ -67,7 +67,7 @@ const INTRO: &str = "\
 
 `ecosystem.toml` says what a repository needs around it. It is data: reading it runs nothing. What stands in the `command` of a
 [process](processes.md) is run when that process is started, and so is the server in an [archive](provisioning.md#official-archives) that `get` names; nothing
-else of it ever is. All of it may be left out; a project without a manifest gets the values of the release.
+else of it ever is. The project of an [application](application.md#a-repository-of-your-own) is run when that is asked for. All of it may be left out; a project without a manifest gets the values of the release.
 
 Values come from layers, the later ones win, and error messages name the file and line that a value came from:
 

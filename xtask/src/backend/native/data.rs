@@ -131,6 +131,7 @@ pub(super) fn write_files(files: &[File]) -> anyhow::Result<()> {
             Content::Cookie(text) => write_atomic(path, text.as_bytes(), 0o400)?,
             Content::Folder => create_private_dir(path)?,
             Content::Link(target) => link(path, target)?,
+            Content::NoLink => unlink(path)?,
         }
     }
     Ok(())
@@ -144,13 +145,24 @@ pub fn refuse_link(folder: &Utf8Path) -> Result<(), Failure> {
         .hint("remove the link; ECOSYSTEM_STATE names another place for the whole state folder"))
 }
 
-/// Makes a link, in the place of whatever has its name.
+/// Removes a link; what is none stays.
+pub fn unlink(path: &Utf8Path) -> anyhow::Result<()> {
+    if path.is_symlink() { remove_optional(path) } else { Ok(()) }
+}
+
+/// Makes a link, in the place of one that leads elsewhere.
 pub fn link(path: &Utf8Path, target: &Utf8Path) -> anyhow::Result<()> {
     if path.read_link_utf8().is_ok_and(|present| present == target) {
         return Ok(());
     }
     if let Some(folder) = path.parent() {
         create_private_dir(folder)?;
+    }
+    if path.exists() && !path.is_symlink() {
+        let message = format!("{path} is no link, and a link to {target} belongs there");
+        return Err(Failure::new(Kind::Host, "not-a-link", message)
+            .hint(format!("move it away, or into {target}"))
+            .into());
     }
     remove_optional(path)?;
     match std::os::unix::fs::symlink(target, path) {

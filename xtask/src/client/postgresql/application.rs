@@ -1,6 +1,7 @@
 //! What a database holds of an Invenio application: everything, a part, nothing, or what is somebody else's.
 
 use ecosystem_core::endpoint::Endpoint;
+use ecosystem_core::failure::{Failure, Kind};
 
 use super::bulk::rejected;
 use super::open;
@@ -8,8 +9,8 @@ use super::open;
 /// How far an application is set up in a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SetUp {
-    /// By us, by a pack, or by the application's own commands.
-    Whole,
+    /// By us or a pack, which is told, or by the application's own commands.
+    Whole(Option<By>),
     /// What this was done by was cut short.
     Half(By),
     Nothing,
@@ -50,8 +51,8 @@ pub fn set_up(endpoint: &Endpoint) -> anyhow::Result<SetUp> {
     let done =
         |by: By| rows.iter().find(|row| row.get::<_, &str>(0) == by.step()).map(|row| row.get::<_, bool>(1));
     let steps = [By::Commands, By::Pack].map(|by| (by, done(by)));
-    if steps.iter().any(|(_, done)| *done == Some(true)) {
-        return Ok(SetUp::Whole);
+    if let Some((by, _)) = steps.iter().rev().find(|(_, done)| *done == Some(true)) {
+        return Ok(SetUp::Whole(Some(*by)));
     }
     if let Some((by, _)) = steps.iter().find(|(_, done)| *done == Some(false)) {
         return Ok(SetUp::Half(*by));
@@ -60,7 +61,7 @@ pub fn set_up(endpoint: &Endpoint) -> anyhow::Result<SetUp> {
     let rows = database.query(sql, &[]).map_err(|error| rejected("list tables", &error))?;
     let tables: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     Ok(if tables.iter().any(|table| table == VERSION) {
-        SetUp::Whole
+        SetUp::Whole(None)
     } else if tables.is_empty() {
         SetUp::Nothing
     } else {
@@ -79,11 +80,47 @@ pub fn mark_pack(endpoint: &Endpoint, done: bool) -> anyhow::Result<()> {
     open(endpoint)?.batch_execute(&sql).map_err(|error| rejected("write the steps", &error).into())
 }
 
-/// Says where files are kept from now on. What a pack has brought is where it was captured.
-pub fn locate(endpoint: &Endpoint, uri: &str) -> anyhow::Result<()> {
-    let sql = "UPDATE files_location SET uri = $1 WHERE \"default\" AND uri <> $1";
-    open(endpoint)?
-        .execute(sql, &[&uri])
-        .map(drop)
-        .map_err(|error| rejected("write the location of files", &error).into())
+/// Says where files are kept from now on, where none is kept yet. Returns where they are kept.
+pub fn locate(endpoint: &Endpoint, uri: &str) -> anyhow::Result<String> {
+    let mut database = open(endpoint)?;
+    let failed = |error| anyhow::Error::from(rejected("write the location of files", &error));
+    let there =
+        database.query_one("SELECT to_regclass('public.files_location') IS NOT NULL", &[]).map_err(failed)?;
+    if !there.get::<_, bool>(0) {
+        return Ok(uri.to_owned());
+    }
+    let sql = "UPDATE files_location SET uri = $1 WHERE \"default\" AND uri <> $1 AND NOT EXISTS (SELECT 1 FROM files_files)";
+    database.execute(sql, &[&uri]).map_err(failed)?;
+    let sql = "SELECT uri FROM files_location WHERE \"default\"";
+    let row = database.query_opt(sql, &[]).map_err(failed)?;
+    Ok(row.map_or_else(|| uri.to_owned(), |row| row.get(0)))
+}
+
+impl SetUp {
+    /// Refuses what is somebody else's: nothing is set up beside it.
+    pub fn refuse_others(&self, service: &str, pack: Option<&str>) -> Result<(), Failure> {
+        let Self::Others(tables) = self else { return Ok(()) };
+        let named = tables.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        let message = format!(
+            "{service} cannot be set up: the database holds {} tables that are not an application's, such as {named}",
+            tables.len()
+        );
+        let failure = Failure::new(Kind::Data, "application-foreign", message);
+        Err(match pack {
+            Some(pack) => failure
+                .hint(format!("put the pack in the place of all that is there: {{program}} reset {pack}")),
+            None => failure,
+        }
+        .hint("delete all data of this project and begin anew: {program} down --data"))
+    }
+
+    /// Refuses a database in which nothing, or not all, of an application is.
+    pub fn require_whole(&self, service: &str) -> Result<(), Failure> {
+        if matches!(self, Self::Whole(_)) {
+            return Ok(());
+        }
+        let message = format!("{service} is not set up, or not to the end: its database has no users yet");
+        Err(Failure::new(Kind::Finding, "application-empty", message)
+            .hint("{program} up invenio, which sets it up, or {program} app setup"))
+    }
 }

@@ -10,7 +10,7 @@ use ecosystem_core::release;
 use ecosystem_core::tool::Requirement;
 use serde::Serialize;
 
-use super::{open, service};
+use super::{Servers, open, service};
 use crate::app::{Application, lay_assets};
 use crate::cli::{Assets, Global};
 use crate::context::Context;
@@ -23,6 +23,9 @@ use crate::sys::fs::write_atomic;
 
 /// What the build takes of a release's tools.
 const NEEDED: [&str; 3] = ["node", "npm", "pnpm"];
+
+/// What the build is told of the application: where it is, and nothing of its servers.
+const PASSED: [&str; 4] = ["INVENIO_INSTANCE_PATH", "INVENIO_SITE_UI_URL", "INVENIO_SITE_API_URL", "LANG"];
 
 /// How long one step may take: the first one fetches a thousand packages.
 const LIMIT: Duration = Duration::from_hours(1);
@@ -63,7 +66,7 @@ pub(super) fn run(
             }
         }
     }
-    let opened = open(context, &stack, events)?;
+    let opened = open(context, &stack, Servers::Irrelevant, events)?;
     let application = Application::of(&opened.launch)?;
     path.extend(application.env.get("PATH").cloned());
     let path = path.join(":");
@@ -78,7 +81,8 @@ pub(super) fn run(
         }
         let task = Task::start(events, Section::Build, step.join(" "));
         // As the person: npm and pnpm have their mirror, proxy and cache in the person's home.
-        let own = application.env.iter().filter(|(name, _)| !["HOME", "PATH"].contains(&name.as_str()));
+        // Without a secret: what npm installs runs scripts of a thousand strangers.
+        let own = application.env.iter().filter(|(name, _)| PASSED.contains(&name.as_str()));
         let command = Cmd::new(&application.python).args([invenio.as_str()]).args(step.iter().copied());
         let command = own.fold(command, |command, (name, value)| command.env(name, value.as_str()));
         let output =

@@ -1,8 +1,9 @@
 //! `app run`: the web server in the foreground, in place of the supervised one.
 
 use anyhow::Context as _;
+use ecosystem_core::failure::{Failure, Kind};
 
-use super::open;
+use super::{Servers, open};
 use crate::backend::native;
 use crate::cli::{Global, Run};
 use crate::context::Context;
@@ -14,9 +15,24 @@ pub(super) fn run(context: &Context, global: &Global, args: &Run, events: &dyn E
     let stack = Stack::open(context, global)?;
     let opened = {
         let _lock = stack.lock(context, "app run", &[], events)?;
-        open(context, &stack, events)?
+        open(context, &stack, Servers::Needed, events)?
     };
-    opened.application()?;
+    let name = &opened.service.name;
+    if !native::running(&opened.place)?.contains(name) {
+        let text = format!("{name} does not run, so nothing leads from https to the web server");
+        return Err(Failure::new(Kind::Finding, "nothing-runs", text)
+            .hint(format!("{{program}} up {name}"))
+            .into());
+    }
+    if !stack.bind().starts_with("127.") {
+        let text = format!(
+            "bind = \"{}\" would open the debugger, which runs whatever it is told, to the network",
+            stack.bind()
+        );
+        return Err(Failure::new(Kind::Usage, "debugger-open", text)
+            .hint("write bind = \"127.0.0.1\" into ecosystem.local.toml")
+            .into());
+    }
     let web = opened.launch.processes.first().context("the application has no processes")?;
     let supervised = native::stop_process(&opened.place, &web.id())?;
     let address = opened.launch.endpoint.address("https");

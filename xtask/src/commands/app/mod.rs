@@ -7,6 +7,7 @@ mod user;
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
 use ecosystem_core::catalog::{Inputs, Kind, Launch, launch};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind as Class};
@@ -15,7 +16,6 @@ use ecosystem_core::place::Place;
 use ecosystem_core::process::RunAs;
 use serde::Serialize;
 
-use crate::app::Application;
 use crate::cli::{App, Global};
 use crate::client;
 use crate::context::Context;
@@ -50,10 +50,26 @@ fn service(stack: &Stack) -> Result<&Service, Failure> {
     })
 }
 
+/// Whether the servers of the application have to be usable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Servers {
+    Needed,
+    Irrelevant,
+}
+
 /// Installs the application where it is not, and puts together how it is run. The caller holds the lock where it changes something.
-fn open<'s>(context: &Context, stack: &'s Stack, events: &dyn Events) -> anyhow::Result<Opened<'s>> {
+fn open<'s>(
+    context: &Context,
+    stack: &'s Stack,
+    needed: Servers,
+    events: &dyn Events,
+) -> anyhow::Result<Opened<'s>> {
     let service = service(stack)?;
     stack.refuse_copy()?;
+    if needed == Servers::Needed {
+        // Before three hundred packages are fetched for nothing.
+        usable(stack, service)?;
+    }
     let (place, secrets) = stack.furnish(&[service], events)?;
     let installed = stack.installation(context, &service.name, events)?;
     let around = stack.around(context, &place, &secrets);
@@ -71,26 +87,26 @@ fn open<'s>(context: &Context, stack: &'s Stack, events: &dyn Events) -> anyhow:
     Ok(Opened { service, place, launch, servers })
 }
 
-impl Opened<'_> {
-    /// Its Python with all settings. Its servers must be usable: the first of them that is not would be met as a trace of thirty lines.
-    fn application(&self) -> anyhow::Result<Application> {
-        for (name, server) in &self.servers {
-            client::usable(server).map_err(|failure| {
-                failure
-                    .hint(format!(
-                        "all that {} works with: {{program}} up {}",
-                        self.service.name,
-                        self.servers.keys().cloned().collect::<Vec<_>>().join(" ")
-                    ))
-                    .hint(format!("it is {name} that is missing"))
-            })?;
-        }
-        Application::of(&self.launch)
+/// Refuses to go on without the servers of an application: the first of them that is missing would be met as a trace of thirty lines.
+fn usable(stack: &Stack, service: &Service) -> anyhow::Result<()> {
+    let all = format!("all that {} works with: {{program}} up {}", service.name, service.needs.join(" "));
+    let Some(place) = stack.place() else {
+        let text = format!("nothing was set up in {} yet", stack.site.root);
+        return Err(Failure::new(Class::Finding, "not-set-up", text).hint(all).into());
+    };
+    let needed = service.needs.iter().filter_map(|name| stack.site.ecosystem.services.get(name));
+    let needed: Vec<&Service> = needed.collect();
+    for (_, server) in stack.endpoints(&needed, &place, &stack.state.secrets()?) {
+        client::usable(&server).map_err(|failure| failure.hint(all.clone()))?;
     }
+    Ok(())
+}
 
+impl Opened<'_> {
     /// Its database.
-    fn database(&self) -> Option<&Endpoint> {
-        self.servers.values().find(|server| server.kind == Kind::Postgresql)
+    fn database(&self) -> anyhow::Result<&Endpoint> {
+        let database = self.servers.values().find(|server| server.kind == Kind::Postgresql);
+        database.context("the application has no database")
     }
 }
 

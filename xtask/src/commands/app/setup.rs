@@ -3,14 +3,13 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use anyhow::Context as _;
 use ecosystem_core::catalog::invenio::location;
 use serde::Serialize;
 
-use super::open;
-use crate::app::{State, Step};
-use crate::cli::{Global, SetUp};
-use crate::client::postgresql::application::{locate, mark_pack};
+use super::{Servers, open};
+use crate::app::{Application, State, Step};
+use crate::cli::{self, Global};
+use crate::client::postgresql::application::{By, SetUp, locate, mark_pack, set_up};
 use crate::context::Context;
 use crate::event::Events;
 use crate::output::{self, Report};
@@ -31,22 +30,29 @@ struct Done {
 pub(super) fn run(
     context: &Context,
     global: &Global,
-    args: &SetUp,
+    args: &cli::SetUp,
     events: &dyn Events,
 ) -> anyhow::Result<()> {
     let begin = Instant::now();
     let stack = Stack::open(context, global)?;
     let _lock = stack.lock(context, "app setup", &[], events)?;
-    let opened = open(context, &stack, events)?;
-    let application = opened.application()?;
+    let opened = open(context, &stack, Servers::Needed, events)?;
+    let application = Application::of(&opened.launch)?;
     let location = location(&opened.launch, &opened.servers.values().collect::<Vec<_>>());
+    let database = opened.database()?;
+    let state = set_up(database)?;
+    state.refuse_others(&opened.service.name, args.pack.as_deref())?;
     if let Some(name) = &args.pack {
         let pack = stack.open_pack(&stack.pack(Some(name))?, events)?;
-        let database = opened.database().context("the application has no database")?;
-        mark_pack(database, false)?;
+        let fresh = matches!(state, SetUp::Nothing | SetUp::Half(By::Pack));
+        if fresh {
+            mark_pack(database, false)?;
+        }
         seed::seed(&pack, &Stack::by_kind(&opened.servers), events)?;
         locate(database, &location)?;
-        mark_pack(database, true)?;
+        if fresh {
+            mark_pack(database, true)?;
+        }
     }
     let mut long = Vec::new();
     if args.pack.is_none() && !args.no_fixtures {

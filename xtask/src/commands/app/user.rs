@@ -6,9 +6,10 @@ use std::io::Read;
 use ecosystem_core::failure::{Failure, Kind};
 use serde::Serialize;
 
-use super::open;
-use crate::app::Wanted;
+use super::{Servers, open};
+use crate::app::{Application, Wanted};
 use crate::cli::{Global, User};
+use crate::client::postgresql::application::set_up;
 use crate::context::Context;
 use crate::event::Events;
 use crate::output::{self, Report};
@@ -42,7 +43,9 @@ pub(super) fn run(
     let password = args.password_stdin.then(read_password).transpose()?;
     let stack = Stack::open(context, global)?;
     let _lock = stack.lock(context, "app user", &[], events)?;
-    let application = open(context, &stack, events)?.application()?;
+    let opened = open(context, &stack, Servers::Needed, events)?;
+    set_up(opened.database()?)?.require_whole(&opened.service.name)?;
+    let application = Application::of(&opened.launch)?;
     let wanted =
         Wanted { mail: &args.mail, password: password.as_deref(), admin: args.admin, token: args.token };
     let user = application.user(&wanted, events)?;

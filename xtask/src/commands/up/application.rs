@@ -2,25 +2,41 @@
 
 use std::time::Duration;
 
-use ecosystem_core::catalog::invenio::location;
+use ecosystem_core::catalog::invenio::{FIXTURES, location};
 use ecosystem_core::catalog::{Kind as ServiceKind, Launch};
 use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
+use ecosystem_core::model::Service;
+use ecosystem_core::plan::{Commands, Plan};
+use ecosystem_core::tenant::MAIN_PREFIX;
 
 use super::Wanted;
 use crate::app::{Application, tasks};
+use crate::client::opensearch;
 use crate::client::postgresql::application::{By, SetUp, locate, mark_pack, set_up};
-use crate::event::{Events, Section};
+use crate::client::rabbitmq::Management;
+use crate::event::{Event, Events, Section};
 use crate::seed;
 use crate::stack::Stack;
-
-/// The word that stands for an application's own fixtures, where a manifest names a pack.
-const FIXTURES: &str = "fixtures";
 
 /// Beat hands tasks out every ten seconds at least; the longest single one of InvenioRDM, indexing, takes some more.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 impl Wanted<'_> {
+    /// Plans that applications are set up; tells whether there are any. Whose code one is, a person sees before it runs.
+    pub(super) fn push_set_up(&self, plan: &mut Plan) -> bool {
+        let all = self.processes().into_iter().filter(|service| service.kind == ServiceKind::Invenio);
+        for service in all.clone() {
+            plan.set_up(&service.name, &service.needs);
+            if let Some(site) = &service.site {
+                let run = "pip install of what it names, and of itself; then invenio and celery with its invenio.cfg";
+                let commands = Commands { run: run.to_owned(), cwd: site.value.clone(), check: None };
+                plan.commands.insert(service.name.clone(), commands);
+            }
+        }
+        all.count() > 0
+    }
+
     /// Sets an application up where it is not. Tells whether there was something to do.
     pub(super) fn set_up(&self, name: &str, launch: &Launch, events: &dyn Events) -> anyhow::Result<bool> {
         let Some(service) = self.services.iter().find(|service| service.name == name) else {
@@ -31,27 +47,70 @@ impl Wanted<'_> {
         let Some(database) = servers.iter().find(|server| server.kind == ServiceKind::Postgresql) else {
             return Ok(false);
         };
-        let pack = service.pack.as_ref().map(|pack| pack.value.as_str());
-        let pack = pack.filter(|pack| !self.bare && *pack != FIXTURES);
+        let named = service.pack.as_ref().map(|pack| pack.value.as_str()).filter(|pack| *pack != FIXTURES);
         let location = location(launch, &servers);
-        match (set_up(database)?, pack) {
-            (SetUp::Whole, _) => return Ok(false),
-            (SetUp::Others(tables), _) => return Err(others(name, &tables, pack).into()),
-            (SetUp::Nothing | SetUp::Half(By::Pack), Some(pack)) => {
-                let pack = self.stack.open_pack(&self.stack.pack(Some(pack))?, events)?;
-                mark_pack(database, false)?;
-                let by_name = service.needs.iter().filter_map(|need| self.endpoints.get_key_value(need));
-                let by_name = by_name.map(|(name, endpoint)| (name.clone(), endpoint.clone())).collect();
-                seed::seed(&pack, &Stack::by_kind(&by_name), events)?;
-                locate(database, &location)?;
-                mark_pack(database, true)?;
+        let state = set_up(database)?;
+        state.refuse_others(name, named)?;
+        match (&state, named) {
+            (SetUp::Whole(by), _) => {
+                let missing = missing(&servers)?;
+                if missing.is_empty() {
+                    tell_location(database, &location, events)?;
+                    return Ok(false);
+                }
+                events.emit(Event::Warning(format!(
+                    "{name} was set up, and {}: it is set up again",
+                    missing.join(", and ")
+                )));
+                if let (Some(By::Pack), Some(pack)) = (by, named) {
+                    self.lay(pack, service, events)?;
+                } else {
+                    Application::of(launch)?.set_up(&location, &[], events)?;
+                    let text = "indices that were made anew are empty: invenio rebuild-all-indices";
+                    events.emit(Event::Warning(text.to_owned()));
+                }
             }
-            (SetUp::Nothing | SetUp::Half(_), _) => {
+            // What was begun with a pack is finished with it, whatever is asked for by now.
+            (SetUp::Half(By::Pack), Some(pack)) => {
+                self.lay_marked(pack, service, database, &location, events)?;
+            }
+            (SetUp::Nothing, Some(pack)) if !self.bare => {
+                self.lay_marked(pack, service, database, &location, events)?;
+            }
+            _ => {
                 let long: &[&str] = if self.bare { &[] } else { &["fixtures"] };
                 Application::of(launch)?.set_up(&location, long, events)?;
+                if self.bare {
+                    let text =
+                        "without vocabularies, as --no-seed says; they come with `app setup`".to_owned();
+                    events.emit(Event::Fact { title: "Set up", text });
+                }
             }
         }
         Ok(true)
+    }
+
+    /// Lays a pack into the stores of an application; what is there of it stays.
+    fn lay(&self, pack: &str, service: &Service, events: &dyn Events) -> anyhow::Result<()> {
+        let pack = self.stack.open_pack(&self.stack.pack(Some(pack))?, events)?;
+        let by_name = service.needs.iter().filter_map(|need| self.endpoints.get_key_value(need));
+        let by_name = by_name.map(|(name, endpoint)| (name.clone(), endpoint.clone())).collect();
+        seed::seed(&pack, &Stack::by_kind(&by_name), events).map(drop)
+    }
+
+    /// The same into empty stores, so that an interruption is noticed and mended.
+    fn lay_marked(
+        &self,
+        pack: &str,
+        service: &Service,
+        database: &Endpoint,
+        location: &str,
+        events: &dyn Events,
+    ) -> anyhow::Result<()> {
+        mark_pack(database, false)?;
+        self.lay(pack, service, events)?;
+        locate(database, location)?;
+        mark_pack(database, true)
     }
 
     /// Waits until the application has nothing left to do.
@@ -79,22 +138,44 @@ impl Wanted<'_> {
         let Some(database) = self.endpoints.values().find(|one| one.kind == ServiceKind::Postgresql) else {
             return Ok(false);
         };
-        Ok(matches!(set_up(database)?, SetUp::Whole | SetUp::Half(_)))
+        Ok(matches!(set_up(database)?, SetUp::Whole(_) | SetUp::Half(_)))
     }
 }
 
-fn others(service: &str, tables: &[String], pack: Option<&str>) -> Failure {
-    let named = tables.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-    let message = format!(
-        "{service} cannot be set up: the database holds {} tables that are not an application's, such as {named}",
-        tables.len()
-    );
-    let failure = Failure::new(Kind::Data, "application-foreign", message);
-    match pack {
-        Some(pack) => {
-            failure.hint(format!("put the pack in the place of all that is there: {{program}} reset {pack}"))
-        }
-        None => failure,
+/// Says where files go, where that is not where the manifest says: those that are there would not be found.
+fn tell_location(database: &Endpoint, location: &str, events: &dyn Events) -> anyhow::Result<()> {
+    let present = locate(database, location)?;
+    if present != location {
+        let text = format!(
+            "files are kept in {present}, and the manifest says {location}: they stay where they are"
+        );
+        events.emit(Event::Warning(text));
     }
-    .hint("delete all data of this project and begin anew: {program} down --data")
+    Ok(())
+}
+
+/// What an application lacks in the stores beside its database, as after one of them was emptied.
+fn missing(servers: &[&Endpoint]) -> anyhow::Result<Vec<&'static str>> {
+    let mut missing = Vec::new();
+    for server in servers {
+        match server.kind {
+            ServiceKind::Opensearch => {
+                let prefix = server.database.as_deref().unwrap_or(MAIN_PREFIX);
+                let (status, indices) =
+                    opensearch::ask(server, "GET", &format!("/_cat/indices/{prefix}*?h=index"), None)?;
+                if status == 200 && indices.iter().all(u8::is_ascii_whitespace) {
+                    missing.push("the search engine has none of its indices");
+                }
+            }
+            // A broker that nobody can ask is left alone.
+            ServiceKind::Rabbitmq if server.ports.contains_key("http") => {
+                let queues = Management::open(server)?.definitions()?.queues;
+                if queues.is_empty() {
+                    missing.push("the broker has none of its queues");
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(missing)
 }
