@@ -320,11 +320,12 @@ pub(super) fn remove(path: &Utf8Path) -> anyhow::Result<()> {
     std::fs::remove_dir_all(path).with_context(|| format!("cannot remove {path}"))
 }
 
-/// Counts what lies in a folder, but for its record. Links are counted and not followed.
+/// Counts what lies in a folder, but for its record and what Python compiles while it runs. Links are counted and not followed.
 pub(super) fn extent_of(folder: &Utf8Path) -> Extent {
     fn count(folder: &Utf8Path, top: bool, extent: &mut Extent) {
         for entry in folder.read_dir_utf8().into_iter().flatten().flatten() {
             match entry.metadata() {
+                Ok(meta) if meta.is_dir() && entry.file_name() == "__pycache__" => {}
                 Ok(meta) if meta.is_dir() => count(entry.path(), false, extent),
                 Ok(_) if top && entry.file_name() == RECORD => {}
                 Ok(meta) => {
@@ -450,6 +451,14 @@ mod tests {
             assert_eq!(store.ensure(&id(), &Silent, fill).unwrap(), made);
             assert_eq!(store.read(&id()).unwrap(), Some(made));
         }
+    }
+
+    #[test]
+    fn what_python_compiles_while_it_runs_is_no_damage() {
+        let (_folder, store) = store();
+        let made = store.ensure(&id(), &Silent, fill).unwrap();
+        sys::fs::write_atomic(&made.root.join("lib/__pycache__/m.pyc"), b"x", 0o600).unwrap();
+        assert_eq!(store.thorough(true).read(&id()).unwrap().map(|i| i.root), Some(made.root));
     }
 
     #[test]
