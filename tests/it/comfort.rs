@@ -186,7 +186,8 @@ fn a_console_is_opened_without_its_password() {
     {
       "service": "rabbitmq",
       "address": "http://127.0.0.1:<port>",
-      "user": "invenio"
+      "user": "invenio",
+      "page": null
     }
     [exit status: 0]
     "#);
