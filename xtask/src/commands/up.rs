@@ -127,6 +127,7 @@ pub fn run(
     drop(block);
     if !all_run {
         introduce(&stack, args.port_offset, events);
+        wanted.introduce_applications(events);
         let text = backend::told(&stack, &services, choice);
         events.emit(Event::Fact { title: "Backend", text });
         wanted.containers.require(context).map_err(one)?;

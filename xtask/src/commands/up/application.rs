@@ -8,6 +8,7 @@ use ecosystem_core::endpoint::Endpoint;
 use ecosystem_core::failure::{Failure, Kind};
 use ecosystem_core::model::Service;
 use ecosystem_core::plan::{Commands, Plan};
+use ecosystem_core::release::release_of;
 use ecosystem_core::tenant::MAIN_PREFIX;
 
 use super::Wanted;
@@ -23,6 +24,23 @@ use crate::stack::Stack;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 impl Wanted<'_> {
+    /// Says which application it is, and why: the release of the servers need not name one.
+    pub(super) fn introduce_applications(&self, events: &dyn Events) {
+        for service in self.services.iter().filter(|service| service.kind == ServiceKind::Invenio) {
+            let text = match (&service.site, &service.get) {
+                (Some(site), _) => format!("the project in {} ({})", site.value, site.origin),
+                (None, Some(purl)) => {
+                    let package = purl.value.trim_start_matches("pkg:pypi/").replace('@', " ");
+                    let release =
+                        release_of(&purl.value).map_or(String::new(), |name| format!(", of release {name}"));
+                    format!("{package}{release}")
+                }
+                (None, None) => continue,
+            };
+            events.emit(Event::Fact { title: "App", text });
+        }
+    }
+
     /// Plans that applications are set up; tells whether there are any. Whose code one is, a person sees before it runs.
     pub(super) fn push_set_up(&self, plan: &mut Plan) -> bool {
         let all = self.processes().into_iter().filter(|service| service.kind == ServiceKind::Invenio);
