@@ -21,6 +21,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// A place in the folder `/p`, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_test(offset: u16) -> Self {
+        Self { id: "x".into(), root: "/p".into(), state: "/p/.ecosystem".into(), store: "/s".into(), offset }
+    }
+
     /// The folder of one service: its data, configuration and log live below it.
     pub fn service(&self, name: &str) -> Utf8PathBuf {
         self.state.join(name)

@@ -192,13 +192,7 @@ mod tests {
 
     fn launched(text: &str, change: impl Fn(&mut Service)) -> Launch {
         let ecosystem = resolve(&[Layer { name: "m", text }], &Flags::default()).unwrap();
-        let place = Place {
-            id: "x".into(),
-            root: "/p".into(),
-            state: "/p/.ecosystem".into(),
-            store: "/s".into(),
-            offset: 100,
-        };
+        let place = Place::of_test(100);
         let around = Around::of(&ecosystem.services, &place, "127.0.0.1", "", |_| Secret::new("s3cret"));
         let mut service = ecosystem.services["invenio"].clone();
         change(&mut service);

@@ -158,13 +158,7 @@ mod tests {
 
     fn launched(text: &str) -> Launch {
         let ecosystem = resolve(&[Layer { name: "m", text }], &Flags::default()).unwrap();
-        let place = Place {
-            id: "x".into(),
-            root: "/p".into(),
-            state: "/p/.ecosystem".into(),
-            store: "/s".into(),
-            offset: 100,
-        };
+        let place = Place::of_test(100);
         let facts = Facts { paths: [("server".into(), "/s/minio/minio".into())].into(), ..Facts::default() };
         let installed = Installed {
             name: "minio".into(),

@@ -144,13 +144,7 @@ cwd     = "site"
 
     fn launched(text: &str, path: &str) -> Launch {
         let ecosystem = resolve(&[Layer { name: "m", text }], &Flags::default()).unwrap();
-        let place = Place {
-            id: "x".into(),
-            root: "/p".into(),
-            state: "/p/.ecosystem".into(),
-            store: "/s".into(),
-            offset: 100,
-        };
+        let place = Place::of_test(100);
         let secret = |_: &str| Secret::new("s3cret");
         let around = Around::of(&ecosystem.services, &place, "127.0.0.1", path, secret);
         let service = ecosystem.services.values().find(|service| service.program.is_some()).unwrap();
