@@ -128,6 +128,12 @@ fn install(context: &Context, global: &Global, events: &dyn Events) -> anyhow::R
 
 impl Report for Installed {
     fn human(&self) -> String {
-        format!("InvenioRDM {}, in {}\n", self.version, self.bin)
+        // A project without Invenio's own packages has no version to tell.
+        let what = if self.version == "site" {
+            "The application".to_owned()
+        } else {
+            format!("Invenio {}", self.version)
+        };
+        format!("{what}, in {}\n", self.bin)
     }
 }
